@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a backend is: a tag with a name, a context, and perhaps a parent that serves what it does not do itself.
+// A kernel is an overload `kernel(key, tag, context, …)` in the tag's namespace, found by argument-dependent lookup; the
+// tag's base class is its fallback. Nothing here knows any backend.
+
+#include <concepts>
+#include <string_view>
+#include <utility>
+
+namespace cxr {
+
+/// A tag type that names itself and the context in which its kernels run.
+template <class B>
+concept backend = requires {
+    { B::name } -> std::convertible_to<std::string_view>;
+    typename B::context;
+};
+
+/// What a backend's kernels need besides their arguments: threads, engines, caches. One thread uses a context at a time.
+template <backend B>
+using context = typename B::context;
+
+/// Whether `Backend`, or a parent it declares, has a kernel for `Key` that takes these arguments.
+template <class Backend, class Key, class... Args>
+concept implements = backend<Backend> && requires(Key key, Backend tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); };
+
+/// Stands for `Backend` where its parents must not be taken for it: converts to the tag itself and to none of its bases.
+template <class Backend>
+struct exactly {
+    template <std::same_as<Backend> T>
+    operator T() const;
+};
+
+/// The name of the backend in the line of `Backend`'s parents whose kernel serves `Key` with these arguments: how a
+/// fallback is listed instead of being silent. Empty where there is none.
+template <backend Backend, class Key, class... Args>
+[[nodiscard]] consteval std::string_view serving() {
+    if constexpr (requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); })
+        return Backend::name;
+    else if constexpr (requires { typename Backend::parent; })
+        return serving<typename Backend::parent, Key, Args...>();
+    else
+        return {};
+}
+
+}  // namespace cxr

@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The xtensor backend: NumPy-like broadcast expressions: statistics, loss and metrics, no layers. What it does not do itself, `reference` does.
+
+#include "cxr/backend/reference/tag.hpp"
+
+#include <string_view>
+
+namespace cxr::xtensor {
+
+/// The threads that kernels run on.
+class context : public reference::context {
+public:
+    using reference::context::context;
+};
+
+/// The tag; falls back to `reference`.
+struct tag : reference::tag {
+    static constexpr std::string_view name = "xtensor";  ///< as the command line spells it
+    using parent = reference::tag;                       ///< serves what this backend does not
+    using context = xtensor::context;                      ///< threads only
+};
+
+}  // namespace cxr::xtensor
+
+namespace cxr {
+/// NumPy-like broadcast expressions: statistics, loss and metrics, no layers.
+using xtensor_backend = xtensor::tag;
+}  // namespace cxr

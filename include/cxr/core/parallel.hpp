@@ -1,0 +1,195 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One executor for every parallel loop. Work is cut into groups whose number depends on the data alone; threads claim
+// groups, so results that are combined by group number do not depend on how many threads there are.
+
+#include "cxr/core/error.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cxr {
+
+/// A pool of threads that runs parallel loops over fixed groups; the calling thread takes part.
+/// Not to be called from two threads at once; loops inside a loop run in the calling worker alone.
+class executor {
+public:
+    /// A pool of `threads` workers, the calling one included; 0 means one a hardware thread.
+    explicit executor(std::size_t threads = 0) : size_(threads != 0 ? threads : hardware()) {
+        workers_.reserve(size_ - 1);
+        for (std::size_t w = 1; w < size_; ++w)
+            workers_.emplace_back([this, w] { serve(w); });
+    }
+
+    executor(executor const&) = delete;
+    executor& operator=(executor const&) = delete;
+
+    ~executor() {
+        {
+            std::lock_guard lock(mutex_);
+            stopping_ = true;
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+
+    /// Number of workers, the calling thread included.
+    [[nodiscard]] std::size_t size() const { return size_; }
+
+    /// Calls `f(group, worker)` once for every group in [0, groups), in any order and on any worker in [0, size()).
+    /// Rethrows the exception of the lowest group that threw, after all have ended.
+    template <class F>
+    void operator()(std::size_t groups, F&& f) {
+        if (size_ == 1 || groups < 2 || inside()) {
+            auto const worker = inside() ? current_worker() : std::size_t{0};
+            for (std::size_t g = 0; g < groups; ++g) f(g, worker);
+            return;
+        }
+        run(groups, [](void* body, std::size_t g, std::size_t w) { (*static_cast<std::remove_reference_t<F>*>(body))(g, w); },
+            const_cast<void*>(static_cast<void const*>(std::addressof(f))));
+    }
+
+    /// Called once in every worker, the calling thread included; for settings that a thread carries with it.
+    template <class F>
+    void on_every_worker(F&& f) {
+        // Every worker but the caller waits inside its group until all have one, so no worker takes two.
+        if (inside()) throw contract_violation("cxr::executor::on_every_worker: called from inside a parallel loop");
+        std::atomic<std::size_t> arrived{0};
+        (*this)(size_, [&](std::size_t, std::size_t worker) {
+            arrived.fetch_add(1);
+            f(worker);
+            while (arrived.load() < size_) std::this_thread::yield();
+        });
+    }
+
+private:
+    using body_type = void (*)(void*, std::size_t, std::size_t);
+
+    static std::size_t hardware() { return std::max<std::size_t>(1, std::thread::hardware_concurrency()); }
+
+    static bool& inside() {
+        thread_local bool flag = false;
+        return flag;
+    }
+    static std::size_t& current_worker() {
+        thread_local std::size_t worker = 0;
+        return worker;
+    }
+
+    void run(std::size_t groups, body_type body, void* data) {
+        {
+            std::lock_guard lock(mutex_);
+            body_ = body;
+            data_ = data;
+            groups_ = groups;
+            next_.store(0, std::memory_order_relaxed);
+            failure_ = nullptr;
+            failed_group_ = groups;
+            busy_.store(workers_.size(), std::memory_order_relaxed);
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        work(0);
+        for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin)
+            if (spin > spins) std::this_thread::yield();
+        if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
+
+    void serve(std::size_t worker) {
+        std::uint64_t seen = 0;
+        for (;;) {
+            // A short spin first: most loops follow each other within microseconds.
+            for (int spin = 0; spin < spins && generation_.load(std::memory_order_acquire) == seen; ++spin) pause();
+            if (generation_.load(std::memory_order_acquire) == seen) {
+                std::unique_lock lock(mutex_);
+                wake_.wait(lock, [&] { return generation_.load(std::memory_order_acquire) != seen; });
+            }
+            {
+                std::lock_guard lock(mutex_);
+                seen = generation_.load(std::memory_order_acquire);
+                if (stopping_) return;
+            }
+            work(worker);
+            busy_.fetch_sub(1, std::memory_order_release);
+        }
+    }
+
+    void work(std::size_t worker) {
+        inside() = true;
+        current_worker() = worker;
+        for (std::size_t g; (g = next_.fetch_add(1, std::memory_order_relaxed)) < groups_;) {
+            try {
+                body_(data_, g, worker);
+            } catch (...) {
+                std::lock_guard lock(mutex_);
+                if (g < failed_group_) {
+                    failed_group_ = g;
+                    failure_ = std::current_exception();
+                }
+            }
+        }
+        inside() = false;
+    }
+
+    static void pause() {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#endif
+    }
+
+    static constexpr int spins = 4000;
+
+    std::size_t size_;
+    std::vector<std::thread> workers_;
+    std::mutex mutex_;
+    std::condition_variable wake_;
+    std::atomic<std::uint64_t> generation_{0};
+    std::atomic<std::size_t> next_{0}, busy_{0};
+    body_type body_ = nullptr;
+    void* data_ = nullptr;
+    std::size_t groups_ = 0, failed_group_ = 0;
+    std::exception_ptr failure_;
+    bool stopping_ = false;
+};
+
+/// The half-open range of indices that belongs to one group.
+struct index_range {
+    std::size_t first = 0;  ///< first index
+    std::size_t last = 0;   ///< one past the last index
+    [[nodiscard]] constexpr std::size_t size() const { return last - first; }  ///< number of indices
+};
+
+/// Group `g` of `n` indices cut into `groups` contiguous parts whose sizes differ by at most one.
+[[nodiscard]] constexpr index_range part(std::size_t n, std::size_t groups, std::size_t g) {
+    auto const base = n / groups, extra = n % groups;
+    auto const first = g * base + std::min(g, extra);
+    return {first, first + base + (g < extra ? 1 : 0)};
+}
+
+/// Number of groups for `n` indices of which at least `grain` belong together: ⌈n / grain⌉, at least 1 and at most `most`.
+/// It depends on the data alone, never on the number of threads.
+[[nodiscard]] constexpr std::size_t group_count(std::size_t n, std::size_t grain, std::size_t most = 64) {
+    return std::clamp<std::size_t>((n + grain - 1) / grain, 1, most);
+}
+
+/// Adds up one partial result a group in a fixed binary tree, in place, and leaves the sum in the first:
+/// `add(into, from)` is called for group numbers `into < from`.
+template <class Add>
+void reduce_tree(std::size_t groups, Add&& add) {
+    for (std::size_t step = 1; step < groups; step *= 2)
+        for (std::size_t g = 0; g + step < groups; g += 2 * step) add(g, g + step);
+}
+
+}  // namespace cxr

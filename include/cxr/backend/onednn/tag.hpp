@@ -15,9 +15,13 @@
 
 namespace cxr::onednn {
 
+struct tag;
+
 /// Threads and a oneDNN engine. Every worker is told to use a single OpenMP thread, because oneDNN splits reductions by their number.
 class context : public eigen::context {
 public:
+    using backend = tag;  ///< whose context this is
+
     /// With `threads` workers, the calling one included; 0 means one a hardware thread.
     explicit context(std::size_t threads = 1) : context(std::make_shared<executor>(threads)) {}
 

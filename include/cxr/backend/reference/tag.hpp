@@ -4,6 +4,7 @@
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/core/parallel.hpp"
+#include "cxr/core/workspace.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -11,9 +12,13 @@
 
 namespace cxr::reference {
 
-/// The threads that kernels run on. Copies share them.
+struct tag;
+
+/// The threads that kernels run on and the scratch memory they use. Copies share the threads and begin with scratch of their own.
 class context {
 public:
+    using backend = tag;  ///< whose context this is
+
     /// With `threads` workers, the calling one included; 0 means one a hardware thread.
     explicit context(std::size_t threads = 1) : workers_(std::make_shared<executor>(threads)) {}
 
@@ -24,15 +29,18 @@ public:
     [[nodiscard]] executor& workers() const { return *workers_; }
     /// The same, to be shared with another context.
     [[nodiscard]] std::shared_ptr<executor> const& shared_workers() const { return workers_; }
+    /// Scratch memory, for the thread that uses this context.
+    [[nodiscard]] workspace& scratch() { return scratch_; }
 
 private:
     std::shared_ptr<executor> workers_;
+    workspace scratch_;
 };
 
 /// The tag.
 struct tag {
     static constexpr std::string_view name = "reference";  ///< as the command line spells it
-    using context = reference::context;                    ///< threads only
+    using context = reference::context;                    ///< threads and scratch memory
 };
 
 }  // namespace cxr::reference

@@ -8,9 +8,13 @@
 
 namespace cxr::xtensor {
 
+struct tag;
+
 /// The threads that kernels run on.
 class context : public reference::context {
 public:
+    using backend = tag;  ///< whose context this is
+
     using reference::context::context;
 };
 

@@ -1,0 +1,82 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Scratch memory in the order of a stack: a computation takes what it needs and gives all back when it ends, so that
+// after the first batch nothing is allocated any more.
+
+#include <algorithm>
+#include <cstddef>
+#include <memory>
+#include <new>
+#include <type_traits>
+#include <vector>
+
+namespace cxr {
+
+/// A stack of scratch memory that keeps its pages. One thread uses it at a time. A copy begins empty.
+class workspace {
+public:
+    workspace() = default;
+    workspace(workspace const&) {}
+    workspace& operator=(workspace const&) { return *this; }
+
+    /// Everything taken through a frame is given back when the frame ends; frames end in the reverse order of their beginnings.
+    class frame {
+    public:
+        explicit frame(workspace& owner) : owner_(owner), block_(owner.block_), used_(owner.used_) {}
+        frame(frame const&) = delete;
+        frame& operator=(frame const&) = delete;
+        ~frame() {
+            owner_.block_ = block_;
+            owner_.used_ = used_;
+        }
+
+        /// `count` elements of unspecified value, aligned to 64 bytes. Throws `std::bad_alloc`.
+        template <class T>
+        [[nodiscard]] T* take(std::size_t count) {
+            static_assert(std::is_trivially_copyable_v<T>);
+            return static_cast<T*>(owner_.take(count * sizeof(T)));
+        }
+
+    private:
+        workspace& owner_;
+        std::size_t block_, used_;
+    };
+
+    /// Bytes held, used or not.
+    [[nodiscard]] std::size_t capacity() const {
+        std::size_t bytes = 0;
+        for (auto const& b : blocks_) bytes += b.bytes;
+        return bytes;
+    }
+
+private:
+    static constexpr std::size_t alignment = 64;
+
+    struct release {
+        void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+    };
+    struct block {
+        std::unique_ptr<std::byte, release> memory;
+        std::size_t bytes;
+    };
+
+    void* take(std::size_t bytes) {
+        bytes = (std::max<std::size_t>(bytes, 1) + alignment - 1) / alignment * alignment;
+        while (block_ < blocks_.size() && blocks_[block_].bytes - used_ < bytes) {
+            ++block_;
+            used_ = 0;
+        }
+        if (block_ == blocks_.size()) {
+            auto const size = std::max({bytes, std::size_t{1} << 20, capacity() / 2});
+            blocks_.push_back({std::unique_ptr<std::byte, release>(static_cast<std::byte*>(::operator new(size, std::align_val_t{alignment}))), size});
+        }
+        void* const p = blocks_[block_].memory.get() + used_;
+        used_ += bytes;
+        return p;
+    }
+
+    std::vector<block> blocks_;
+    std::size_t block_ = 0, used_ = 0;
+};
+
+}  // namespace cxr

@@ -1,0 +1,198 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Parts one after the other. A part that works in place shares its output's buffer with the part before it: that is how a pool comes to
+// write into the first channels of the next dense block's buffer, and how nothing is ever concatenated.
+
+#include "cxr/core/workspace.hpp"
+#include "cxr/nn/layer.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <string>
+#include <tuple>
+#include <utility>
+
+namespace cxr::nn {
+
+/// Parts applied one after the other.
+template <class... Parts>
+struct chain_spec {
+    static constexpr bool works_in_place = (in_place<Parts> && ...);  ///< if all parts do
+    std::tuple<Parts...> parts;                                       ///< specs, named or not
+};
+
+/// `parts` one after the other; a part without a name is called by its position.
+template <spec... Parts>
+[[nodiscard]] constexpr chain_spec<Parts...> chain(Parts... parts) {
+    return {std::tuple<Parts...>(parts...)};
+}
+
+/// `first` and behind it `parts`, as one chain.
+template <class... First, spec... Parts>
+[[nodiscard]] constexpr chain_spec<First..., Parts...> extend(chain_spec<First...> const& first, Parts... parts) {
+    return {std::tuple_cat(first.parts, std::tuple<Parts...>(parts...))};
+}
+
+template <class... Parts>
+[[nodiscard]] constexpr inference infer(chain_spec<Parts...> const& s, shape const& in) {
+    inference all{in, 0, 0, 0};
+    std::apply([&](auto const&... part) { ((all = all.then(infer(part, all.output))), ...); }, s.parts);
+    return all;
+}
+
+/// The name of a part: its own, or its position.
+template <class Spec>
+[[nodiscard]] std::string part_name(Spec const&, std::size_t position) {
+    return std::to_string(position);
+}
+/// The name of a part: its own, or its position.
+template <class Spec>
+[[nodiscard]] std::string part_name(named_spec<Spec> const& s, std::size_t) {
+    return std::string(s.name);
+}
+
+/// Calls f(std::integral_constant<std::size_t, I>) for I = 0 … N − 1.
+template <std::size_t N, class F>
+constexpr void for_each_index(F&& f) {
+    [&]<std::size_t... I>(std::index_sequence<I...>) { (f(std::integral_constant<std::size_t, I>{}), ...); }(std::make_index_sequence<N>{});
+}
+
+/// A run of in-place parts shares one buffer, that of the last of them: owner[i] is the part whose buffer part i writes to.
+template <class... Parts>
+[[nodiscard]] constexpr std::array<std::size_t, sizeof...(Parts)> buffer_owners() {
+    constexpr std::size_t n = sizeof...(Parts);
+    constexpr std::array<bool, n> shares{in_place<Parts>...};
+    std::array<std::size_t, n> owner{};
+    for (std::size_t i = n; i-- > 0;) owner[i] = i + 1 < n && shares[i + 1] ? owner[i + 1] : i;
+    return owner;
+}
+
+/// The parts' paths.
+template <class Backend, class... Parts, class T>
+class generic_layer<Backend, chain_spec<Parts...>, T> {
+public:
+    using spec_type = chain_spec<Parts...>;  ///< the description
+
+    /// The parts' tapes and what flows between them.
+    struct tape {
+        std::tuple<typename layer<Backend, Parts, T>::tape...> parts;
+        std::array<image_buffer<T>, sizeof...(Parts)> buffers;
+    };
+
+    generic_layer(builder<T>& b, spec_type const& s, shape const& in) : generic_layer(b, s, shapes(s, in), std::index_sequence_for<Parts...>{}) {}
+
+    void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
+        auto const shape_of = shapes(spec_, in.shape());
+        activation<T const> current = in;
+        for_each_index<n>([&](auto i) {
+            constexpr auto o = owner[i];
+            if constexpr (o != n - 1 && starts(i)) t.buffers[o].begin(shape_of[o + 1]);
+            auto const target = (o == n - 1 ? out : t.buffers[o].all()).first(shape_of[i + 1][3]);
+            std::get<i>(layers_).forward(ctx, current, target, std::get<i>(t.parts));
+            current = target;
+        });
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+        // Only two neighbouring buffers have a gradient at a time, so two pieces of scratch serve all of them in turn.
+        std::array<std::size_t, 2> largest{};
+        std::size_t turn = 0;
+        for (std::size_t i = 0; i + 1 < n; ++i)
+            if (owner[i] == i) {
+                largest[turn % 2] = std::max(largest[turn % 2], t.buffers[i].values.size());
+                ++turn;
+            }
+        workspace::frame scratch(ctx.scratch());
+        std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
+        view<T, 4> current = d_out;  // gradient of the buffer that part i writes to
+        for_each_index<n>([&](auto reversed) {
+            constexpr std::size_t i = n - 1 - reversed;
+            view<T, 4> before = d_in;
+            bool add = accumulate;
+            if constexpr (i > 0) {
+                constexpr auto o = owner[i - 1];
+                auto const& buffer = t.buffers[o].values;
+                before = current;
+                add = false;
+                if constexpr (o != owner[i]) before = view<T, 4>(memory[--turn % 2], buffer.extents());
+            }
+            auto const written = channels_[i];
+            std::get<i>(layers_).backward(ctx, current.slice(3, 0, written), i > 0 ? before.slice(3, 0, channels_[i - (i > 0)]) : before, add, std::get<i>(t.parts),
+                                          gradients);
+            current = before;
+        });
+    }
+
+    void commit(tape& t) {
+        for_each_index<n>([&](auto i) { std::get<i>(layers_).commit(std::get<i>(t.parts)); });
+    }
+
+    template <class Self, class F>
+    static void visit(Self& self, std::string const& path, F& f) {
+        for_each_index<n>([&](auto i) {
+            layer<Backend, std::tuple_element_t<i, std::tuple<Parts...>>, T>::visit(std::get<i>(self.layers_), join(path, part_name(std::get<i>(self.spec_.parts), i)), f);
+        });
+    }
+
+    /// The parts frozen; what flows between them lies in the context's scratch.
+    struct frozen {
+        spec_type spec;
+        std::tuple<typename layer<Backend, Parts, T>::frozen...> parts;
+
+        /// Calls observer(path, images) after each part with its output, which the next part may overwrite.
+        template <class Observer>
+        void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
+            auto const shape_of = shapes(spec, in.shape());
+            workspace::frame scratch(ctx.scratch());
+            view<T const, 4> current = in;
+            view<T, 4> buffer = out;
+            for_each_index<n>([&](auto i) {
+                constexpr auto o = owner[i];
+                auto const& s = shape_of[o + 1];
+                if constexpr (o == n - 1)
+                    buffer = out;
+                else if constexpr (starts(i))
+                    buffer = view<T, 4>(scratch.template take<T>(s.size()), {s[0], s[1], s[2], s[3]});
+                auto const target = buffer.slice(3, 0, shape_of[i + 1][3]);
+                auto const name = join(path, part_name(std::get<i>(spec.parts), i));
+                std::get<i>(parts).infer(ctx, current, target, observer, name);
+                observer(name, view<T const, 4>(target));
+                current = target;
+            });
+        }
+    };
+    [[nodiscard]] frozen freeze() const {
+        return std::apply([&](auto const&... part) { return frozen{spec_, {part.freeze()...}}; }, layers_);
+    }
+
+private:
+    static constexpr std::size_t n = sizeof...(Parts);
+    static constexpr auto owner = buffer_owners<Parts...>();
+    static constexpr bool starts(std::size_t i) { return i == 0 || owner[i - 1] != owner[i]; }
+
+    /// Shapes before the first part and after each.
+    [[nodiscard]] static std::array<shape, n + 1> shapes(spec_type const& s, shape const& in) {
+        std::array<shape, n + 1> all{in};
+        for_each_index<n>([&](auto i) { all[i + 1] = infer(std::get<i>(s.parts), all[i]).output; });
+        return all;
+    }
+
+    template <class Part>
+    [[nodiscard]] static layer<Backend, Part, T> make(builder<T>& b, Part const& part, std::size_t position, shape const& in) {
+        auto const outer = std::exchange(b.path, join(b.path, part_name(part, position)));
+        layer<Backend, Part, T> made(b, unnamed(part), in);
+        b.path = outer;
+        return made;
+    }
+
+    template <std::size_t... I>
+    generic_layer(builder<T>& b, spec_type const& s, std::array<shape, n + 1> const& shape_of, std::index_sequence<I...>)
+        : spec_(s), channels_{shape_of[I + 1][3]...}, layers_{make(b, std::get<I>(s.parts), I, shape_of[I])...} {}
+
+    spec_type spec_;
+    std::array<std::size_t, n> channels_;  // that each part puts out
+    std::tuple<layer<Backend, Parts, T>...> layers_;
+};
+
+}  // namespace cxr::nn

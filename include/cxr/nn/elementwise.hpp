@@ -1,0 +1,83 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Rectifier and logistic function. Both work in place and need only their output for the derivative.
+
+#include "cxr/nn/layer.hpp"
+#include "cxr/ops/activations.hpp"
+
+namespace cxr::nn {
+
+/// max(x, 0).
+struct relu {
+    static constexpr bool works_in_place = true;  ///< its output takes its input's place
+
+    /// out = max(in, 0).
+    template <class Backend, class T>
+    static void apply(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) { ops::relu<Backend, T>(ctx, in, out); }
+    /// d_in from d_out and the output.
+    template <class Backend, class T>
+    static void derive(context<Backend>& ctx, view<T const, 4> out, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate) {
+        ops::relu_backward<Backend, T>(ctx, out, d_out, d_in, accumulate);
+    }
+};
+
+/// 1 / (1 + e^−x): a probability from a logit.
+struct sigmoid {
+    static constexpr bool works_in_place = true;  ///< its output takes its input's place
+
+    /// out = 1 / (1 + e^−in).
+    template <class Backend, class T>
+    static void apply(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) { ops::sigmoid<Backend, T>(ctx, in, out); }
+    /// d_in from d_out and the output.
+    template <class Backend, class T>
+    static void derive(context<Backend>& ctx, view<T const, 4> out, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate) {
+        ops::sigmoid_backward<Backend, T>(ctx, out, d_out, d_in, accumulate);
+    }
+};
+
+/// A spec whose layer is a function of one element.
+template <class S>
+concept elementwise = std::same_as<S, relu> || std::same_as<S, sigmoid>;
+
+template <elementwise S>
+[[nodiscard]] constexpr inference infer(S const&, shape const& in) {
+    return {in, 0, 0, 0};
+}
+
+/// No parameters.
+template <class Backend, elementwise S, class T>
+class generic_layer<Backend, S, T> {
+public:
+    /// The output.
+    struct tape {
+        view<T const, 4> out;
+    };
+
+    generic_layer(builder<T>&, S const&, shape const&) {}
+
+    void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
+        if (out.statistics != nullptr) out.statistics->known = 0;
+        S::template apply<Backend, T>(ctx, in.values, out.values);
+        t.out = out.values;
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
+        if (d_in.data() != nullptr) S::template derive<Backend, T>(ctx, t.out, d_out, d_in, accumulate);
+    }
+
+    void commit(tape&) {}
+
+    template <class Self, class F>
+    static void visit(Self&, std::string const&, F&) {}
+
+    /// The same function.
+    struct frozen {
+        template <class Observer>
+        void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
+            S::template apply<Backend, T>(ctx, in, out);
+        }
+    };
+    [[nodiscard]] frozen freeze() const { return {}; }
+};
+
+}  // namespace cxr::nn

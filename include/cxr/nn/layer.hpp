@@ -1,0 +1,103 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// From a spec to a layer. A layer owns parameters; tapes and gradients live outside it:
+//
+//   layer.forward(context, in, out, tape) const;                                    in training: batch statistics, and a tape for backward
+//   layer.backward(context, d_out, d_in, accumulate, tape, gradients) const;        d_in += or =, or without data where nobody wants it;
+//                                                                                   the elements of d_out may be overwritten
+//   layer.commit(tape);                                                             running statistics, after a step that succeeded
+//   layer.freeze()  ->  frozen.infer(context, in, out, observer, path) const;       inference: another type, const, shared by threads
+//
+// `in` must live, unchanged, until backward has run: tapes refer to it.
+
+#include "cxr/backend/backend.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/nn/activation.hpp"
+#include "cxr/nn/parameter.hpp"
+#include "cxr/nn/spec.hpp"
+
+#include <string>
+#include <utility>
+
+namespace cxr::nn {
+
+/// The layer of `Spec` made of operations alone, which every backend can have; each spec's header specialises it.
+template <class Backend, class Spec, class T>
+class generic_layer;
+
+/// How a backend takes over a pattern: specialise this for its tag and a spec's type, with a member template `layer<Backend, T>` that has
+/// the paths, parameters, outputs and gradients of the generic layer.
+template <class Backend, class Spec>
+struct claim;
+
+/// The layer that `Backend` has for `Spec`: its own claim, or the nearest parent's, or the generic layer.
+template <class Backend, class Spec, class T, class Asked = Backend>
+struct resolution {
+    using type = generic_layer<Backend, Spec, T>;  ///< the generic layer
+};
+
+template <class Backend, class Spec, class T, class Asked>
+    requires requires { typename claim<Asked, Spec>::template layer<Backend, T>; }
+struct resolution<Backend, Spec, T, Asked> {
+    using type = typename claim<Asked, Spec>::template layer<Backend, T>;
+};
+
+template <class Backend, class Spec, class T, class Asked>
+    requires(!requires { typename claim<Asked, Spec>::template layer<Backend, T>; } && requires { typename Asked::parent; })
+struct resolution<Backend, Spec, T, Asked> : resolution<Backend, Spec, T, typename Asked::parent> {};
+
+/// The layer type of `Spec` on `Backend` with elements `T`.
+template <class Backend, class Spec, class T>
+using layer = typename resolution<Backend, Spec, T>::type;
+
+/// A named part is the part: names live in the containers.
+template <class Backend, class Spec, class T, class Asked>
+struct resolution<Backend, named_spec<Spec>, T, Asked> : resolution<Backend, Spec, T> {};
+
+/// The spec without its name.
+template <class Spec>
+[[nodiscard]] constexpr Spec const& unnamed(Spec const& s) {
+    return s;
+}
+/// The spec without its name.
+template <class Spec>
+[[nodiscard]] constexpr Spec const& unnamed(named_spec<Spec> const& s) {
+    return s.part;
+}
+
+/// The layer of `s` for images (N, H, W, C) of shape `in`, its weights drawn from `numbers`. N may be any number ≥ 1.
+/// Throws `contract_violation` where an image is too small for a window.
+template <class T, class Context, spec Spec>
+[[nodiscard]] layer<typename Context::backend, Spec, T> build(Context&, Spec const& s, shape const& in, random numbers) {
+    builder<T> b(numbers);
+    return layer<typename Context::backend, Spec, T>(b, unnamed(s), in);
+}
+
+/// Calls f(path, parameter) for every parameter of `l`, running statistics included, in the order of the network; paths are torchvision's
+/// where the spec's names are.
+template <class Layer, class F>
+void visit(Layer& l, F&& f, std::string const& path = {}) {
+    std::remove_const_t<Layer>::visit(l, path, f);
+}
+
+/// Elements of all trainable parameters: the length of the gradients.
+template <class Layer>
+[[nodiscard]] std::size_t parameter_count(Layer const& l) {
+    std::size_t n = 0;
+    visit(l, [&](std::string const&, auto const& p) { n += p.trainable ? p.values.size() : 0; });
+    return n;
+}
+
+/// The layer for inference: running statistics folded into one scale and shift a channel; const, to be shared by threads with a context each.
+template <class Layer>
+[[nodiscard]] auto freeze(Layer const& l) {
+    return l.freeze();
+}
+
+/// An observer that looks at nothing.
+struct no_observer {
+    template <class Activation>
+    void operator()(std::string const&, Activation const&) const {}
+};
+
+}  // namespace cxr::nn

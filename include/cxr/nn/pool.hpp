@@ -1,0 +1,116 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Maximum, average and global average pooling.
+
+#include "cxr/nn/layer.hpp"
+#include "cxr/ops/pool.hpp"
+
+#include <cstdint>
+
+namespace cxr::nn {
+
+/// The largest element of each window; padding is never chosen.
+template <std::size_t Size, std::size_t Stride = Size, std::size_t Padding = 0>
+struct max_pool {
+    static constexpr ops::window window{Size, Stride, Padding};  ///< geometry
+};
+
+/// The mean of each window.
+template <std::size_t Size, std::size_t Stride = Size>
+struct average_pool {
+    static constexpr ops::window window{Size, Stride, 0};  ///< geometry
+};
+
+/// The mean of each channel over the whole image: (N, H, W, C) → (N, 1, 1, C).
+struct global_average_pool {
+    static constexpr ops::window window{0, 1, 0};  ///< the whole image
+};
+
+template <std::size_t Size, std::size_t Stride, std::size_t Padding>
+[[nodiscard]] constexpr inference infer(max_pool<Size, Stride, Padding> const& s, shape const& in) {
+    return {s.window.output(in, in[3]), 0, 0, 0};
+}
+
+template <std::size_t Size, std::size_t Stride>
+[[nodiscard]] constexpr inference infer(average_pool<Size, Stride> const& s, shape const& in) {
+    return {s.window.output(in, in[3]), 0, 0, 0};
+}
+
+[[nodiscard]] constexpr inference infer(global_average_pool const&, shape const& in) { return {{in[0], 1, 1, in[3]}, 0, 0, 0}; }
+
+/// No parameters.
+template <class Backend, std::size_t Size, std::size_t Stride, std::size_t Padding, class T>
+class generic_layer<Backend, max_pool<Size, Stride, Padding>, T> {
+public:
+    using spec_type = max_pool<Size, Stride, Padding>;  ///< the description
+    /// Which element of each window was the largest.
+    struct tape {
+        tensor<std::uint8_t, 4> chosen;
+    };
+
+    generic_layer(builder<T>&, spec_type const& s, shape const& in) { static_cast<void>(infer(s, in)); }
+
+    void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
+        t.chosen.resize(out.values.extents());
+        ops::max_pool<Backend, T>(ctx, spec_type::window, in.values, out.values, t.chosen);
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
+        if (d_in.data() != nullptr) ops::max_pool_backward<Backend, T>(ctx, spec_type::window, t.chosen.view(), d_out, d_in, accumulate);
+    }
+
+    void commit(tape&) {}
+
+    template <class Self, class F>
+    static void visit(Self&, std::string const&, F&) {}
+
+    /// The same function, without a record of what was chosen.
+    struct frozen {
+        template <class Observer>
+        void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
+            ops::max_pool<Backend, T>(ctx, spec_type::window, in, out, {});
+        }
+    };
+    [[nodiscard]] frozen freeze() const { return {}; }
+};
+
+/// A spec whose layer takes means.
+template <class S>
+inline constexpr bool averages = std::same_as<S, global_average_pool>;
+template <std::size_t Size, std::size_t Stride>
+inline constexpr bool averages<average_pool<Size, Stride>> = true;
+
+/// No parameters.
+template <class Backend, class S, class T>
+    requires averages<S>
+class generic_layer<Backend, S, T> {
+public:
+    /// Means need no record.
+    struct tape {};
+
+    generic_layer(builder<T>&, S const& s, shape const& in) { static_cast<void>(infer(s, in)); }
+
+    void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
+        ops::average_pool<Backend, T>(ctx, S::window, in.values, out.values);
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<T, 1>) const {
+        if (d_in.data() != nullptr) ops::average_pool_backward<Backend, T>(ctx, S::window, d_out, d_in, accumulate);
+    }
+
+    void commit(tape&) {}
+
+    template <class Self, class F>
+    static void visit(Self&, std::string const&, F&) {}
+
+    /// The same function.
+    struct frozen {
+        template <class Observer>
+        void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
+            ops::average_pool<Backend, T>(ctx, S::window, in, out);
+        }
+    };
+    [[nodiscard]] frozen freeze() const { return {}; }
+};
+
+}  // namespace cxr::nn

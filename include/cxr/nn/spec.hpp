@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A spec says what a layer is: a constexpr value without weights and without a backend. What decides a kernel's shape is in its type,
+// widths are values inferred from the input.
+
+#include "cxr/core/shape.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <string_view>
+
+namespace cxr::nn {
+
+/// What a spec makes of an input shape.
+struct inference {
+    shape output;                 ///< (N, H, W, C)
+    std::size_t parameters = 0;   ///< trainable numbers
+    std::size_t statistics = 0;   ///< running statistics
+    std::uint64_t flops = 0;      ///< of convolutions and linear layers for the whole batch, a multiply-add counted as 2
+
+    /// The costs of both, one after the other; the output is the second's.
+    [[nodiscard]] constexpr inference then(inference const& next) const {
+        return {next.output, parameters + next.parameters, statistics + next.statistics, flops + next.flops};
+    }
+};
+
+/// A description for which `infer(spec, shape)` tells the output shape and costs at compile time.
+template <class S>
+concept spec = requires(S const& s, shape const& in) {
+    { infer(s, in) } -> std::same_as<inference>;
+};
+
+/// Whether a layer of this spec leaves its input in the first channels of its output's buffer: rectifiers work in place, and
+/// `append` adds channels behind those that are there. Such a layer's input is written straight into its output's buffer.
+template <class Spec>
+inline constexpr bool in_place = requires { requires Spec::works_in_place; };
+
+/// A part with a name: its paths begin with it.
+template <class Spec>
+struct named_spec {
+    static constexpr bool works_in_place = in_place<Spec>;  ///< as the part
+    std::string_view name;                                  ///< as paths spell it
+    Spec part;                                              ///< what it is
+};
+
+/// `part` under `name`.
+template <class Spec>
+[[nodiscard]] constexpr named_spec<Spec> named(std::string_view name, Spec part) {
+    return {name, part};
+}
+
+template <class Spec>
+[[nodiscard]] constexpr inference infer(named_spec<Spec> const& s, shape const& in) {
+    return infer(s.part, in);
+}
+
+}  // namespace cxr::nn

@@ -1,0 +1,55 @@
+# What each component needs, as one table: the build reads it here, find_package(cxr) reads the installed copy.
+#
+# cxr_<component>_parents    components whose headers it includes
+# cxr_<component>_headers    which headers are its own, as globs below include/cxr; what no component claims is cxr::cxr
+# cxr_<component>_packages   <CMake package>:<Debian package that has it>, in the order of the search
+# cxr_<component>_links      the targets that these packages define
+
+set(cxr_components eigen xtensor onednn image table)
+
+set(cxr_core_packages Threads:libc6-dev)
+set(cxr_core_links Threads::Threads)
+
+set(cxr_eigen_parents core)
+set(cxr_eigen_headers interop/eigen.hpp backend/eigen/*.hpp)
+set(cxr_eigen_packages Eigen3:libeigen3-dev)
+set(cxr_eigen_links Eigen3::Eigen)
+
+set(cxr_xtensor_parents core)
+set(cxr_xtensor_headers interop/xtensor.hpp backend/xtensor/*.hpp)
+set(cxr_xtensor_packages xtl:libxtensor-dev xtensor:libxtensor-dev)
+set(cxr_xtensor_links xtensor)
+
+# Debian's package file of oneDNN stops the configuration itself where OpenCL is absent, so that one is looked for first.
+# The library brings GNU's OpenMP runtime; naming it lets a program set its number of threads. The compiler's own -fopenmp
+# stays out: with clang it would load a second runtime beside it.
+set(cxr_onednn_parents eigen)
+set(cxr_onednn_headers backend/onednn/*.hpp)
+set(cxr_onednn_packages OpenCL:ocl-icd-opencl-dev dnnl:libdnnl-dev)
+set(cxr_onednn_links DNNL::dnnl gomp)
+
+set(cxr_image_parents core)
+set(cxr_image_headers data/png.hpp data/image_file.hpp data/loader.hpp)
+set(cxr_image_packages PNG:libpng-dev)
+set(cxr_image_links PNG::PNG)
+
+set(cxr_table_parents core)
+set(cxr_table_headers data/gzip.hpp data/label_table.hpp)
+set(cxr_table_packages ZLIB:zlib1g-dev)
+set(cxr_table_links ZLIB::ZLIB)
+
+# Finds what a component needs; `missing` is empty, or names each absent package and the Debian package that has it.
+macro(cxr_find_requirements component missing)
+    set(${missing} "")
+    foreach(cxr_requirement IN LISTS cxr_${component}_packages)
+        string(REPLACE ":" ";" cxr_requirement "${cxr_requirement}")
+        list(GET cxr_requirement 0 cxr_package)
+        list(GET cxr_requirement 1 cxr_debian_package)
+        if(NOT ${missing})
+            find_package(${cxr_package} QUIET)
+            if(NOT ${cxr_package}_FOUND)
+                set(${missing} "${cxr_package} (Debian package ${cxr_debian_package})")
+            endif()
+        endif()
+    endforeach()
+endmacro()

@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The eigen backend: its tag and every kernel, those of its parent included.
+
+#include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/eigen/class_counts.hpp"
+#include "cxr/backend/eigen/tag.hpp"
+#include "cxr/backend/eigen/weighted_bce.hpp"

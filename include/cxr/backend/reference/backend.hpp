@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The reference backend: its tag and every kernel.
+
+#include "cxr/backend/reference/class_counts.hpp"
+#include "cxr/backend/reference/tag.hpp"
+#include "cxr/backend/reference/weighted_bce.hpp"

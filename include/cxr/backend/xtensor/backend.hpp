@@ -1,0 +1,8 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The xtensor backend: its tag and every kernel, those of its parent included.
+
+#include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/xtensor/class_counts.hpp"
+#include "cxr/backend/xtensor/tag.hpp"
+#include "cxr/backend/xtensor/weighted_bce.hpp"

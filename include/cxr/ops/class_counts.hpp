@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The operation behind class frequencies: how many rows of a label matrix are positive, negative and unknown in each class.
+
+#include "cxr/backend/backend.hpp"
+#include "cxr/core/error.hpp"
+#include "cxr/core/parallel.hpp"
+#include "cxr/core/shape.hpp"
+#include "cxr/core/view.hpp"
+#include "cxr/ops/unknown.hpp"
+
+#include <algorithm>
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <span>
+#include <sstream>
+#include <string>
+
+namespace cxr::ops {
+
+/// Key of the operation. A kernel is
+/// `void kernel(class_counts, tag, context&, view<Label const, 2>, optional<view<bool const, 2>> const&, class_tally)`;
+/// it overwrites the tally, whose spans have one entry a class.
+struct class_counts {};
+
+/// Where the counts of each class go; three spans of as many entries as there are classes.
+struct class_tally {
+    std::span<std::uint64_t> positives;  ///< rows labelled 1
+    std::span<std::uint64_t> negatives;  ///< rows labelled 0
+    std::span<std::uint64_t> unknowns;   ///< rows whose label is unknown or masked
+};
+
+/// Number of groups of rows in which a label matrix is counted.
+[[nodiscard]] constexpr std::size_t counting_groups(std::size_t rows, std::size_t classes) {
+    return group_count(rows, std::max<std::size_t>(1, 65536 / std::max<std::size_t>(1, classes)));
+}
+
+/// Throws `contract_violation` that names row, column and value of the first label among `rows` that is neither 0, 1 nor
+/// unknown. For kernels whose counts of a group do not add up to its rows.
+template <label_element Label>
+void require_hard_labels(view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, index_range rows) {
+    for (std::size_t i = rows.first; i < rows.last; ++i)
+        for (std::size_t c = 0; c < labels.extent(1); ++c) {
+            Label const label = labels(i, c);
+            if ((known && !(*known)(i, c)) || unknown(label) || label == Label(0) || label == Label(1)) continue;
+            std::ostringstream value;
+            value << +label;
+            throw contract_violation("cxr::class_counts: label " + value.str() + " at row " + std::to_string(i) +
+                                     ", column " + std::to_string(c) + "; expected 0, 1 or unknown");
+        }
+}
+
+/// Counts each class (a column) of `labels`, shape rows × classes: 1 is positive, 0 negative, NaN or a negative integer unknown;
+/// so is every entry where `known`, of the same shape, is false, whatever its label. Exact for any number of threads.
+/// Throws `contract_violation` for any other label, naming row and column; the tally is then unspecified.
+template <backend Backend, label_element Label>
+void count_classes(context<Backend>& context, view<Label const, 2> const& labels,
+                   std::optional<view<bool const, 2>> const& known, class_tally tally) {
+    static_assert(implements<Backend, class_counts, cxr::context<Backend>&, view<Label const, 2> const&,
+                             std::optional<view<bool const, 2>> const&, class_tally&>,
+                  "cxr::ops::count_classes: this backend has no kernel for class_counts; include cxr/backend/<name>/backend.hpp");
+    if (known) require_shape(known->shape(), labels.shape(), "cxr::class_counts: mask of known labels");
+    require_shape({tally.positives.size()}, {labels.extent(1)}, "cxr::class_counts: classes counted");
+    kernel(class_counts{}, Backend{}, context, labels, known, tally);
+}
+
+}  // namespace cxr::ops

@@ -1,0 +1,59 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What oneDNN's kernels need from call to call: an engine, and the primitives made so far, because making one is slow.
+
+#include "cxr/backend/eigen/tag.hpp"
+
+#include <dnnl.hpp>
+#include <omp.h>
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <map>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cxr::onednn {
+
+struct tag;
+
+/// Threads, an engine, and a cache of primitives. Every worker, the calling thread included, is told to use one OpenMP thread: oneDNN splits
+/// sums by the number of its threads, and cxr's own loops are the parallel ones.
+class context : public eigen::context {
+public:
+    using backend = tag;                                   ///< whose context this is
+    using cache_key = std::array<std::int64_t, 16>;        ///< what kind of primitive, for which shapes
+
+    /// With `threads` workers, the calling one included; 0 means one a hardware thread.
+    explicit context(std::size_t threads = 1) : context(std::make_shared<executor>(threads)) {}
+
+    /// On the workers of somebody else. `workers` is not null.
+    explicit context(std::shared_ptr<executor> workers) : eigen::context(std::move(workers)), engine_(dnnl::engine::kind::cpu, 0) {
+        this->workers().on_every_worker([](std::size_t) { omp_set_num_threads(1); });
+        for (std::size_t w = 0; w < this->workers().size(); ++w) streams_.emplace_back(engine_);
+    }
+
+    /// The CPU engine.
+    [[nodiscard]] dnnl::engine const& engine() const { return engine_; }
+
+    /// The stream of a worker.
+    [[nodiscard]] dnnl::stream& stream(std::size_t worker) { return streams_[worker]; }
+
+    /// The object made by `make()` for this key: now, or at an earlier call. `P` is the same for equal keys.
+    template <class P, class Make>
+    [[nodiscard]] P const& cached(cache_key const& key, Make make) {
+        auto& entry = primitives_[key];
+        if (!entry) entry = std::make_shared<P>(make());
+        return *static_cast<P const*>(entry.get());
+    }
+
+private:
+    dnnl::engine engine_;
+    std::vector<dnnl::stream> streams_;
+    std::map<cache_key, std::shared_ptr<void const>> primitives_;
+};
+
+}  // namespace cxr::onednn

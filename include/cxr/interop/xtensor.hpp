@@ -8,6 +8,7 @@
 #include <xtensor/xadapt.hpp>
 #include <xtensor/xarray.hpp>
 #include <xtensor/xdynamic_view.hpp>
+#include <xtensor/xstrided_view.hpp>
 #include <xtensor/xtensor.hpp>
 #include <xtensor/xview.hpp>
 
@@ -86,20 +87,25 @@ private:
 
 namespace cxr {
 
-/// A view as an xtensor adaptor onto its elements, of the same rank. Strides ≥ 0; throws `contract_violation` otherwise.
+/// A view as an xtensor strided view onto its elements, of the same rank; what is assigned to it goes to those elements.
+/// Strides ≥ 0; throws `contract_violation` otherwise.
 template <class T, std::size_t Rank>
 [[nodiscard]] auto as_xtensor(view<T, Rank> const& elements) {
-    std::array<std::size_t, Rank> const extents = elements.extents();
+    std::array<std::size_t, Rank> extents = elements.extents();
     std::array<std::ptrdiff_t, Rank> strides = elements.strides();
+    std::size_t reach = elements.empty() ? 0 : 1;
     for (std::size_t d = 0; d < Rank; ++d) {
         require(strides[d] >= 0, "cxr::as_xtensor: a negative stride");
-        // xtensor broadcasts an extent of 1 by walking along its stride.
-        if (extents[d] == 1) strides[d] = 0;
+        if (reach != 0) reach += (extents[d] - 1) * static_cast<std::size_t>(strides[d]);
     }
-    return xt::adapt(elements.data(), elements.size(), xt::no_ownership(), extents, strides);
+    // A view over an adaptor, because an adaptor with strides takes over the strides of what is assigned to it.
+    auto memory = xt::adapt(elements.data(), reach, xt::no_ownership(), std::array<std::size_t, 1>{reach});
+    return xt::xstrided_view<decltype(memory), std::array<std::size_t, Rank>, xt::layout_type::dynamic>(
+        std::move(memory), extents, std::move(strides), 0,
+        elements.contiguous() ? xt::layout_type::row_major : xt::layout_type::dynamic);
 }
 
-/// The elements of an object that cxr can look at (a tensor, a `std::vector`, …) as an xtensor adaptor. The object must outlive it.
+/// The elements of an object that cxr can look at (a tensor, a `std::vector`, …) as an xtensor strided view. The object must outlive it.
 template <class Object>
     requires(!std::is_rvalue_reference_v<Object &&> &&
              interop::adaptor<std::remove_cvref_t<Object>>::rank != interop::dynamic_rank)

@@ -95,7 +95,7 @@ TEST_CASE("an xtensor array with another number of dimensions is refused with bo
     REQUIRE_THROWS_WITH(cxr::interop::read<2>(array + 1.0), Catch::Contains("3 dimensions, expected 2"));
 }
 
-TEST_CASE("views, tensors and vectors come back as xtensor adaptors without copy") {
+TEST_CASE("views, tensors and vectors come back as xtensor views without copy") {
     cxr::tensor<float, 2> tensor({3, 4});
     for (std::size_t i = 0; i < 12; ++i) tensor[i] = static_cast<float>(i);
     auto whole = cxr::as_xtensor(tensor);
@@ -109,7 +109,18 @@ TEST_CASE("views, tensors and vectors come back as xtensor adaptors without copy
     REQUIRE(cxr::as_xtensor(frequencies).data() == frequencies.data());
 }
 
-TEST_CASE("a strided row comes back as an adaptor that broadcasts") {
+TEST_CASE("what is assigned to a view that came back lands where the view's strides say") {
+    std::vector<double> memory(8, -1.0);
+    cxr::view<double, 2> const columns(memory.data(), {2, 3}, {1, 2});
+    auto target = cxr::as_xtensor(columns);
+    target = xt::xtensor<double, 2>{{1, 2, 3}, {4, 5, 6}};
+    REQUIRE(memory == std::vector<double>{1, 4, 2, 5, 3, 6, -1, -1});
+    target = target + 1.0;
+    REQUIRE(memory == std::vector<double>{2, 5, 3, 6, 4, 7, -1, -1});
+    REQUIRE(columns(1, 2) == 7.0);
+}
+
+TEST_CASE("a strided row comes back as a view that broadcasts") {
     cxr::tensor<double, 2> tensor({3, 4});
     for (std::size_t i = 0; i < 12; ++i) tensor[i] = static_cast<double>(i);
     auto const row = cxr::as_xtensor(tensor.view().slice(0, 1, 1));

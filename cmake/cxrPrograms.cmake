@@ -1,5 +1,7 @@
 # How this project compiles its own programs (tests, examples, trainer, benchmarks); nothing here reaches a consumer.
 
+set(CMAKE_CXX_EXTENSIONS OFF)
+
 set(cxr_warning_options -Wall -Wextra -Wpedantic -Wconversion -Wshadow)
 if(CXR_WERROR)
     list(APPEND cxr_warning_options -Werror)

@@ -1,0 +1,21 @@
+// SPDX-License-Identifier: Apache-2.0
+// Every component of the installed library, in a project of its own: its headers are found, its third party is linked.
+
+#include <cxr/backend/eigen/backend.hpp>
+#include <cxr/backend/onednn/backend.hpp>
+#include <cxr/backend/xtensor/backend.hpp>
+#include <cxr/cxr.hpp>
+#include <cxr/data/gzip.hpp>
+#include <cxr/data/label_table.hpp>
+#include <cxr/data/loader.hpp>
+#include <cxr/data/png.hpp>
+#include <cxr/interop/eigen.hpp>
+#include <cxr/interop/xtensor.hpp>
+
+#include <cstdio>
+
+int main() {
+    std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, libpng %s, zlib %s\n", cxr::version.data(),
+                EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION, XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR,
+                dnnl::version()->major, dnnl::version()->minor, png_get_libpng_ver(nullptr), zlibVersion());
+}

@@ -10,7 +10,9 @@ namespace cxr::nn {
 /// x ↦ [x, f(x)]: the channels of f(x) behind those of x. f keeps the image's size.
 template <class Spec>
 struct append_spec {
-    static constexpr bool works_in_place = true;  ///< x stays where it is
+    static constexpr bool works_in_place = true;         ///< x stays where it is
+    static constexpr bool overwrites_input = false;       ///< it is not touched
+    static constexpr bool backward_reads_output = true;  ///< its input is the beginning of it
     Spec part;                                    ///< f
 };
 

@@ -15,11 +15,30 @@
 
 namespace cxr::nn {
 
+/// A run of parts that can work in one buffer shares that of the last of them: owner[i] is the part whose buffer part i writes to.
+template <class... Parts>
+[[nodiscard]] constexpr std::array<std::size_t, sizeof...(Parts)> buffer_owners() {
+    constexpr std::size_t n = sizeof...(Parts);
+    return []<std::size_t... I>(std::index_sequence<I...>) {
+        using parts = std::tuple<Parts...>;
+        std::array<bool, n> const shares{false, shares_buffer<std::tuple_element_t<I, parts>, std::tuple_element_t<I + 1, parts>>...};
+        std::array<std::size_t, n> owner{};
+        for (std::size_t i = n; i-- > 0;) owner[i] = i + 1 < n && shares[i + 1] ? owner[i + 1] : i;
+        return owner;
+    }(std::make_index_sequence<n - 1>{});
+}
+
 /// Parts applied one after the other.
 template <class... Parts>
 struct chain_spec {
-    static constexpr bool works_in_place = (in_place<Parts> && ...);  ///< if all parts do
-    std::tuple<Parts...> parts;                                       ///< specs, named or not
+    static_assert(sizeof...(Parts) > 0, "cxr::nn::chain: no part");
+    using last_type = std::tuple_element_t<sizeof...(Parts) - 1, std::tuple<Parts...>>;  ///< spec of the last part
+
+    /// If all parts can work in the one buffer.
+    static constexpr bool works_in_place = (in_place<Parts> && ...) && buffer_owners<Parts...>()[0] == sizeof...(Parts) - 1;
+    static constexpr bool overwrites_input = (overwrites<Parts> || ...);    ///< if a part does
+    static constexpr bool backward_reads_output = needs_output<last_type>;  ///< if the last part's does
+    std::tuple<Parts...> parts;                                             ///< specs, named or not
 };
 
 /// `parts` one after the other; a part without a name is called by its position.
@@ -56,16 +75,6 @@ template <class Spec>
 template <std::size_t N, class F>
 constexpr void for_each_index(F&& f) {
     [&]<std::size_t... I>(std::index_sequence<I...>) { (f(std::integral_constant<std::size_t, I>{}), ...); }(std::make_index_sequence<N>{});
-}
-
-/// A run of in-place parts shares one buffer, that of the last of them: owner[i] is the part whose buffer part i writes to.
-template <class... Parts>
-[[nodiscard]] constexpr std::array<std::size_t, sizeof...(Parts)> buffer_owners() {
-    constexpr std::size_t n = sizeof...(Parts);
-    constexpr std::array<bool, n> shares{in_place<Parts>...};
-    std::array<std::size_t, n> owner{};
-    for (std::size_t i = n; i-- > 0;) owner[i] = i + 1 < n && shares[i + 1] ? owner[i + 1] : i;
-    return owner;
 }
 
 /// The parts' paths.

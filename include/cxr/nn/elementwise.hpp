@@ -9,7 +9,9 @@ namespace cxr::nn {
 
 /// max(x, 0).
 struct relu {
-    static constexpr bool works_in_place = true;  ///< its output takes its input's place
+    static constexpr bool works_in_place = true;         ///< its output takes its input's place
+    static constexpr bool overwrites_input = true;       ///< and that changes it
+    static constexpr bool backward_reads_output = true;  ///< the derivative is a function of it
 
     /// out = max(in, 0).
     template <class Backend, class T>
@@ -23,7 +25,9 @@ struct relu {
 
 /// 1 / (1 + e^−x): a probability from a logit.
 struct sigmoid {
-    static constexpr bool works_in_place = true;  ///< its output takes its input's place
+    static constexpr bool works_in_place = true;         ///< its output takes its input's place
+    static constexpr bool overwrites_input = true;       ///< and that changes it
+    static constexpr bool backward_reads_output = true;  ///< the derivative is a function of it
 
     /// out = 1 / (1 + e^−in).
     template <class Backend, class T>

@@ -15,7 +15,9 @@ namespace cxr::nn {
 /// `count` layers of one spec that works in place, one after the other.
 template <class Spec>
 struct repeat_spec {
-    static constexpr bool works_in_place = true;  ///< as the part
+    static constexpr bool works_in_place = true;         ///< as the part
+    static constexpr bool overwrites_input = false;     ///< the part must not
+    static constexpr bool backward_reads_output = true;  ///< a layer's input is the output of the one before
     std::string_view name;                        ///< of a layer, before its number, which begins at 1
     std::size_t count = 0;                        ///< layers
     Spec part;                                    ///< what each of them is; widths follow from its input
@@ -24,7 +26,7 @@ struct repeat_spec {
 /// `part` `count` times, each fed with the output of the one before: paths `name1`, `name2`, … .
 template <spec Spec>
 [[nodiscard]] constexpr repeat_spec<Spec> repeat(std::string_view name, std::size_t count, Spec part) {
-    static_assert(in_place<Spec>, "cxr::nn::repeat: the part must work in place, as append(…) does");
+    static_assert(shares_buffer<Spec, Spec>, "cxr::nn::repeat: the part must work in place and leave its input as it is, as append(…) does");
     return {name, count, part};
 }
 

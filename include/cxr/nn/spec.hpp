@@ -5,6 +5,7 @@
 
 #include "cxr/core/shape.hpp"
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <string_view>
@@ -30,17 +31,31 @@ concept spec = requires(S const& s, shape const& in) {
     { infer(s, in) } -> std::same_as<inference>;
 };
 
-/// Whether a layer of this spec leaves its input in the first channels of its output's buffer: rectifiers work in place, and
-/// `append` adds channels behind those that are there. Such a layer's input is written straight into its output's buffer.
+/// Whether a layer of this spec can have its output begin where its input lies: functions of one element overwrite it, `append` adds
+/// channels behind it. The input is then written straight into the output's buffer.
 template <class Spec>
 inline constexpr bool in_place = requires { requires Spec::works_in_place; };
+
+/// Whether a layer of this spec, working in place, changes its input.
+template <class Spec>
+inline constexpr bool overwrites = requires { requires Spec::overwrites_input; };
+
+/// Whether backward of a layer of this spec reads its output, so that nothing may overwrite it.
+template <class Spec>
+inline constexpr bool needs_output = requires { requires Spec::backward_reads_output; };
+
+/// Whether `Next` can work in the buffer of `Spec`, the part before it.
+template <class Spec, class Next>
+inline constexpr bool shares_buffer = in_place<Next> && !(overwrites<Next> && needs_output<Spec>);
 
 /// A part with a name: its paths begin with it.
 template <class Spec>
 struct named_spec {
-    static constexpr bool works_in_place = in_place<Spec>;  ///< as the part
-    std::string_view name;                                  ///< as paths spell it
-    Spec part;                                              ///< what it is
+    static constexpr bool works_in_place = in_place<Spec>;             ///< as the part
+    static constexpr bool overwrites_input = overwrites<Spec>;         ///< as the part
+    static constexpr bool backward_reads_output = needs_output<Spec>;  ///< as the part
+    std::string_view name;                                             ///< as paths spell it
+    Spec part;                                                         ///< what it is
 };
 
 /// `part` under `name`.

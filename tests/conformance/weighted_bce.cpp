@@ -1,0 +1,213 @@
+// SPDX-License-Identifier: Apache-2.0
+// The weighted losses of every backend against an evaluation in long double, which shares no code with them, and their
+// gradients against numeric differentiation of that evaluation.
+
+#include "cxr/backend/eigen/backend.hpp"
+#include "cxr/backend/onednn/backend.hpp"
+#include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/xtensor/backend.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/loss/weighted_logits_loss.hpp"
+#include "cxr/loss/weighted_loss.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <utility>
+#include <vector>
+
+#define EVERY_BACKEND cxr::reference_backend, cxr::eigen_backend, cxr::xtensor_backend, cxr::onednn_backend
+#define EVERY_BACKEND_AND_ELEMENT                                                                           \
+    (std::pair<cxr::reference_backend, float>), (std::pair<cxr::reference_backend, double>),                \
+        (std::pair<cxr::eigen_backend, float>), (std::pair<cxr::eigen_backend, double>),                    \
+        (std::pair<cxr::xtensor_backend, float>), (std::pair<cxr::xtensor_backend, double>),                \
+        (std::pair<cxr::onednn_backend, float>), (std::pair<cxr::onednn_backend, double>)
+
+namespace {
+
+enum class targets_kind { hard, soft, unknown, masked };
+enum class layout { dense, columns, strided };
+
+template <class T>
+struct batch {
+    std::vector<T> memory_y, memory_p, memory_d;
+    cxr::view<T, 2> y, p, d;
+    cxr::tensor<bool, 2> known;
+    std::vector<double> positive, negative;
+};
+
+template <class T>
+cxr::view<T, 2> laid_out(std::vector<T>& memory, std::size_t rows, std::size_t classes, layout order) {
+    auto const r = static_cast<std::ptrdiff_t>(rows), c = static_cast<std::ptrdiff_t>(classes);
+    memory.assign(rows * classes * 6 + 11, T(-77));
+    if (order == layout::columns) return {memory.data(), {rows, classes}, {1, r}};
+    if (order == layout::strided) return {memory.data() + 1, {rows, classes}, {3 * c + 2, 3}};
+    return {memory.data(), {rows, classes}};
+}
+
+template <class T>
+void fill(batch<T>& b, std::size_t rows, std::size_t classes, targets_kind kind, layout order, bool logits) {
+    cxr::random const random(rows * 1000 + classes);
+    b.y = laid_out(b.memory_y, rows, classes, order);
+    b.p = laid_out(b.memory_p, rows, classes, order);
+    b.d = laid_out(b.memory_d, rows, classes, order);
+    b.known = cxr::tensor<bool, 2>({rows, classes}, true);
+    for (std::size_t c = 0; c < classes; ++c) {
+        b.positive.push_back(0.1 + random.stream("positive").uniform(c));
+        b.negative.push_back(0.1 + random.stream("negative").uniform(c));
+    }
+    for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t c = 0; c < classes; ++c) {
+            auto const k = i * classes + c;
+            double const u = random.stream("target").uniform(k), v = random.stream("prediction").uniform(k);
+            double y = kind == targets_kind::soft ? u : u < 0.2;
+            bool const hidden = random.stream("known").uniform(k) < 0.3;
+            if (kind == targets_kind::unknown && hidden) y = std::numeric_limits<double>::quiet_NaN();
+            if (kind == targets_kind::masked) b.known(i, c) = !hidden;
+            b.y(i, c) = static_cast<T>(y);
+            // Most probabilities are small, as they are with rare findings.
+            b.p(i, c) = static_cast<T>(logits ? 8 * random.stream("prediction").normal(k) : 1e-4 + 0.9998 * v * v * v);
+        }
+}
+
+/// The loss of one entry with its prediction moved by `step`, in long double.
+long double entry(long double positive, long double negative, long double y, long double x, bool logits, long double epsilon) {
+    if (!logits) return -positive * y * std::log(x + epsilon) - negative * (1 - y) * std::log(1 - x + epsilon);
+    auto const softplus = [](long double z) { return z > 0 ? z + std::log1p(std::exp(-z)) : std::log1p(std::exp(z)); };
+    return positive * y * softplus(-x) + negative * (1 - y) * softplus(x);
+}
+
+template <class T>
+bool is_known(batch<T> const& b, std::size_t i, std::size_t c) {
+    return b.known(i, c) && !std::isnan(b.y(i, c));
+}
+
+template <class T>
+std::vector<std::size_t> known_rows(batch<T> const& b) {
+    std::vector<std::size_t> count(b.y.extent(1));
+    for (std::size_t c = 0; c < count.size(); ++c)
+        for (std::size_t i = 0; i < b.y.extent(0); ++i) count[c] += is_known(b, i, c);
+    return count;
+}
+
+template <class T>
+long double expected_value(batch<T> const& b, bool logits, long double epsilon) {
+    auto const count = known_rows(b);
+    long double sum = 0;
+    for (std::size_t c = 0; c < count.size(); ++c) {
+        long double of_class = 0;
+        for (std::size_t i = 0; i < b.y.extent(0); ++i)
+            if (is_known(b, i, c)) of_class += entry(b.positive[c], b.negative[c], b.y(i, c), b.p(i, c), logits, epsilon);
+        if (count[c] != 0) sum += of_class / static_cast<long double>(count[c]);
+    }
+    return sum;
+}
+
+/// Five-point central difference of one entry: O(h⁴), some 1e-12 relative here.
+template <class T>
+long double expected_derivative(batch<T> const& b, std::size_t i, std::size_t c, std::size_t known, bool logits, long double epsilon) {
+    if (!is_known(b, i, c)) return 0;
+    long double const x = b.p(i, c), h = logits ? 1e-3L : 1e-3L * std::min(x, 1 - x);
+    auto const f = [&](long double z) { return entry(b.positive[c], b.negative[c], b.y(i, c), z, logits, epsilon); };
+    return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h) / static_cast<long double>(known);
+}
+
+template <class Loss, class T>
+void check(Loss const& loss, batch<T>& b, targets_kind kind, bool logits, double epsilon) {
+    auto const expected = static_cast<double>(expected_value(b, logits, epsilon));
+    cxr::view<T const, 2> const y = b.y, p = b.p;
+    bool const masked = kind == targets_kind::masked;
+    double const value = masked ? loss(y, p, b.known) : loss(y, p);
+    REQUIRE(std::abs(value - expected) <= 1e-6 * std::abs(expected));
+    // All kernels compute in double, so they are far better than asked for; a float in between would show here.
+    REQUIRE(std::abs(value - expected) <= 1e-12 * std::abs(expected));
+    REQUIRE((masked ? loss.gradient(y, p, b.d, b.known) : loss.gradient(y, p, b.d)) == value);
+
+    auto const count = known_rows(b);
+    double worst = 0;
+    for (std::size_t i = 0; i < y.extent(0); ++i)
+        for (std::size_t c = 0; c < y.extent(1); ++c) {
+            auto const derivative = static_cast<double>(expected_derivative(b, i, c, count[c], logits, epsilon));
+            double const error = std::abs(static_cast<double>(b.d(i, c)) - derivative);
+            worst = std::max(worst, derivative == 0 ? error : error / std::abs(derivative));
+        }
+    REQUIRE(worst <= 1e-6);
+    // Nothing but the gradient's own elements was written.
+    std::size_t touched = 0;
+    for (T x : b.memory_d) touched += x != T(-77);
+    REQUIRE(touched == y.size());
+}
+
+template <class Backend, class T>
+void check_everywhere(bool logits) {
+    std::vector<std::pair<std::size_t, std::size_t>> const sizes{{1, 1}, {8, 14}, {1, 14}, {17, 1}, {33, 5}, {1501, 14}, {3, 6000}};
+    for (auto [rows, classes] : sizes)
+        for (auto kind : {targets_kind::hard, targets_kind::soft, targets_kind::unknown, targets_kind::masked})
+            for (auto order : {layout::dense, layout::columns, layout::strided}) {
+                if (rows * classes > 10000 && (kind == targets_kind::hard || order == layout::columns)) continue;
+                INFO(Backend::name << ", " << rows << " x " << classes << ", kind " << int(kind) << ", layout " << int(order));
+                batch<T> b;
+                fill(b, rows, classes, kind, order, logits);
+                if (logits)
+                    check(cxr::weighted_logits_loss<Backend>(b.positive, b.negative), b, kind, logits, 0.0);
+                else
+                    check(cxr::weighted_loss<Backend>(b.positive, b.negative, 1e-7), b, kind, logits, 1e-7);
+            }
+}
+
+TEMPLATE_TEST_CASE("the loss of probabilities and its gradient agree with long double", "", EVERY_BACKEND_AND_ELEMENT) {
+    check_everywhere<typename TestType::first_type, typename TestType::second_type>(false);
+}
+
+TEMPLATE_TEST_CASE("the loss of logits and its gradient agree with long double", "", EVERY_BACKEND_AND_ELEMENT) {
+    check_everywhere<typename TestType::first_type, typename TestType::second_type>(true);
+}
+
+TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers", "", EVERY_BACKEND) {
+    batch<double> b;
+    fill(b, 57, 14, targets_kind::unknown, layout::dense, false);
+    cxr::tensor<std::int8_t, 2> integers({57, 14});
+    cxr::tensor<bool, 2> flags({57, 14}), known({57, 14});
+    for (std::size_t k = 0; k < integers.size(); ++k) {
+        known[k] = !std::isnan(b.memory_y[k]);
+        flags[k] = b.memory_y[k] == 1;
+        integers[k] = known[k] ? static_cast<std::int8_t>(flags[k]) : std::int8_t{-1};
+    }
+    cxr::weighted_loss<TestType> const loss(b.positive, b.negative);
+    double const expected = loss(b.y, b.p);
+    REQUIRE(loss(integers, b.p) == expected);
+    REQUIRE(loss(flags, b.p, known) == expected);
+}
+
+TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", EVERY_BACKEND) {
+    batch<float> b;
+    fill(b, 4001, 14, targets_kind::unknown, layout::dense, false);
+    std::vector<float> gradient;
+    double value = 0;
+    for (std::size_t threads : {1, 2, 5}) {
+        cxr::context<TestType> const context(threads);
+        double const now = cxr::weighted_loss<TestType>(context, b.positive, b.negative).gradient(b.y, b.p, b.d);
+        double const of_logits = cxr::weighted_logits_loss<TestType>(context, b.positive, b.negative)(b.y, b.p);
+        if (threads == 1) gradient = b.memory_d, value = now + of_logits;
+        REQUIRE(now + of_logits == value);
+        REQUIRE(b.memory_d == gradient);
+    }
+}
+
+TEST_CASE("it is known which backend serves the losses") {
+    auto const serves = []<class Backend>(Backend) {
+        return cxr::serving<Backend, cxr::ops::weighted_bce, cxr::context<Backend>&, cxr::ops::bce_weights const&,
+                            cxr::view<float const, 2> const&, cxr::view<float const, 2> const&,
+                            cxr::ops::optional_view<bool const> const&, cxr::ops::optional_view<float> const&>();
+    };
+    REQUIRE(serves(cxr::reference_backend{}) == "reference");
+    REQUIRE(serves(cxr::eigen_backend{}) == "eigen");
+    REQUIRE(serves(cxr::xtensor_backend{}) == "xtensor");
+    // oneDNN has no double, and the error of its logarithm near 1 is absolute.
+    REQUIRE(serves(cxr::onednn_backend{}) == "eigen");
+}
+
+}  // namespace

@@ -1,0 +1,47 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Patients and images that two splits share: what makes a validation better than it is.
+
+#include "cxr/core/error.hpp"
+#include "cxr/data/labels.hpp"
+
+#include <algorithm>
+#include <iterator>
+#include <string>
+#include <vector>
+
+namespace cxr::data {
+
+/// What two splits have in common; each list is sorted and names everything once.
+struct leak {
+    std::vector<std::string> patients;  ///< in both tables
+    std::vector<std::string> images;    ///< names in both tables
+
+    /// Whether there is anything.
+    [[nodiscard]] bool any() const { return !patients.empty() || !images.empty(); }
+};
+
+/// The names that are in both lists, sorted, each once; O(n log n).
+[[nodiscard]] inline std::vector<std::string> shared_names(std::vector<std::string> a, std::vector<std::string> b) {
+    for (auto* names : {&a, &b}) {
+        std::sort(names->begin(), names->end());
+        names->erase(std::unique(names->begin(), names->end()), names->end());
+    }
+    std::vector<std::string> both;
+    std::set_intersection(a.begin(), a.end(), b.begin(), b.end(), std::back_inserter(both));
+    return both;
+}
+
+/// The patients and image names of `a` that are also in `b`. Empty patients (not known whose) are never the same.
+/// Throws `io_error` with the path of a table that has no patients, for then nothing can be said.
+/// Source: the course AI for Medical Diagnosis, week 1, `check_for_leakage`.
+[[nodiscard]] inline leak find_leak(label_table const& a, label_table const& b) {
+    for (auto const* table : {&a, &b})
+        if (table->patients.empty() && table->rows() != 0)
+            throw io_error(table->path + ": no column PatientId, Patient ID or patientid (or the one that --patient-column names), so a leak cannot be excluded");
+    leak found{shared_names(a.patients, b.patients), shared_names(a.images, b.images)};
+    std::erase(found.patients, std::string());
+    return found;
+}
+
+}  // namespace cxr::data

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/backend/reference/backend.hpp"
+#include "cxr/data/label_table.hpp"
 #include "cxr/interop/eigen.hpp"
 #include "cxr/interop/xtensor.hpp"
 #include "cxr/stats/class_frequencies.hpp"
@@ -8,11 +9,10 @@
 
 #include <catch2/catch.hpp>
 
-#include <cmath>
+#include <algorithm>
 #include <cstdint>
-#include <fstream>
+#include <cstdlib>
 #include <limits>
-#include <sstream>
 #include <string>
 #include <vector>
 
@@ -150,32 +150,37 @@ TEST_CASE("the course's weights balance the contributions of positive and negati
     REQUIRE_THROWS_AS(cxr::stats::contributions_after(frequencies, {{1.0}, {1.0}}), cxr::contract_violation);
 }
 
+std::vector<std::string> const course_classes{"Cardiomegaly", "Emphysema",    "Effusion",           "Hernia",    "Infiltration",
+                                              "Mass",         "Nodule",       "Atelectasis",        "Pneumothorax",
+                                              "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
+
 TEST_CASE("the course's training table has the notebook's frequencies") {
-    std::ifstream file(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/train-small.csv");
-    REQUIRE(file);
-    std::vector<std::string> const order{"Cardiomegaly", "Emphysema",   "Effusion",     "Hernia",
-                                         "Infiltration", "Mass",        "Nodule",       "Atelectasis",
-                                         "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis",
-                                         "Edema",        "Consolidation"};
-    auto const cells = [](std::string const& line) {
-        std::vector<std::string> result;
-        std::stringstream stream(line.substr(0, line.find('\r')));
-        for (std::string cell; std::getline(stream, cell, ',');) result.push_back(cell);
-        return result;
-    };
-    std::string line;
-    std::getline(file, line);
-    auto const header = cells(line);
-    std::vector<float> labels;
-    while (std::getline(file, line)) {
-        auto const row = cells(line);
-        for (auto const& name : order)
-            labels.push_back(std::stof(row.at(static_cast<std::size_t>(std::find(header.begin(), header.end(), name) - header.begin()))));
-    }
-    REQUIRE(labels.size() == 14000);
+    auto const table = cxr::data::read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/train-small.csv",
+                                                   {.classes = course_classes, .image_column = {}, .patient_column = {}});
     class_frequencies frequencies(14);
-    frequencies.add(cxr::view<float const, 2>(labels.data(), {1000, 14}));
+    frequencies.add(table.labels);
+    REQUIRE(frequencies.counts().rows == 1000);
     REQUIRE(frequencies.positive() == doubles{.020, .013, .128, .002, .175, .045, .054, .106, .038, .021, .010, .014, .016, .033});
+}
+
+TEST_CASE("NIH's whole table has the counts that Python's csv module and a Counter find") {
+    char const* const data = std::getenv("CXR_DATA_DIR");
+    if (data == nullptr) {
+        WARN("skipped: CXR_DATA_DIR, the folder with nih/labels/Data_Entry_2017_v2020.csv.gz, is not set");
+        return;
+    }
+    auto const table = cxr::data::read_label_table(std::string(data) + "/nih/labels/Data_Entry_2017_v2020.csv.gz",
+                                                   {.classes = course_classes, .image_column = {}, .patient_column = {}});
+    class_frequencies frequencies(14);
+    frequencies.add(table.labels);
+    std::vector<std::uint64_t> const positives{2776, 2516, 13317, 227, 19894, 5782, 6331, 11559, 5302, 3385, 1431, 1686, 2303, 4667};
+    REQUIRE(frequencies.counts().rows == 112120);
+    REQUIRE(frequencies.counts().positives == positives);
+    for (std::size_t c = 0; c < 14; ++c) REQUIRE(frequencies.counts().negatives[c] == 112120 - positives[c]);
+    // 60,361 rows are No Finding, 51,759 have at least one of 81,176 findings.
+    std::size_t without = 0;
+    for (std::size_t i = 0; i < table.rows(); ++i) without += std::all_of(&table.labels(i, 0), &table.labels(i, 0) + 14, [](int l) { return l == 0; });
+    REQUIRE(without == 60361);
 }
 
 }  // namespace

@@ -99,10 +99,16 @@ void count_columns(view<Label const, 2> const& labels, std::optional<view<bool c
 template <ops::label_element Label>
 void kernel(ops::class_counts, tag, context const& context, view<Label const, 2> const& labels,
             std::optional<view<bool const, 2>> const& known, ops::class_tally tally) {
-    bool const dense = !known && labels.contiguous();
+    bool const dense_rows = !known && labels.contiguous(), dense_columns = !known && labels.stride(0) == 1;
     count_groups(context, labels, known, tally, [&](index_range rows, group_tally& group) {
-        if (dense)
+        if (dense_rows)
             count_dense_rows(labels.data() + rows.first * labels.extent(1), rows.size(), group);
+        else if (dense_columns)
+            for (std::size_t c = 0; c < group.size(); ++c) {
+                group_tally column(1);
+                count_dense_rows(&labels(rows.first, c), rows.size(), column);
+                group[c] = column[0];
+            }
         else
             count_columns(labels, known, rows, group);
     });

@@ -25,9 +25,9 @@ namespace cxr::data {
 
 /// What to take from a table; what is left empty is found by the rules of `read_label_table`.
 struct label_table_options {
-    std::vector<std::string> classes;  ///< these, in this order
-    std::string image_column;          ///< the column of the file names
-    std::string patient_column;        ///< the column of the patients
+    std::vector<std::string> classes{};  ///< these, in this order
+    std::string image_column{};          ///< the column of the file names
+    std::string patient_column{};        ///< the column of the patients
 };
 
 namespace detail {

@@ -29,8 +29,8 @@ struct preprocess {
     interpolation resize = interpolation::nearest;      ///< how it comes to that size
     normalisation normalise = normalisation::samplewise;///< see there
     std::size_t channels = 3;                           ///< 1 or 3; gray is repeated, colour becomes PIL's luma (ITU-R 601)
-    std::vector<double> mean;                           ///< featurewise: one a channel, on the scale of 0 to 255
-    std::vector<double> deviation;                      ///< featurewise: population standard deviations, likewise
+    std::vector<double> mean{};                         ///< featurewise: one a channel, on the scale of 0 to 255
+    std::vector<double> deviation{};                    ///< featurewise: population standard deviations, likewise
 
     friend bool operator==(preprocess const&, preprocess const&) = default;
 };

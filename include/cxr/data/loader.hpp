@@ -1,0 +1,267 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Batches of prepared images, decoded by threads ahead of the one who takes them. Which images make up which batch is a
+// function of seed and epoch alone; threads only decide who decodes.
+
+#include "cxr/core/error.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/core/tensor.hpp"
+#include "cxr/data/check_images.hpp"
+#include "cxr/data/labels.hpp"
+#include "cxr/data/png.hpp"
+#include "cxr/data/preprocess.hpp"
+
+#include <algorithm>
+#include <atomic>
+#include <condition_variable>
+#include <cstddef>
+#include <cstdint>
+#include <exception>
+#include <limits>
+#include <mutex>
+#include <numeric>
+#include <span>
+#include <string>
+#include <thread>
+#include <utility>
+#include <vector>
+
+namespace cxr::data {
+
+/// How a loader works.
+struct loader_options {
+    std::size_t batch = 8;         ///< images a batch, at least 1
+    bool shuffle = true;           ///< another order each epoch; otherwise that of the table
+    std::uint64_t seed = 1;        ///< of the order
+    std::size_t threads = 1;       ///< that decode; 0: one a hardware thread
+    std::size_t ahead = 4;         ///< batches held ready or in work at most, at least 1
+    bool drop_last = false;        ///< leaves out a last batch that is not full
+    bool cache = false;            ///< keeps prepared images in memory for the next epochs
+    std::size_t cache_bytes = std::size_t{1} << 30;  ///< of the cache at most; images beyond are decoded again
+};
+
+/// Images, their targets, and which rows of the table they are.
+struct batch {
+    tensor<float, 4> images;        ///< N × size × size × channels, prepared
+    tensor<float, 2> targets;       ///< N × classes; 0, 1, or NaN where unknown
+    std::vector<std::size_t> rows;  ///< N indices into the table
+};
+
+/// The order of `rows` images in an epoch: the table's, or a permutation that depends on seed and epoch alone.
+[[nodiscard]] inline std::vector<std::size_t> epoch_order(std::size_t rows, bool shuffle, std::uint64_t seed, std::size_t epoch) {
+    std::vector<std::size_t> order(rows);
+    std::iota(order.begin(), order.end(), std::size_t{0});
+    if (shuffle) random(seed).stream("cxr::data::loader").stream(epoch).shuffle(std::span(order));
+    return order;
+}
+
+/// Reads the images of a table batch by batch. One thread uses it at a time; its own threads decode at most `ahead` batches
+/// before they are asked for, and memory is bounded by these batches, one image a thread, and the cache.
+class loader {
+public:
+    /// Will read the images that `table` names from `folder`. Call `start` first.
+    /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid.
+    loader(label_table table, std::string folder, preprocess how, loader_options options)
+        : table_(std::move(table)), folder_(std::move(folder)), how_(std::move(how)), options_(options) {
+        require(options_.batch != 0, "cxr::data::loader: batch of 0 images, expected at least 1");
+        require(options_.ahead != 0, "cxr::data::loader: 0 batches ahead, expected at least 1");
+        require_valid(how_);
+        if (table_.labels.extents() != std::array{table_.rows(), table_.classes.size()})
+            throw contract_violation("cxr::data::loader: labels of shape " + to_string(table_.labels.shape()) + ", expected " + to_string(shape{table_.rows(), table_.classes.size()}));
+        slots_.resize(options_.ahead);
+        if (options_.cache) cache_.resize(table_.rows());
+        auto const threads = options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+        try {
+            for (std::size_t t = 0; t < threads; ++t) workers_.emplace_back([this] { work(); });
+        } catch (...) {
+            stop();
+            throw;
+        }
+    }
+
+    loader(loader const&) = delete;
+    loader& operator=(loader const&) = delete;
+
+    /// Waits for the images in work, at most one a thread.
+    ~loader() { stop(); }
+
+    /// Batches of an epoch.
+    [[nodiscard]] std::size_t batches() const { return options_.drop_last ? table_.rows() / options_.batch : (table_.rows() + options_.batch - 1) / options_.batch; }
+    /// The table.
+    [[nodiscard]] label_table const& table() const { return table_; }
+    /// How images are prepared.
+    [[nodiscard]] preprocess const& preparation() const { return how_; }
+
+    /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had been taken.
+    /// What was under way is given up. Throws `contract_violation` where `first_batch` is past the end.
+    void start(std::size_t epoch, std::size_t first_batch = 0) {
+        if (first_batch > batches())
+            throw contract_violation("cxr::data::loader::start: batch " + std::to_string(first_batch) + " of " + std::to_string(batches()));
+        auto order = epoch_order(table_.rows(), options_.shuffle, options_.seed, epoch);
+        std::unique_lock lock(mutex_);
+        begun_ = end_ = 0;
+        idle_.wait(lock, [&] { return in_work_ == 0; });
+        order_ = std::move(order);
+        taken_ = first_batch;
+        begun_ = first_batch;
+        image_ = 0;
+        end_ = batches();
+        for (auto& slot : slots_) slot.begin(0, {}, how_, table_.classes.size());
+        lock.unlock();
+        wake_.notify_all();
+    }
+
+    /// Fills `into` with the next batch, waiting for it; false after the last of the epoch, and before the first `start`.
+    /// The memory of `into` is used again. Throws what reading an image threw (`io_error` with its path), of the first such image in
+    /// the order of the epoch, when its batch comes up, and at each call until the next `start`.
+    [[nodiscard]] bool next(batch& into) {
+        std::unique_lock lock(mutex_);
+        if (taken_ >= end_) return false;
+        auto& slot = slots_[taken_ % slots_.size()];
+        ready_.wait(lock, [&] { return begun_ > taken_ && slot.left == 0; });
+        if (slot.failure) std::rethrow_exception(slot.failure);
+        std::swap(into.images, slot.content.images);
+        std::swap(into.targets, slot.content.targets);
+        std::swap(into.rows, slot.content.rows);
+        ++taken_;
+        lock.unlock();
+        wake_.notify_all();
+        return true;
+    }
+
+private:
+    struct place {
+        batch content;
+        std::size_t left = 0;             // images not done yet
+        std::exception_ptr failure;
+        std::size_t failed_image = 0;
+
+        void begin(std::size_t images, std::span<std::size_t const> rows, preprocess const& how, std::size_t classes) {
+            left = images;
+            failure = nullptr;
+            failed_image = images;
+            if (images == 0) return;
+            content.images.resize({images, how.size, how.size, how.channels});
+            content.targets.resize({images, classes});
+            content.rows.assign(rows.begin(), rows.end());
+        }
+    };
+
+    [[nodiscard]] std::size_t size_of(std::size_t batch) const { return std::min(options_.batch, table_.rows() - batch * options_.batch); }
+
+    // `begun_` - 1 is the batch whose image `image_` is next; a new one may begin while fewer than `ahead` are not taken.
+    [[nodiscard]] bool work_left() const {
+        if (begun_ > taken_ && image_ != 0 && begun_ <= end_) return true;
+        return begun_ < end_ && begun_ - taken_ < slots_.size();
+    }
+
+    void work() {
+        std::unique_lock lock(mutex_);
+        for (;;) {
+            wake_.wait(lock, [&] { return stopping_ || work_left(); });
+            if (stopping_) return;
+            if (image_ == 0) {
+                auto const count = size_of(begun_);
+                auto& fresh = slots_[begun_ % slots_.size()];
+                try {
+                    fresh.begin(count, std::span(order_).subspan(begun_ * options_.batch, count), how_, table_.classes.size());
+                } catch (...) {
+                    // No memory for the batch: it fails as a whole.
+                    fresh.begin(0, {}, how_, 0);
+                    fresh.failure = std::current_exception();
+                    ++begun_;
+                    ready_.notify_all();
+                    continue;
+                }
+                ++begun_;
+            }
+            auto const i = image_;
+            auto& slot = slots_[(begun_ - 1) % slots_.size()];
+            image_ = i + 1 == slot.content.rows.size() ? 0 : i + 1;
+            ++in_work_;
+            lock.unlock();
+            wake_.notify_one();
+            std::exception_ptr failure;
+            try {
+                load(slot.content, i);
+            } catch (...) {
+                failure = std::current_exception();
+            }
+            lock.lock();
+            if (failure && i < slot.failed_image) {
+                slot.failure = failure;
+                slot.failed_image = i;
+            }
+            if (--slot.left == 0) ready_.notify_all();
+            if (--in_work_ == 0) idle_.notify_all();
+        }
+    }
+
+    void load(batch& into, std::size_t i) {
+        auto const row = into.rows[i];
+        for (std::size_t c = 0; c < table_.classes.size(); ++c) into.targets(i, c) = target_of(table_.labels(row, c));
+        auto const pixels = how_.size * how_.size * how_.channels;
+        view<float, 3> const out(into.images.data() + i * pixels, {how_.size, how_.size, how_.channels});
+        // A row is in one batch of an epoch, and epochs do not overlap, so no two threads meet in its entry.
+        if (options_.cache && !cache_[row].empty()) {
+            std::copy(cache_[row].begin(), cache_[row].end(), out.data());
+            return;
+        }
+        apply(read_png(image_path(folder_, table_.images[row])), how_, out);
+        if (!options_.cache) return;
+        if (cached_bytes_.fetch_add(pixels * sizeof(float)) + pixels * sizeof(float) > options_.cache_bytes) {
+            cached_bytes_.fetch_sub(pixels * sizeof(float));
+            return;
+        }
+        cache_[row].assign(out.data(), out.data() + pixels);
+    }
+
+    void stop() {
+        {
+            std::lock_guard lock(mutex_);
+            stopping_ = true;
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
+    }
+
+    label_table table_;
+    std::string folder_;
+    preprocess how_;
+    loader_options options_;
+    std::vector<std::size_t> order_;
+    std::vector<place> slots_;
+    std::vector<std::vector<float>> cache_;
+    std::atomic<std::size_t> cached_bytes_{0};
+
+    std::mutex mutex_;
+    std::condition_variable wake_, ready_, idle_;
+    std::size_t taken_ = 0, begun_ = 0, end_ = 0;  // batches of the epoch: taken, begun, and one past the last
+    std::size_t image_ = 0;                        // next image of batch begun_ - 1; 0 where the next begins a batch
+    std::size_t in_work_ = 0;
+    bool stopping_ = false;
+    std::vector<std::thread> workers_;
+};
+
+/// Mean and deviation for featurewise normalisation, of up to `sample` images of a table, drawn without repetition from `seed`;
+/// `how` with them filled in and `normalise` set. Source: Keras 2's `ImageDataGenerator.fit` on one batch of 100 images, as in the course.
+/// Throws what reading an image throws.
+[[nodiscard]] inline preprocess fit_featurewise(label_table const& table, std::string const& folder, preprocess how, std::size_t sample = 100, std::uint64_t seed = 1) {
+    auto rows = epoch_order(table.rows(), true, seed, 0);
+    rows.resize(std::min(sample, rows.size()));
+    require(!rows.empty(), "cxr::data::fit_featurewise: no image to fit on");
+    how.normalise = normalisation::none;
+    require_valid(how);
+    pixel_statistics statistics(how.channels);
+    tensor<float, 3> pixels({how.size, how.size, how.channels});
+    for (auto row : rows) {
+        apply(read_png(image_path(folder, table.images[row])), how, pixels);
+        statistics.add(pixels);
+    }
+    how.normalise = normalisation::featurewise;
+    how.mean = statistics.mean();
+    how.deviation = statistics.deviation();
+    return how;
+}
+
+}  // namespace cxr::data

@@ -128,6 +128,12 @@ template <interop::readable<1> Scores, interop::readable<1> Labels>
     return curve;
 }
 
+/// Column `c` of a matrix: what `auroc` and `roc` take. Throws `contract_violation` where there is none.
+template <class T>
+[[nodiscard]] view<T, 1> column(view<T, 2> matrix, std::size_t c) {
+    return {matrix.slice(1, c, 1).data(), {matrix.extent(0)}, {matrix.stride(0)}};
+}
+
 /// `auroc` of each column of `probabilities` (rows × classes) against the same column of `labels`; classes in parallel, the same
 /// bits for any number of threads.
 template <interop::readable<2> Probabilities, interop::readable<2> Labels>
@@ -135,10 +141,6 @@ template <interop::readable<2> Probabilities, interop::readable<2> Labels>
     auto const p = interop::read<2>(probabilities);
     auto const l = interop::read<2>(labels);
     require_shape(p.view().shape(), l.view().shape(), "cxr::metrics::auroc_per_class: probabilities against labels");
-    auto const column = [](auto all, std::size_t c) {
-        auto const part = all.slice(1, c, 1);
-        return view<typename decltype(all)::element_type, 1>(part.data(), {all.extent(0)}, {all.stride(0)});
-    };
     std::vector<std::optional<double>> areas(p.view().extent(1));
     workers(areas.size(), [&](std::size_t c, std::size_t) { areas[c] = detail::auroc_of(column(p.view(), c), column(l.view(), c)); });
     return areas;

@@ -49,7 +49,7 @@ public:
     [[nodiscard]] std::size_t size() const { return size_; }
 
     /// Calls `f(group, worker)` once for every group in [0, groups), in any order and on any worker in [0, size()).
-    /// Rethrows the exception of the lowest group that threw, after all have ended.
+    /// After an exception no further group begins, and that of the lowest group that threw is rethrown, the same for any number of threads.
     template <class F>
     void operator()(std::size_t groups, F&& f) {
         if (size_ == 1 || groups < 2 || inside()) {
@@ -62,16 +62,24 @@ public:
     }
 
     /// Called once in every worker, the calling thread included; for settings that a thread carries with it.
+    /// Rethrows the exception of the lowest worker that threw. Throws `contract_violation` inside a parallel loop.
     template <class F>
     void on_every_worker(F&& f) {
-        // Every worker but the caller waits inside its group until all have one, so no worker takes two.
         if (inside()) throw contract_violation("cxr::executor::on_every_worker: called from inside a parallel loop");
+        std::vector<std::exception_ptr> failures(size_);
         std::atomic<std::size_t> arrived{0};
         (*this)(size_, [&](std::size_t, std::size_t worker) {
+            try {
+                f(worker);
+            } catch (...) {
+                failures[worker] = std::current_exception();
+            }
+            // Nobody ends before all have begun, so no worker takes two groups.
             arrived.fetch_add(1);
-            f(worker);
             while (arrived.load() < size_) std::this_thread::yield();
         });
+        for (auto const& failure : failures)
+            if (failure) std::rethrow_exception(failure);
     }
 
 private:
@@ -133,6 +141,7 @@ private:
             try {
                 body_(data_, g, worker);
             } catch (...) {
+                next_.store(groups_, std::memory_order_relaxed);  // lower groups have all been claimed
                 std::lock_guard lock(mutex_);
                 if (g < failed_group_) {
                     failed_group_ = g;

@@ -7,6 +7,7 @@
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/shape.hpp"
 #include "cxr/core/view.hpp"
+#include "cxr/ops/dispatch.hpp"
 #include "cxr/ops/unknown.hpp"
 
 #include <algorithm>
@@ -57,12 +58,9 @@ void require_hard_labels(view<Label const, 2> const& labels, std::optional<view<
 template <backend Backend, label_element Label>
 void count_classes(context<Backend>& context, view<Label const, 2> const& labels,
                    std::optional<view<bool const, 2>> const& known, class_tally tally) {
-    static_assert(implements<Backend, class_counts, cxr::context<Backend>&, view<Label const, 2> const&,
-                             std::optional<view<bool const, 2>> const&, class_tally&>,
-                  "cxr::ops::count_classes: this backend has no kernel for class_counts; include cxr/backend/<name>/backend.hpp");
     if (known) require_shape(known->shape(), labels.shape(), "cxr::class_counts: mask of known labels");
     require_shape({tally.positives.size()}, {labels.extent(1)}, "cxr::class_counts: classes counted");
-    kernel(class_counts{}, Backend{}, context, labels, known, tally);
+    dispatch<Backend>(class_counts{}, context, labels, known, tally);
 }
 
 }  // namespace cxr::ops

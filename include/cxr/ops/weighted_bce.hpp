@@ -7,6 +7,7 @@
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/shape.hpp"
 #include "cxr/core/view.hpp"
+#include "cxr/ops/dispatch.hpp"
 #include "cxr/ops/unknown.hpp"
 
 #include <algorithm>
@@ -67,14 +68,10 @@ template <class Key, backend Backend, label_element Target, std::floating_point 
 double weighted_cross_entropy(context<Backend>& context, bce_weights const& weights, view<Target const, 2> const& targets,
                               view<T const, 2> const& input, optional_view<bool const> const& known,
                               optional_view<T> const& gradient) {
-    static_assert(implements<Backend, Key, cxr::context<Backend>&, bce_weights const&, view<Target const, 2> const&,
-                             view<T const, 2> const&, optional_view<bool const> const&, optional_view<T> const&>,
-                  "cxr::ops::weighted_cross_entropy: this backend has no kernel for this form of the loss; include "
-                  "cxr/backend/<name>/backend.hpp");
     auto const shape_of = [](auto const& operand) { return operand ? std::optional(operand->shape()) : std::nullopt; };
     require_bce_operands(std::same_as<Key, weighted_bce> ? "cxr::weighted_loss" : "cxr::weighted_logits_loss", weights,
                          targets.shape(), input.shape(), shape_of(known), shape_of(gradient));
-    return kernel(Key{}, Backend{}, context, weights, targets, input, known, gradient);
+    return dispatch<Backend>(Key{}, context, weights, targets, input, known, gradient);
 }
 
 }  // namespace cxr::ops

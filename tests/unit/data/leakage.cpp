@@ -1,0 +1,69 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cxr/data/leakage.hpp"
+
+#include "cxr/data/label_table.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace cxr::data;
+using names = std::vector<std::string>;
+
+label_table of_patients(names patients) {
+    label_table t;
+    for (std::size_t i = 0; i < patients.size(); ++i) t.images.push_back(patients.front() + "_" + std::to_string(i) + ".png");
+    t.patients = std::move(patients);
+    return t;
+}
+
+label_table course(std::string const& name) { return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name); }
+
+}  // namespace
+
+TEST_CASE("leak check: the notebook's two unit cases") {
+    auto const shared = find_leak(of_patients({"0", "1", "2"}), of_patients({"2", "3", "4"}));
+    CHECK(shared.any());
+    CHECK(shared.patients == names{"2"});
+    CHECK(shared.images.empty());
+    CHECK_FALSE(find_leak(of_patients({"0", "1", "2"}), of_patients({"3", "4", "5"})).any());
+}
+
+TEST_CASE("leak check: the course's train and valid share 197 patients and 198 image names, the others none") {
+    auto const train = course("train-small.csv"), valid = course("valid-small.csv"), test = course("test.csv");
+    auto const leak = find_leak(train, valid);
+    CHECK(leak.patients.size() == 197);
+    CHECK(leak.images.size() == 198);
+    CHECK_FALSE(find_leak(train, test).any());
+    CHECK_FALSE(find_leak(valid, test).any());
+}
+
+TEST_CASE("leak check: the shipped sample shares nothing") {
+    auto const sample = [](std::string const& name) { return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/nih-sample/" + name); };
+    auto const train = sample("train.csv"), valid = sample("valid.csv"), test = sample("test.csv");
+    CHECK(train.rows() == 360);
+    CHECK_FALSE(find_leak(train, valid).any());
+    CHECK_FALSE(find_leak(train, test).any());
+    CHECK_FALSE(find_leak(valid, test).any());
+}
+
+TEST_CASE("leak check: images alone are a leak; each name is listed once; unknown patients are nobody") {
+    auto a = of_patients({"0", "", "0", "7", "5"}), b = of_patients({"9", "", "5", "0", "0"});
+    b.images[1] = a.images[2];
+    auto const leak = find_leak(a, b);
+    CHECK(leak.patients == names{"0", "5"});
+    CHECK(leak.images == names{"0_2.png"});
+    CHECK(leak.patients_compared);
+}
+
+TEST_CASE("leak check: without patients only names are compared, and it says so") {
+    auto a = of_patients({"0", "1"}), b = of_patients({"0", "1"});
+    b.patients.clear();
+    auto const leak = find_leak(a, b);
+    CHECK_FALSE(leak.patients_compared);
+    CHECK(leak.patients.empty());
+    CHECK(leak.images.size() == 2);
+}

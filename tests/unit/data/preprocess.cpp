@@ -1,0 +1,146 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cxr/data/preprocess.hpp"
+
+#include "cxr/core/random.hpp"
+#include "temporary_folder.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <limits>
+#include <string>
+#include <vector>
+
+namespace {
+
+using namespace cxr::data;
+
+image made(std::size_t height, std::size_t width, std::size_t channels, int bits, std::vector<unsigned> const& samples) {
+    image i{cxr::tensor<std::uint16_t, 3>({height, width, channels}), bits};
+    for (std::size_t k = 0; k < samples.size(); ++k) i.pixels[k] = static_cast<std::uint16_t>(samples[k]);
+    return i;
+}
+
+image noise(std::size_t size, std::size_t channels, int bits = 8) {
+    std::vector<unsigned> samples;
+    for (std::size_t i = 0; i < size * size * channels; ++i) samples.push_back(cxr::random(5).below(i, 1U << bits));
+    return made(size, size, channels, bits, samples);
+}
+
+std::vector<float> prepared(image const& i, preprocess const& how) {
+    cxr::tensor<float, 3> out({how.size, how.size, how.channels});
+    apply(i, how, out);
+    return {out.begin(), out.end()};
+}
+
+}  // namespace
+
+TEST_CASE("preprocess: without normalisation the scale is 0 to 255, for 8 and 16 bits") {
+    preprocess const how{.size = 2, .normalise = normalisation::none, .channels = 1};
+    CHECK(prepared(made(2, 2, 1, 8, {0, 1, 128, 255}), how) == std::vector<float>{0, 1, 128, 255});
+    CHECK(prepared(made(2, 2, 1, 16, {0, 257, 65535, 1}), how) == std::vector<float>{0, 1, 255, static_cast<float>(1 / 257.0)});
+}
+
+TEST_CASE("preprocess: gray is repeated, colour becomes PIL's luma") {
+    preprocess how{.size = 1, .normalise = normalisation::none, .channels = 3};
+    CHECK(prepared(made(1, 1, 1, 8, {9}), how) == std::vector<float>{9, 9, 9});
+    CHECK(prepared(made(1, 1, 3, 8, {1, 2, 3}), how) == std::vector<float>{1, 2, 3});
+    how.channels = 1;
+    // Pillow 13.0.0, `Image.convert("L")`.
+    unsigned const colours[][4] = {{255, 228, 34, 214}, {121, 243, 189, 200}, {6, 131, 102, 90}, {168, 82, 193, 120}, {187, 150, 81, 153}, {243, 205, 24, 196},
+                                   {236, 8, 246, 103}, {164, 231, 36, 189}, {210, 111, 172, 148}, {210, 174, 176, 185}, {218, 242, 169, 227}, {114, 205, 63, 162}};
+    for (auto const& c : colours) CHECK(prepared(made(1, 1, 3, 8, {c[0], c[1], c[2]}), how) == std::vector<float>{static_cast<float>(c[3])});
+    // Equal channels are that gray, at both ends.
+    for (unsigned v : {0U, 1U, 77U, 65535U}) CHECK(to_gray(made(1, 1, 3, 16, {v, v, v})).pixels[0] == v);
+}
+
+TEST_CASE("preprocess: samplewise is (x - mean) / (population deviation + 1e-6) over pixels and channels together") {
+    preprocess how{.size = 2, .channels = 1};
+    // Mean 4, deviation 2.
+    auto const x = prepared(made(2, 2, 1, 8, {2, 2, 6, 6}), how);
+    for (std::size_t i = 0; i < 4; ++i) CHECK(x[i] == Approx(i < 2 ? -2 / 2.000001 : 2 / 2.000001).epsilon(1e-7));
+    how.size = 40;
+    how.channels = 3;
+    for (std::size_t channels : {std::size_t{1}, std::size_t{3}})
+        for (auto resize : {interpolation::nearest, interpolation::bilinear, interpolation::area})
+            for (std::size_t from : {40U, 97U, 11U}) {
+                how.resize = resize;
+                double sum = 0, squares = 0;
+                auto const values = prepared(noise(from, channels), how);
+                for (auto v : values) {
+                    sum += static_cast<double>(v);
+                    squares += static_cast<double>(v) * static_cast<double>(v);
+                }
+                CHECK(std::abs(sum) / static_cast<double>(values.size()) < 1e-7);
+                CHECK(squares / static_cast<double>(values.size()) == Approx(1).epsilon(1e-6));
+                if (channels == 1)
+                    for (std::size_t i = 0; i < values.size(); i += 3) CHECK((values[i] == values[i + 1] && values[i] == values[i + 2]));
+            }
+}
+
+TEST_CASE("preprocess: samplewise does not see the number of bits or the channels that gray is repeated in") {
+    auto const eight = noise(33, 1);
+    auto sixteen = eight;
+    sixteen.bits = 16;
+    for (auto& p : sixteen.pixels) p = static_cast<std::uint16_t>(p * 257);
+    preprocess const one{.size = 20, .channels = 1}, three{.size = 20, .channels = 3};
+    auto const a = prepared(eight, one), b = prepared(sixteen, one), c = prepared(eight, three);
+    for (std::size_t i = 0; i < a.size(); ++i) {
+        CHECK(a[i] == Approx(b[i]).margin(1e-6));
+        CHECK(a[i] == c[3 * i]);
+    }
+}
+
+TEST_CASE("preprocess: an image of one value becomes zeros, not NaN") {
+    for (auto v : prepared(made(3, 3, 1, 8, std::vector<unsigned>(9, 200)), {.size = 5})) CHECK(v == 0.0F);
+}
+
+TEST_CASE("preprocess: featurewise uses the stored figures of each channel") {
+    preprocess const how{.size = 1, .normalise = normalisation::featurewise, .channels = 3, .mean = {1, 2, 3}, .deviation = {2, 4, 0}};
+    auto const x = prepared(made(1, 1, 3, 8, {5, 10, 3}), how);
+    CHECK(x[0] == Approx(4 / 2.000001).epsilon(1e-7));
+    CHECK(x[1] == Approx(8 / 4.000001).epsilon(1e-7));
+    CHECK(x[2] == 0.0F);
+    CHECK(prepared(made(1, 1, 1, 8, {3}), how)[1] == Approx(1 / 4.000001).epsilon(1e-7));
+}
+
+TEST_CASE("preprocess: pixel statistics of many images are those of all their pixels") {
+    cxr::data::pixel_statistics statistics(3);
+    CHECK(statistics.mean() == std::vector<double>{0, 0, 0});
+    CHECK(statistics.deviation() == std::vector<double>{0, 0, 0});
+    std::vector<double> values[3];
+    cxr::random const random(9);
+    std::uint64_t at = 0;
+    for (auto size : {std::array<std::size_t, 3>{4, 5, 3}, {7, 2, 3}, {1, 1, 3}}) {
+        cxr::tensor<float, 3> pixels(size);
+        for (std::size_t i = 0; i < pixels.size(); ++i) {
+            pixels[i] = static_cast<float>(100 + 20 * random.normal(at++));
+            values[i % 3].push_back(static_cast<double>(pixels[i]));
+        }
+        statistics.add(pixels);
+    }
+    auto const deviation = statistics.deviation();
+    for (std::size_t c = 0; c < 3; ++c) {
+        double mean = 0, squares = 0;
+        for (auto v : values[c]) mean += v / static_cast<double>(values[c].size());
+        for (auto v : values[c]) squares += (v - mean) * (v - mean) / static_cast<double>(values[c].size());
+        CHECK(statistics.mean()[c] == Approx(mean).epsilon(1e-12));
+        CHECK(deviation[c] == Approx(std::sqrt(squares)).epsilon(1e-12));
+    }
+    CHECK_THROWS_AS(statistics.add(cxr::tensor<float, 3>({2, 2, 1})), cxr::contract_violation);
+}
+
+TEST_CASE("preprocess: what is not valid says why") {
+    auto const why = [](preprocess const& how) { return message_of<cxr::contract_violation>([&] { require_valid(how); }); };
+    CHECK(why({}).empty());
+    CHECK_THAT(why({.size = 0}), Catch::Contains("size 0"));
+    CHECK_THAT(why({.channels = 2}), Catch::Contains("2 channels, expected 1 or 3"));
+    CHECK_THAT(why({.normalise = normalisation::featurewise}), Catch::Contains("0 means and 0 deviations, expected one a channel (3)"));
+    double const nan = std::numeric_limits<double>::quiet_NaN();
+    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {nan}, .deviation = {1}}), Catch::Contains("not finite"));
+    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {1}, .deviation = {-1}}), Catch::Contains("negative"));
+    cxr::tensor<float, 3> out({5, 4, 3});
+    CHECK_THROWS_AS(apply(noise(5, 1), {.size = 5}, out), cxr::contract_violation);
+    cxr::tensor<float, 3> square({5, 5, 3});
+    CHECK_THROWS_AS(apply(image{}, {.size = 5}, square), cxr::contract_violation);
+}

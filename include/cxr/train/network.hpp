@@ -100,4 +100,7 @@ private:
     tensor<float, 4> out_, d_out_;
 };
 
+template <class Context, nn::spec Spec, class Loss>
+network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random) -> network<typename Context::backend, Spec>;
+
 }  // namespace cxr::train

@@ -1,0 +1,271 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cxr/data/loader.hpp"
+
+#include "temporary_folder.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <cstdint>
+#include <filesystem>
+#include <memory>
+#include <set>
+#include <string>
+#include <thread>
+#include <vector>
+
+namespace {
+
+using namespace cxr::data;
+using indices = std::vector<std::size_t>;
+
+// Images of one gray value each, which is 10 + their row, so a batch tells where it comes from.
+struct scene {
+    explicit scene(std::size_t rows) {
+        table.path = "scene.csv";
+        table.classes = {"A", "B"};
+        table.labels = cxr::tensor<std::int8_t, 2>({rows, 2});
+        for (std::size_t i = 0; i < rows; ++i) {
+            table.images.push_back("i" + std::to_string(i) + ".png");
+            write_png(folder / table.images.back(), cxr::tensor<std::uint8_t, 3>({5, 7, 1}, static_cast<std::uint8_t>(10 + i)));
+            table.labels(i, 0) = static_cast<std::int8_t>(static_cast<int>(i % 3) - 1);
+            table.labels(i, 1) = 1;
+        }
+    }
+
+    [[nodiscard]] std::unique_ptr<loader> open(loader_options const& options) const { return std::make_unique<loader>(table, folder.path(), how, options); }
+
+    temporary_folder folder;
+    label_table table;
+    preprocess how{.size = 4, .normalise = normalisation::none, .channels = 3};
+};
+
+// What a batch is, as numbers.
+struct seen {
+    indices rows;
+    std::vector<float> images, targets;
+    friend bool operator==(seen const&, seen const&) = default;
+};
+
+std::vector<seen> epoch(loader& source, std::size_t number, std::size_t first = 0) {
+    source.start(number, first);
+    std::vector<seen> all;
+    for (batch b; source.next(b);) {
+        seen s{b.rows, {b.images.begin(), b.images.end()}, {}};
+        // NaN is not equal to itself.
+        for (auto t : b.targets) s.targets.push_back(std::isnan(t) ? -1.0F : t);
+        REQUIRE(b.images.extents() == std::array<std::size_t, 4>{b.rows.size(), 4, 4, 3});
+        REQUIRE(b.targets.extents() == std::array<std::size_t, 2>{b.rows.size(), 2});
+        all.push_back(std::move(s));
+    }
+    return all;
+}
+
+indices rows_of(std::vector<seen> const& batches) {
+    indices rows;
+    for (auto const& b : batches) rows.insert(rows.end(), b.rows.begin(), b.rows.end());
+    return rows;
+}
+
+}  // namespace
+
+TEST_CASE("loader: without shuffling batches come in the order of the table, with its images and labels") {
+    scene const s(10);
+    auto const source = s.open({.batch = 4, .shuffle = false, .threads = 2, .ahead = 2});
+    CHECK(source->batches() == 3);
+    auto const batches = epoch(*source, 0);
+    REQUIRE(batches.size() == 3);
+    CHECK(batches[0].rows == indices{0, 1, 2, 3});
+    CHECK(batches[2].rows == indices{8, 9});
+    for (auto const& b : batches)
+        for (std::size_t i = 0; i < b.rows.size(); ++i) {
+            for (std::size_t p = 0; p < 48; ++p) REQUIRE(b.images[i * 48 + p] == static_cast<float>(10 + b.rows[i]));
+            CHECK(b.targets[2 * i] == static_cast<float>(static_cast<int>(b.rows[i] % 3) - 1));
+            CHECK(b.targets[2 * i + 1] == 1.0F);
+        }
+}
+
+TEST_CASE("loader: an unknown label is a NaN target") {
+    scene const s(1);
+    auto const source = s.open({.batch = 1});
+    source->start(0);
+    batch b;
+    REQUIRE(source->next(b));
+    CHECK(std::isnan(b.targets(0, 0)));
+    CHECK_FALSE(source->next(b));
+    CHECK_FALSE(source->next(b));
+}
+
+TEST_CASE("loader: a shuffled epoch has every row once, in an order of seed and epoch alone") {
+    scene const s(23);
+    auto const source = s.open({.batch = 4, .seed = 5, .threads = 2});
+    auto const first = rows_of(epoch(*source, 0)), second = rows_of(epoch(*source, 1));
+    CHECK(first.size() == 23);
+    CHECK(std::set<std::size_t>(first.begin(), first.end()).size() == 23);
+    CHECK(first != second);
+    CHECK(first == epoch_order(23, true, 5, 0));
+    CHECK(rows_of(epoch(*source, 0)) == first);
+    CHECK(rows_of(epoch(*s.open({.batch = 7, .seed = 5}), 0)) == first);
+    CHECK(rows_of(epoch(*s.open({.batch = 4, .seed = 6}), 0)) != first);
+    // This very order, on every platform: checkpoints are resumed in it.
+    CHECK(epoch_order(8, true, 1, 0) == indices{5, 7, 4, 2, 1, 0, 3, 6});
+    CHECK(epoch_order(8, true, 1, 1) == indices{0, 3, 6, 5, 1, 4, 7, 2});
+    CHECK(epoch_order(3, false, 1, 9) == indices{0, 1, 2});
+}
+
+TEST_CASE("loader: the same batches to the bit for any number of threads, any look-ahead, cached or not") {
+    scene const s(29);
+    auto const expected = epoch(*s.open({.batch = 5, .threads = 1, .ahead = 1}), 3);
+    for (std::size_t threads : {1U, 2U, 4U})
+        for (std::size_t ahead : {1U, 2U, 9U})
+            for (bool cache : {false, true}) {
+                auto const source = s.open({.batch = 5, .threads = threads, .ahead = ahead, .cache = cache});
+                for (int pass = 0; pass < 2; ++pass) CHECK(epoch(*source, 3) == expected);
+            }
+}
+
+TEST_CASE("loader: started in the middle of an epoch it goes on as if the batches before had been taken") {
+    scene const s(23);
+    auto const expected = epoch(*s.open({.batch = 4, .threads = 2}), 2);
+    for (std::size_t first = 0; first <= 6; ++first) {
+        auto const source = s.open({.batch = 4, .threads = 2});
+        auto const rest = epoch(*source, 2, first);
+        CHECK(rest == std::vector<seen>(expected.begin() + static_cast<std::ptrdiff_t>(first), expected.end()));
+    }
+    CHECK_THROWS_AS(s.open({.batch = 4})->start(0, 7), cxr::contract_violation);
+}
+
+TEST_CASE("loader: a new start gives up what was under way") {
+    scene const s(40);
+    auto const source = s.open({.batch = 3, .threads = 3, .ahead = 5});
+    auto const expected = epoch(*source, 1);
+    for (int i = 0; i < 50; ++i) {
+        source->start(static_cast<std::size_t>(i));
+        batch b;
+        for (int k = 0; k < i % 4; ++k) REQUIRE(source->next(b));
+    }
+    CHECK(epoch(*source, 1) == expected);
+}
+
+TEST_CASE("loader: the last batch that is not full can be left out") {
+    scene const s(10);
+    auto const dropping = s.open({.batch = 4, .drop_last = true});
+    CHECK(dropping->batches() == 2);
+    CHECK(epoch(*dropping, 0).size() == 2);
+    CHECK(s.open({.batch = 5, .drop_last = true})->batches() == 2);
+    CHECK(s.open({.batch = 11, .drop_last = true})->batches() == 0);
+    CHECK(epoch(*s.open({.batch = 11, .drop_last = true}), 0).empty());
+    CHECK(epoch(*s.open({.batch = 11}), 0).size() == 1);
+}
+
+TEST_CASE("loader: a bad image is an error when its batch comes up, not before, and until the next start") {
+    scene const s(20);
+    std::filesystem::remove(s.folder / "i9.png");
+    s.folder.write("i11.png", "no image");
+    s.folder.write("i17.png", "no image");
+    for (std::size_t threads : {1U, 4U}) {
+        auto const source = s.open({.batch = 4, .shuffle = false, .threads = threads, .ahead = 5});
+        for (int pass = 0; pass < 2; ++pass) {
+            source->start(0);
+            batch b;
+            CHECK(source->next(b));
+            CHECK(source->next(b));
+            // The first of the two in the order of the epoch, every time.
+            for (int again = 0; again < 2; ++again)
+                CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) == (s.folder / "i9.png") + ": cannot be opened: No such file or directory");
+        }
+        source->start(0, 3);
+        batch b;
+        CHECK(source->next(b));
+        CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) == (s.folder / "i17.png") + ": not a PNG (it does not begin with PNG's signature)");
+    }
+}
+
+TEST_CASE("loader: no more than `ahead` batches are read before they are asked for") {
+    scene const s(60);
+    // Images that vanish after the first batch was taken can only have been read before.
+    auto const source = s.open({.batch = 5, .shuffle = false, .threads = 4, .ahead = 3});
+    source->start(0);
+    batch b;
+    REQUIRE(source->next(b));
+    for (std::size_t i = 20; i < 60; ++i) std::filesystem::remove(s.folder / s.table.images[i]);
+    // Batches 1, 2, 3 may be ready: rows 5 to 19. Row 20 is of the fourth and is not read until another is taken.
+    for (int i = 1; i < 4; ++i) CHECK(source->next(b));
+    CHECK_THROWS_AS(source->next(b), cxr::io_error);
+}
+
+TEST_CASE("loader: cached images need no file any more, and no more than the limit is cached") {
+    scene const s(6);
+    std::size_t const bytes = 4 * 4 * 3 * sizeof(float);
+    auto const all = s.open({.batch = 2, .shuffle = false, .cache = true});
+    auto const some = s.open({.batch = 2, .shuffle = false, .cache = true, .cache_bytes = 4 * bytes});
+    auto const expected = epoch(*all, 0);
+    CHECK(epoch(*some, 0) == expected);
+    for (auto const& name : s.table.images) std::filesystem::remove(s.folder / name);
+    CHECK(epoch(*all, 0) == expected);
+    some->start(0);
+    batch b;
+    CHECK(some->next(b));
+    CHECK(some->next(b));
+    CHECK_THROWS_AS(some->next(b), cxr::io_error);
+}
+
+TEST_CASE("loader: it ends at once, whatever it is doing") {
+    scene const s(60);
+    auto const begin = std::chrono::steady_clock::now();
+    for (int i = 0; i < 100; ++i) {
+        auto const source = s.open({.batch = 3, .threads = 4, .ahead = 10});
+        if (i % 2 == 0) source->start(0);
+        batch b;
+        if (i % 4 == 0) REQUIRE(source->next(b));
+    }
+    CHECK(std::chrono::steady_clock::now() - begin < std::chrono::seconds(20));
+}
+
+TEST_CASE("loader: the memory of a batch is used again") {
+    scene const s(40);
+    auto const source = s.open({.batch = 4, .threads = 1, .ahead = 2});
+    source->start(0);
+    std::set<float const*> addresses;
+    for (batch b; source->next(b);) addresses.insert(b.images.data());
+    // Two slots and the one outside.
+    CHECK(addresses.size() <= 3);
+}
+
+TEST_CASE("loader: what cannot be is refused") {
+    scene const s(3);
+    CHECK_THROWS_AS(s.open({.batch = 0}), cxr::contract_violation);
+    CHECK_THROWS_AS(s.open({.ahead = 0}), cxr::contract_violation);
+    CHECK_THROWS_AS(loader(s.table, s.folder.path(), {.size = 0}, {}), cxr::contract_violation);
+    auto torn = s.table;
+    torn.labels = cxr::tensor<std::int8_t, 2>({2, 2});
+    CHECK_THROWS_AS(loader(torn, s.folder.path(), s.how, {}), cxr::contract_violation);
+}
+
+TEST_CASE("check_images: missing files are counted, the first five are named") {
+    scene const s(12);
+    CHECK_NOTHROW(check_images(s.table, s.folder.path()));
+    auto const why = [&] { return message_of<cxr::io_error>([&] { check_images(s.table, s.folder.path()); }); };
+    std::filesystem::remove(s.folder / "i3.png");
+    CHECK(why() == s.folder.path() + ": 1 of the 12 images of scene.csv are not there: i3.png");
+    for (int i = 5; i < 12; ++i) std::filesystem::remove(s.folder / ("i" + std::to_string(i) + ".png"));
+    CHECK(why() == s.folder.path() + ": 8 of the 12 images of scene.csv are not there: i3.png, i5.png, i6.png, i7.png, i8.png, …");
+    CHECK(message_of<cxr::io_error>([&] { check_images(s.table, s.folder / "none"); }) == (s.folder / "none") + ": not a directory, expected the folder of the images");
+}
+
+TEST_CASE("fit_featurewise: statistics of a sample that depends on the seed alone") {
+    scene const s(30);
+    auto const all = fit_featurewise(s.table, s.folder.path(), s.how, 100);
+    CHECK(all.normalise == normalisation::featurewise);
+    // Gray values 10 to 39.
+    for (std::size_t c = 0; c < 3; ++c) {
+        CHECK(all.mean[c] == Approx(24.5).epsilon(1e-12));
+        CHECK(all.deviation[c] == Approx(std::sqrt((30.0 * 30 - 1) / 12)).epsilon(1e-12));
+    }
+    auto const some = fit_featurewise(s.table, s.folder.path(), s.how, 7, 3);
+    CHECK(some == fit_featurewise(s.table, s.folder.path(), s.how, 7, 3));
+    CHECK_FALSE(some == fit_featurewise(s.table, s.folder.path(), s.how, 7, 4));
+    CHECK_THROWS_AS(fit_featurewise(s.table, s.folder.path(), s.how, 0), cxr::contract_violation);
+}

@@ -52,13 +52,15 @@ public:
     /// After an exception no further group begins, and that of the lowest group that threw is rethrown, the same for any number of threads.
     template <class F>
     void operator()(std::size_t groups, F&& f) {
+        // Both ways run the same compiled body: two copies of it may fuse multiplications and additions differently.
+        auto* const data = const_cast<void*>(static_cast<void const*>(std::addressof(f)));
+        body_type const body = &invoke<std::remove_reference_t<F>>;
         if (size_ == 1 || groups < 2 || inside()) {
             auto const worker = inside() ? current_worker() : std::size_t{0};
-            for (std::size_t g = 0; g < groups; ++g) f(g, worker);
+            for (std::size_t g = 0; g < groups; ++g) body(data, g, worker);
             return;
         }
-        run(groups, [](void* body, std::size_t g, std::size_t w) { (*static_cast<std::remove_reference_t<F>*>(body))(g, w); },
-            const_cast<void*>(static_cast<void const*>(std::addressof(f))));
+        run(groups, body, data);
     }
 
     /// Called once in every worker, the calling thread included; for settings that a thread carries with it.
@@ -84,6 +86,11 @@ public:
 
 private:
     using body_type = void (*)(void*, std::size_t, std::size_t);
+
+    template <class F>
+    [[gnu::noinline]] static void invoke(void* f, std::size_t group, std::size_t worker) {
+        (*static_cast<F*>(f))(group, worker);
+    }
 
     static std::size_t hardware() { return std::max<std::size_t>(1, std::thread::hardware_concurrency()); }
 

@@ -49,7 +49,9 @@ template <class Target, class T, class Loss>
         }
         rows_by_classes derivative;
         rows_by_classes const value = loss(s, gradient ? &derivative : nullptr);
-        Eigen::Map<Eigen::Array<double, 1, Eigen::Dynamic>>(sums.data(), classes) = value.colwise().sum();
+        // Into aligned memory first: how Eigen orders a column's sum depends on the alignment of where it goes.
+        Eigen::Array<double, 1, Eigen::Dynamic> const total = value.colwise().sum();
+        std::copy_n(total.data(), sums.size(), sums.data());
         if (gradient) as_eigen(block(*gradient)).array() = (derivative.rowwise() * row(per_row)).template cast<T>();
     };
     return reference::sum_of_means(context, targets.extent(0), reference::known_rows(context, targets, known), body);

@@ -20,8 +20,20 @@ namespace cxr::onednn {
 
 struct tag;
 
-/// Threads, an engine, and a cache of primitives. Every worker, the calling thread included, is told to use one OpenMP thread: oneDNN splits
-/// sums by the number of its threads, and cxr's own loops are the parallel ones.
+/// Tells oneDNN to use the calling thread alone while it lives: oneDNN splits sums by the number of its threads, both when a primitive is made and when
+/// it runs, and cxr's own loops are the parallel ones. The thread's own setting comes back afterwards.
+class single_threaded {
+public:
+    single_threaded() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+    single_threaded(single_threaded const&) = delete;
+    single_threaded& operator=(single_threaded const&) = delete;
+    ~single_threaded() { omp_set_num_threads(before_); }
+
+private:
+    int before_;
+};
+
+/// Threads, an engine, and a cache of primitives.
 class context : public eigen::context {
 public:
     using backend = tag;                                   ///< whose context this is
@@ -32,7 +44,6 @@ public:
 
     /// On the workers of somebody else. `workers` is not null.
     explicit context(std::shared_ptr<executor> workers) : eigen::context(std::move(workers)), engine_(dnnl::engine::kind::cpu, 0) {
-        this->workers().on_every_worker([](std::size_t) { omp_set_num_threads(1); });
         for (std::size_t w = 0; w < this->workers().size(); ++w) streams_.emplace_back(engine_);
     }
 

@@ -42,7 +42,7 @@ void transform(context& ctx, view<T, 4> out, bool accumulate, F f, In... in) {
 
 template <class T>
 void kernel(ops::relu_key, tag, context& ctx, view<T const, 4> in, view<T, 4> out) {
-    transform(ctx, out, false, [](T x) { return x > 0 ? x : T{0}; }, in);
+    transform(ctx, out, false, [](T x) { return x < 0 ? T{0} : x; }, in);  // NaN stays NaN
 }
 
 template <class T>

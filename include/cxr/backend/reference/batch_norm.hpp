@@ -62,7 +62,8 @@ void kernel(ops::batch_moments_key, tag, context& ctx, view<T const, 4> in, view
     for (std::size_t c = 0; c < x.channels; ++c) {
         double const shift = sum[c] / m;
         mean[c] = static_cast<double>(origin[c]) + shift;
-        variance[c] = std::max(0.0, squares[c] / m - shift * shift);
+        double const spread = squares[c] / m - shift * shift;
+        variance[c] = spread < 0 ? 0 : spread;  // NaN stays NaN
     }
 }
 

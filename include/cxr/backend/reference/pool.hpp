@@ -42,7 +42,7 @@ void kernel(ops::max_pool_key, tag, context& ctx, ops::window w, view<T const, 4
                 T const* const from = &in(o.n, iy, ix, 0);
                 auto const code = static_cast<std::uint8_t>(i * w.size + j);
                 for (std::size_t c = 0; c < channels; ++c)
-                    if (first || from[c] > to[c]) {
+                    if (first || from[c] > to[c] || from[c] != from[c]) {  // NaN wins, so that it is seen
                         to[c] = from[c];
                         if (at != nullptr) at[c] = code;
                     }

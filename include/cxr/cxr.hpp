@@ -49,6 +49,7 @@
 #include "cxr/ops/unknown.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 #include "cxr/ops/window.hpp"
+#include "cxr/optim/adam.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/contributions.hpp"

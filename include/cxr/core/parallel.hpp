@@ -55,33 +55,13 @@ public:
         // Both ways run the same compiled body: two copies of it may fuse multiplications and additions differently.
         auto* const data = const_cast<void*>(static_cast<void const*>(std::addressof(f)));
         body_type const body = &invoke<std::remove_reference_t<F>>;
-        if (size_ == 1 || groups < 2 || inside()) {
-            auto const worker = inside() ? current_worker() : std::size_t{0};
+        bool const nested = current().pool == this;
+        if (size_ == 1 || groups < 2 || nested) {
+            auto const worker = nested ? current().worker : std::size_t{0};
             for (std::size_t g = 0; g < groups; ++g) body(data, g, worker);
             return;
         }
         run(groups, body, data);
-    }
-
-    /// Called once in every worker, the calling thread included; for settings that a thread carries with it.
-    /// Rethrows the exception of the lowest worker that threw. Throws `contract_violation` inside a parallel loop.
-    template <class F>
-    void on_every_worker(F&& f) {
-        if (inside()) throw contract_violation("cxr::executor::on_every_worker: called from inside a parallel loop");
-        std::vector<std::exception_ptr> failures(size_);
-        std::atomic<std::size_t> arrived{0};
-        (*this)(size_, [&](std::size_t, std::size_t worker) {
-            try {
-                f(worker);
-            } catch (...) {
-                failures[worker] = std::current_exception();
-            }
-            // Nobody ends before all have begun, so no worker takes two groups.
-            arrived.fetch_add(1);
-            while (arrived.load() < size_) std::this_thread::yield();
-        });
-        for (auto const& failure : failures)
-            if (failure) std::rethrow_exception(failure);
     }
 
 private:
@@ -94,13 +74,14 @@ private:
 
     static std::size_t hardware() { return std::max<std::size_t>(1, std::thread::hardware_concurrency()); }
 
-    static bool& inside() {
-        thread_local bool flag = false;
-        return flag;
-    }
-    static std::size_t& current_worker() {
-        thread_local std::size_t worker = 0;
-        return worker;
+    /// Whose worker the calling thread is at the moment.
+    struct place {
+        executor const* pool = nullptr;
+        std::size_t worker = 0;
+    };
+    static place& current() {
+        thread_local place here;
+        return here;
     }
 
     void run(std::size_t groups, body_type body, void* data) {
@@ -142,8 +123,7 @@ private:
     }
 
     void work(std::size_t worker) {
-        inside() = true;
-        current_worker() = worker;
+        auto const outer = std::exchange(current(), place{this, worker});
         for (std::size_t g; (g = next_.fetch_add(1, std::memory_order_relaxed)) < groups_;) {
             try {
                 body_(data_, g, worker);
@@ -156,7 +136,7 @@ private:
                 }
             }
         }
-        inside() = false;
+        current() = outer;
     }
 
     static void pause() {

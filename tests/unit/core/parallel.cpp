@@ -61,21 +61,19 @@ TEST_CASE("after an exception no group begins, and the exception is that of the 
     }
 }
 
-TEST_CASE("each worker can be reached once, the calling thread among them", "[core][parallel]") {
-    cxr::executor workers(4);
-    std::vector<std::atomic<int>> count(4);
-    std::atomic<bool> caller{false};
-    auto const id = std::this_thread::get_id();
-    workers.on_every_worker([&](std::size_t w) {
-        count[w]++;
-        if (std::this_thread::get_id() == id) caller = true;
+TEST_CASE("a loop of another executor inside a loop has that executor's workers", "[core][parallel]") {
+    cxr::executor outer(4);
+    std::atomic<int> sum{0};
+    std::atomic<bool> in_range{true};
+    outer(8, [&](std::size_t, std::size_t) {
+        cxr::executor inner(2);
+        inner(5, [&](std::size_t g, std::size_t worker) {
+            sum += static_cast<int>(g);
+            if (worker >= inner.size()) in_range = false;
+        });
     });
-    for (auto const& c : count) CHECK(c == 1);
-    CHECK(caller);
-    CHECK_THROWS_AS(workers.on_every_worker([](std::size_t w) {
-        if (w == 2) throw cxr::error("worker");
-    }),
-                    cxr::error);
+    CHECK(sum == 80);
+    CHECK(in_range);
 }
 
 TEST_CASE("parts cover their whole and trees add everything once", "[core][parallel]") {

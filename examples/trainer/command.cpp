@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command.hpp"
+
+#include <csignal>
+
+namespace cxr::trainer {
+
+std::atomic<bool> interrupt_requested{false};
+
+namespace {
+
+extern "C" void on_interrupt(int) { interrupt_requested.store(true); }
+
+}  // namespace
+
+void catch_interrupts() {
+    struct sigaction action {};
+    action.sa_handler = on_interrupt;
+    // A second Ctrl-C ends the process at once.
+    action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
+    sigaction(SIGINT, &action, nullptr);
+}
+
+void add_global_options(CLI::App& command, global_options& o) {
+    auto const group = "For every command";
+    command.add_option("--backend", o.backend, "reference, eigen, xtensor or onednn")->capture_default_str()->group(group);
+    command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group)->check([](std::string const& text) {
+        return text.find('-') == 0 ? "expected 0 or more, got " + text : std::string();
+    });
+    command.add_option("--seed", o.seed, "of everything random")->capture_default_str()->group(group)->check([](std::string const& text) {
+        return text.find('-') == 0 ? "expected 0 or more, got " + text : std::string();
+    });
+    command.add_flag("--quiet", o.quiet, "print errors only")->group(group);
+    command.add_option("--log-level", o.log_level, "error, warning, info or debug")->capture_default_str()->group(group)->check([](std::string const& text) {
+        bool const known = text == "error" || text == "warning" || text == "info" || text == "debug";
+        return known ? std::string() : "expected error, warning, info or debug, got " + text;
+    });
+    command.add_option("--json", o.json, "write the result as JSON to this file; - for standard output, then nothing else goes there")->group(group);
+}
+
+void add_label_options(CLI::App& command, label_options& o) {
+    auto const group = "Label tables";
+    command.add_option("--classes", o.classes, "order of the outputs, A,B,…; default: every column of labels, in the file's order")->delimiter(',')->group(group);
+    command.add_option("--image-column", o.image_column, "default: Image, Image Index, Path, filename, the first that exists")->group(group);
+    command.add_option("--patient-column", o.patient_column, "default: PatientId, Patient ID, patientid, the first that exists")->group(group);
+}
+
+void add_planned_option(CLI::App& command, std::string const& name, std::string const& description) {
+    auto const refuse = [name](CLI::results_t const&) -> bool { throw usage_error("option " + name + " does not exist yet"); };
+    command.add_option(name, refuse, description + " (does not exist yet)")->group("Planned")->expected(0, -1);
+}
+
+}  // namespace cxr::trainer

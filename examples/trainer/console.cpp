@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "console.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/io/atomic_file.hpp"
+
+#include <algorithm>
+
+namespace cxr::trainer {
+
+console::console(global_options const& o)
+    : json_(o.json),
+      text_(!o.quiet && o.json != "-" && o.log_level != "error" && o.log_level != "warning"),
+      warnings_(!o.quiet && o.log_level != "error"),
+      progress_(!o.quiet && o.log_level != "error" && o.log_level != "warning") {}
+
+void console::line(std::FILE* to, std::string const& text) {
+    std::fputs((text + "\n").c_str(), to);
+    std::fflush(to);
+}
+
+namespace {
+
+// Columns on a terminal: code points, which is right for all text printed here.
+std::size_t width(std::string const& text) {
+    return static_cast<std::size_t>(std::count_if(text.begin(), text.end(), [](char c) { return (static_cast<unsigned char>(c) & 0xC0U) != 0x80U; }));
+}
+
+}  // namespace
+
+void console::table(std::vector<std::vector<std::string>> const& rows) const {
+    if (!text_) return;
+    std::vector<std::size_t> widths;
+    for (auto const& row : rows) {
+        widths.resize(std::max(widths.size(), row.size()));
+        for (std::size_t c = 0; c < row.size(); ++c) widths[c] = std::max(widths[c], width(row[c]));
+    }
+    for (auto const& row : rows) {
+        std::string text;
+        for (std::size_t c = 0; c < row.size(); ++c) {
+            std::string const space(widths[c] - width(row[c]), ' ');
+            text += c == 0 ? row[c] + (c + 1 < row.size() ? space : "") : "  " + space + row[c];
+        }
+        line(stdout, text);
+    }
+}
+
+void console::result(json const& value) const {
+    if (json_.empty()) return;
+    auto const text = value.dump(2) + "\n";
+    if (json_ != "-") return write_text(json_, text);
+    if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) throw io_error("standard output: cannot write the JSON result");
+}
+
+void write_text(std::string const& path, std::string const& text) { io::write_atomically(path, text); }
+
+std::string one_line(std::string text) {
+    while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
+    std::string result;
+    for (char c : text) result += c == '\n' || c == '\r' ? std::string("; ") : std::string(1, c);
+    return result;
+}
+
+std::string counted(std::size_t n, std::string const& singular, std::string const& plural) {
+    return fmt::format("{} {}", n, n == 1 ? singular : plural);
+}
+
+}  // namespace cxr::trainer

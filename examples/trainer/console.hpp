@@ -1,0 +1,64 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Where commands print: text to standard output, warnings to standard error, the result as JSON.
+
+#include "command.hpp"
+
+#include <fmt/format.h>
+#include <nlohmann/json.hpp>
+
+#include <cstdio>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// JSON whose fields keep their order.
+using json = nlohmann::ordered_json;
+
+/// Prints as the global options say.
+class console {
+public:
+    explicit console(global_options const& options);
+
+    /// A line of text on standard output; nowhere with --quiet or where JSON goes there.
+    template <class... Args>
+    void print(fmt::format_string<Args...> format, Args&&... args) const {
+        if (text_) line(stdout, fmt::format(format, std::forward<Args>(args)...));
+    }
+
+    /// A line on standard error that begins with `cxr: warning:`.
+    template <class... Args>
+    void warn(fmt::format_string<Args...> format, Args&&... args) const {
+        if (warnings_) line(stderr, "cxr: warning: " + fmt::format(format, std::forward<Args>(args)...));
+    }
+
+    /// A table with a header; the first column to the left, the others to the right.
+    void table(std::vector<std::vector<std::string>> const& rows) const;
+
+    /// Writes the result where --json says. Throws `io_error`.
+    void result(json const& value) const;
+
+    /// Whether text is printed.
+    [[nodiscard]] bool prints() const { return text_; }
+    /// Whether progress is shown.
+    [[nodiscard]] bool shows_progress() const { return progress_; }
+
+private:
+    static void line(std::FILE* to, std::string const& text);
+
+    std::string json_;
+    bool text_, warnings_, progress_;
+};
+
+/// Writes a whole file aside and renames it. Throws `io_error`.
+void write_text(std::string const& path, std::string const& text);
+
+/// `text` without line breaks, for messages of one line.
+std::string one_line(std::string text);
+
+/// `n` things, as in "1 row" and "2 rows".
+std::string counted(std::size_t n, std::string const& singular, std::string const& plural);
+
+}  // namespace cxr::trainer

@@ -1,0 +1,155 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "data.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/data/csv.hpp"
+#include "cxr/data/gzip.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <numeric>
+#include <set>
+#include <span>
+#include <string_view>
+#include <unordered_map>
+
+namespace cxr::trainer {
+
+data::label_table read_table(std::string const& path, label_options const& o) {
+    std::set<std::string> seen;
+    for (auto const& name : o.classes) require_usage(seen.insert(name).second, "--classes: " + name + " is there twice");
+    data::label_table_options options;
+    options.classes = o.classes;
+    options.image_column = o.image_column;
+    options.patient_column = o.patient_column;
+    return data::read_label_table(path, options);
+}
+
+data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64_t seed, std::size_t threads, bool drop_last) {
+    data::loader_options o;
+    o.batch = batch;
+    o.shuffle = shuffle;
+    o.seed = seed;
+    o.threads = threads;
+    o.drop_last = drop_last;
+    return o;
+}
+
+void fit_featurewise(model_options& model, data::label_table const& table, std::string const& images, std::uint64_t seed) {
+    auto how = preprocess_for(model);
+    how.normalise = data::normalisation::none;
+    auto const fitted = data::fit_featurewise(table, images, how, 100, seed);
+    model.mean = fitted.mean;
+    model.deviation = fitted.deviation;
+}
+
+namespace {
+
+// The class that a column of predictions is of.
+std::string class_of(std::string_view column) { return std::string(column.starts_with("prob_") ? column.substr(5) : column); }
+
+bool parse(std::string_view text, float& value) {
+    auto const [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+    return code == std::errc() && end == text.data() + text.size() && std::isfinite(value);
+}
+
+}  // namespace
+
+predictions read_predictions(std::string const& path, std::string const& image_column) {
+    auto const text = data::read_text(path);
+    data::csv_reader reader(text, path);
+    std::vector<std::string_view> cells;
+    if (!reader.next(cells)) throw io_error(path + ": is empty, expected the header Image,<class>,…");
+    constexpr std::array<std::string_view, 4> usual{"Image", "Image Index", "Path", "filename"};
+    auto image = cells.end();
+    if (!image_column.empty()) image = std::find(cells.begin(), cells.end(), image_column);
+    else
+        for (auto name = usual.begin(); name != usual.end() && image == cells.end(); ++name) image = std::find(cells.begin(), cells.end(), *name);
+    if (image == cells.end()) reader.fail(reader.line(), "no column " + (image_column.empty() ? std::string("Image") : image_column) + " in the header, expected Image,<class>,…");
+    auto const at = static_cast<std::size_t>(image - cells.begin());
+    auto const columns = cells.size();
+    predictions p;
+    p.path = path;
+    for (std::size_t c = 0; c < columns; ++c)
+        if (c != at) {
+            auto name = class_of(cells[c]);
+            if (std::find(p.classes.begin(), p.classes.end(), name) != p.classes.end()) reader.fail(reader.line(), "class " + name + " has two columns");
+            p.classes.push_back(std::move(name));
+        }
+    if (p.classes.empty()) reader.fail(reader.line(), "no class in the header, expected Image,<class>,…");
+    std::vector<std::string> const head(cells.begin(), cells.end());
+
+    std::vector<float> values;
+    std::set<std::string, std::less<>> seen;
+    while (reader.next(cells)) {
+        if (cells.size() != columns) reader.fail(reader.line(), std::to_string(cells.size()) + " cells, expected " + std::to_string(columns));
+        if (!seen.emplace(cells[at]).second) reader.fail(reader.line(), "image " + std::string(cells[at]) + " has two rows");
+        p.images.emplace_back(cells[at]);
+        for (std::size_t c = 0; c < columns; ++c) {
+            if (c == at) continue;
+            float value = 0;
+            if (!parse(cells[c], value)) reader.fail(reader.line(), "column " + head[c] + ": '" + std::string(cells[c]) + "', expected a finite number");
+            values.push_back(value);
+        }
+    }
+    if (p.images.empty()) throw io_error(path + ": no row of predictions after the header");
+    p.probabilities = tensor<float, 2>({p.images.size(), p.classes.size()});
+    std::copy(values.begin(), values.end(), p.probabilities.data());
+    return p;
+}
+
+std::string to_csv(predictions const& p) {
+    std::string text = "Image";
+    for (auto const& c : p.classes) text += "," + data::csv_cell(c);
+    text += "\n";
+    for (std::size_t i = 0; i < p.images.size(); ++i) {
+        text += data::csv_cell(p.images[i]);
+        for (std::size_t c = 0; c < p.classes.size(); ++c) text += fmt::format(",{:.9g}", p.probabilities(i, c));
+        text += "\n";
+    }
+    return text;
+}
+
+joined_predictions join(data::label_table const& table, predictions const& p) {
+    std::vector<std::size_t> columns;
+    for (auto const& name : table.classes) {
+        auto const found = std::find(p.classes.begin(), p.classes.end(), name);
+        if (found == p.classes.end()) throw io_error(p.path + ": no predictions of class " + name + "; there are " + data::listed(p.classes));
+        columns.push_back(static_cast<std::size_t>(found - p.classes.begin()));
+    }
+    std::unordered_map<std::string_view, std::size_t> row_of;
+    for (std::size_t i = 0; i < table.rows(); ++i) row_of.emplace(table.images[i], i);
+    constexpr auto none = static_cast<std::size_t>(-1);
+    std::vector<std::size_t> prediction_of(table.rows(), none);
+    std::vector<std::string> strangers;
+    for (std::size_t i = 0; i < p.images.size(); ++i) {
+        auto const found = row_of.find(p.images[i]);
+        if (found == row_of.end()) strangers.push_back(p.images[i]);
+        else prediction_of[found->second] = i;
+    }
+    if (!strangers.empty()) {
+        auto const shown = std::min<std::size_t>(5, strangers.size());
+        throw io_error(p.path + ": " + counted(strangers.size(), "image is", "images are") + " not in " + table.path + ": " + data::listed(std::span<std::string const>(strangers).first(shown)) +
+                       (shown < strangers.size() ? ", …" : ""));
+    }
+    joined_predictions j;
+    j.without = static_cast<std::size_t>(std::count(prediction_of.begin(), prediction_of.end(), none));
+    auto const rows = table.rows() - j.without;
+    j.probabilities = tensor<float, 2>({rows, columns.size()});
+    j.labels = tensor<std::int8_t, 2>({rows, columns.size()});
+    std::size_t at = 0;
+    for (std::size_t i = 0; i < table.rows(); ++i) {
+        if (prediction_of[i] == none) continue;
+        for (std::size_t c = 0; c < columns.size(); ++c) {
+            j.probabilities(at, c) = p.probabilities(prediction_of[i], columns[c]);
+            j.labels(at, c) = table.labels(i, c);
+        }
+        ++at;
+    }
+    return j;
+}
+
+}  // namespace cxr::trainer

@@ -1,0 +1,110 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// One face for every backend, so that the commands are compiled once and each backend in a translation unit of its own.
+
+#include "cxr/core/view.hpp"
+#include "cxr/io/checkpoint.hpp"
+#include "cxr/models/densenet.hpp"
+#include "cxr/stats/class_frequencies.hpp"
+#include "cxr/stats/class_weights.hpp"
+
+#include <array>
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <utility>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// What makes a network and its training.
+struct engine_options {
+    models::densenet_options network;    ///< blocks, growth, stem, compression, classes, convention
+    std::size_t channels = 3;            ///< of the input images
+    std::size_t size = 320;              ///< pixels of height and width, at least 32
+    double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
+    stats::class_weights weights;        ///< of the loss; empty where the network only predicts
+    std::uint64_t seed = 0;              ///< of the initial weights
+    std::size_t threads = 0;             ///< 0: one a hardware thread
+};
+
+/// What can be said about a network before it is trained.
+struct engine_description {
+    std::size_t parameters = 0;             ///< trainable numbers
+    std::size_t statistics = 0;             ///< running statistics
+    double flops_an_image = 0;              ///< of convolutions and linear layers in the forward pass, a multiply-add counted as 2
+    std::size_t activations_an_image = 0;   ///< numbers that a training step keeps for one image, estimated
+    std::vector<std::pair<std::string, std::string>> operations;  ///< operation and the backend that serves it
+};
+
+/// A named array of a network, where it lies in memory.
+struct tensor_slot {
+    std::string name;        ///< as checkpoints spell it
+    cxr::shape shape;        ///< of the elements
+    view<float, 1> values;   ///< row-major, dense
+};
+
+/// Fills `targets` from a checkpoint read from `path`, all or none; tensors of the optimizer without a target are passed over.
+/// Names that begin with `optional` may be missing or of another shape: they are left and returned.
+/// Throws `io_error` that names each missing, extra or misshapen tensor.
+std::vector<std::string> assign(io::checkpoint const& from, std::string const& path, std::vector<tensor_slot> const& targets, std::string const& optional);
+
+/// The steps that the optimizer of a checkpoint has taken. Throws `io_error`.
+std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path);
+
+/// Numbers that a training step keeps of one image, with their gradients, estimated: the buffers of stem, blocks and transitions twice, the
+/// bottlenecks' outputs once.
+std::size_t activations_an_image(engine_options const& options);
+
+/// A network with its optimizer on some backend.
+class engine {
+public:
+    engine() = default;
+    engine(engine const&) = delete;
+    engine& operator=(engine const&) = delete;
+    virtual ~engine() = default;
+
+    /// One optimisation step on images (N, H, W, C) and targets (N, classes); returns the batch's loss. Throws `train::diverged`, changing nothing.
+    virtual double step(view<float const, 4> images, view<float const, 2> targets) = 0;
+    /// Probabilities (N, classes) of images (N, H, W, C).
+    virtual void predict(view<float const, 4> images, view<float, 2> probabilities) = 0;
+    /// The training's loss of these probabilities.
+    virtual double loss(view<float const, 2> targets, view<float const, 2> probabilities) = 0;
+    /// Adds every parameter, running statistic and the optimizer's state to a checkpoint.
+    virtual void save(io::checkpoint& into) = 0;
+    /// Takes them from a checkpoint that was read from `path`, all or none; the optimizer's state too where `optimizer`.
+    /// Throws `io_error` naming each tensor that does not fit.
+    virtual void load(io::checkpoint const& from, std::string const& path, bool optimizer) = 0;
+    /// Takes the parameters from a weight file; a classifier of another shape is left as it is. Returns the names of what was left.
+    virtual std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) = 0;
+    /// What can be said about the network.
+    [[nodiscard]] virtual engine_description describe() = 0;
+};
+
+/// A backend that is built in.
+struct backend_entry {
+    std::string name;     ///< as --backend spells it
+    std::string library;  ///< the third party and its version, empty where there is none
+    bool has_layers;      ///< whether it can train and predict
+    std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
+    stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
+};
+
+/// The backends, each from its own translation unit.
+backend_entry reference_entry();
+/// Eigen's.
+backend_entry eigen_entry();
+/// xtensor's.
+backend_entry xtensor_entry();
+/// oneDNN's.
+backend_entry onednn_entry();
+
+/// All backends that are built in.
+std::vector<backend_entry> const& backends();
+/// The backend of this name. Throws `usage_error` where it is not built in.
+backend_entry const& find_backend(std::string const& name);
+/// The same, with layers. Throws `usage_error` where it has none.
+backend_entry const& find_backend_with_layers(std::string const& name);
+
+}  // namespace cxr::trainer

@@ -1,0 +1,144 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The engine of any backend that has layers. A translation unit includes this and the backend's entry header.
+
+#include "engine.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/loss/weighted_loss.hpp"
+#include "cxr/models/densenet.hpp"
+#include "cxr/ops/activations.hpp"
+#include "cxr/ops/batch_norm.hpp"
+#include "cxr/ops/convolution.hpp"
+#include "cxr/ops/pool.hpp"
+#include "cxr/optim/adam.hpp"
+#include "cxr/train/network.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// Frequencies of a table of labels on `Backend`.
+template <class Backend>
+stats::class_frequencies count_labels(view<std::int8_t const, 2> labels, std::size_t threads) {
+    stats::class_frequencies frequencies(labels.extent(1));
+    context<Backend> ctx(threads);
+    frequencies.add<Backend>(ctx, labels);
+    return frequencies;
+}
+
+/// Which backend serves each of a DenseNet's operations: `Backend` or one of its parents.
+template <class Backend>
+std::vector<std::pair<std::string, std::string>> serving_backends() {
+    using ctx = context<Backend>&;
+    using in = view<float const, 4>;
+    using out = view<float, 4>;
+    using one = view<float const, 1>;
+    using into = view<float, 1>;
+    using moments = view<double const, 1>;
+    using chosen = view<std::uint8_t const, 4>;
+    using ops::window;
+    std::vector<std::pair<std::string, std::string>> all;
+    auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
+    add("convolution", serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
+    add("convolution, backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
+    add("convolution, backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
+    add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
+    add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
+    add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
+    add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
+    add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
+    add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
+    add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
+    add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
+    add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
+    add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
+    add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&, ops::optional_view<bool const> const&,
+                        ops::optional_view<float> const&>());
+    return all;
+}
+
+/// A DenseNet on `Backend`, with the course's loss and Adam.
+template <class Backend>
+class layered_engine final : public engine {
+public:
+    explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {}
+
+    double step(view<float const, 4> images, view<float const, 2> targets) override { return network_.step(images, targets); }
+    void predict(view<float const, 4> images, view<float, 2> probabilities) override { network_.predict(images, probabilities); }
+    double loss(view<float const, 2> targets, view<float const, 2> probabilities) override { return network_.loss(targets, probabilities); }
+
+    void save(io::checkpoint& into) override {
+        into.metadata["cxr.optimizer"] = "{\"name\":\"adam\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
+        std::vector<tensor_slot> all = slots(true);
+        for (auto const& s : all) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
+    }
+
+    void load(io::checkpoint const& from, std::string const& path, bool optimizer) override {
+        auto const targets = slots(optimizer);
+        std::uint64_t steps = 0;
+        if (optimizer) steps = optimizer_steps(from, path);
+        assign(from, path, targets, {});
+        if (optimizer) network_.optimizer().restore(steps);
+    }
+
+    std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override { return assign(from, path, slots(false), "classifier."); }
+
+    [[nodiscard]] engine_description describe() override {
+        engine_description d;
+        auto const spec = models::densenet(options_.network);
+        auto const costs = infer(spec, shape{1, options_.size, options_.size, options_.channels});
+        d.parameters = costs.parameters;
+        d.statistics = costs.statistics;
+        d.flops_an_image = static_cast<double>(costs.flops);
+        d.activations_an_image = activations_an_image(options_);
+        d.operations = serving_backends<Backend>();
+        return d;
+    }
+
+private:
+    using spec_type = decltype(models::densenet());
+    using network_type = train::network<Backend, spec_type>;
+
+    static network_type make(engine_options const& o) {
+        auto weights = o.weights;
+        weights.positive.resize(o.network.classes, 1.0);
+        weights.negative.resize(o.network.classes, 1.0);
+        context<Backend> const ctx(o.threads);
+        return network_type(ctx, models::densenet(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
+                            optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
+    }
+
+    // Every parameter and running statistic, and with `optimizer` Adam's two moments of each trainable one.
+    std::vector<tensor_slot> slots(bool optimizer) {
+        std::vector<tensor_slot> all, moments;
+        auto const m = network_.optimizer().first_moments(), v = network_.optimizer().second_moments();
+        network_.visit([&](std::string const& name, nn::parameter<float>& p) {
+            all.push_back({name, p.shape, p.values.view()});
+            if (!optimizer || !p.trainable) return;
+            moments.push_back({"optimizer.m." + name, p.shape, m.slice(0, p.offset, p.values.size())});
+            moments.push_back({"optimizer.v." + name, p.shape, v.slice(0, p.offset, p.values.size())});
+        });
+        all.insert(all.end(), moments.begin(), moments.end());
+        return all;
+    }
+
+    engine_options options_;
+    network_type network_;
+};
+
+/// The entry of a backend with layers.
+template <class Backend>
+backend_entry layered_entry(std::string library) {
+    return {std::string(Backend::name), std::move(library), true,
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>};
+}
+
+}  // namespace cxr::trainer

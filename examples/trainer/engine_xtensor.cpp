@@ -1,0 +1,17 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "engine_template.hpp"
+
+#include "cxr/backend/xtensor/backend.hpp"
+
+#include <xtensor/xtensor_config.hpp>
+
+#include <fmt/format.h>
+
+namespace cxr::trainer {
+
+backend_entry xtensor_entry() {
+    return {"xtensor", fmt::format("xtensor {}.{}.{}", XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR, XTENSOR_VERSION_PATCH), false, nullptr,
+            count_labels<xtensor_backend>};
+}
+
+}  // namespace cxr::trainer

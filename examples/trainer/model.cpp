@@ -1,0 +1,190 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "model.hpp"
+
+#include "cxr/core/error.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <map>
+#include <utility>
+
+namespace cxr::trainer {
+
+namespace {
+
+struct named_architecture {
+    std::array<std::size_t, 4> blocks;
+    std::size_t growth, stem;
+};
+
+// Table 1 of the paper; 161 is the wide one of its section on ImageNet.
+std::map<std::string, named_architecture> const& architectures() {
+    static std::map<std::string, named_architecture> const all{{"densenet121", {{6, 12, 24, 16}, 32, 64}},
+                                                               {"densenet161", {{6, 12, 36, 24}, 48, 96}},
+                                                               {"densenet169", {{6, 12, 32, 32}, 32, 64}},
+                                                               {"densenet201", {{6, 12, 48, 32}, 32, 64}}};
+    return all;
+}
+
+std::string field(io::checkpoint const& c, std::string const& key, std::string const& path) {
+    auto const found = c.metadata.find(key);
+    if (found == c.metadata.end())
+        throw io_error(path + ": no metadata " + key + ", so it is a weight file and not a checkpoint of cxr; give --architecture, --classes, --size and --preprocess with it");
+    return found->second;
+}
+
+json parsed(io::checkpoint const& c, std::string const& key, std::string const& path) {
+    try {
+        return json::parse(field(c, key, path));
+    } catch (json::exception const&) {
+        throw io_error(path + ": metadata " + key + " is not JSON");
+    }
+}
+
+}  // namespace
+
+void add_model_options(CLI::App& command, model_options& o) {
+    auto const group = "Model";
+    command.add_option("--architecture", o.architecture, "densenet121, densenet161, densenet169 or densenet201")->capture_default_str()->group(group);
+    command.add_option("--blocks", o.blocks, "dense layers of the four blocks, as 6,12,24,16")->delimiter(',')->group(group);
+    command.add_option("--growth", o.growth, "channels that a dense layer adds")->group(group);
+    command.add_option("--stem", o.stem, "channels after the first convolution")->group(group);
+    command.add_option("--compression", o.compression, "share of the channels that a transition keeps")->capture_default_str()->group(group);
+    command.add_option("--convention", o.convention, "torchvision or keras: batch norm's epsilon and momentum, initial weights")->capture_default_str()->group(group);
+    command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group);
+    command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group);
+    command.add_option("--preprocess", o.preprocess, "samplewise: (x - mean) / (std + 1e-6) of each image; featurewise: of a sample of the training set")->capture_default_str()->group(group);
+    command.add_option("--resize", o.resize, "nearest, bilinear or area")->capture_default_str()->group(group);
+}
+
+void check_model_options(model_options const& o) {
+    require_usage(architectures().contains(o.architecture), "--architecture " + o.architecture + ": expected densenet121, densenet161, densenet169 or densenet201");
+    require_usage(o.blocks.empty() || o.blocks.size() == 4, "--blocks: expected 4 numbers, got " + std::to_string(o.blocks.size()));
+    for (auto b : o.blocks) require_usage(b >= 1 && b <= 1000, "--blocks: expected numbers from 1 to 1000, got " + std::to_string(b));
+    require_usage(o.growth <= 1000, "--growth " + std::to_string(o.growth) + ": expected 1 to 1000");
+    require_usage(o.stem <= 1000, "--stem " + std::to_string(o.stem) + ": expected 1 to 1000");
+    require_usage(o.compression > 0 && o.compression <= 1, fmt::format("--compression {}: expected more than 0 and at most 1", o.compression));
+    require_usage(o.convention == "torchvision" || o.convention == "keras", "--convention " + o.convention + ": expected torchvision or keras");
+    require_usage(o.channels == 1 || o.channels == 3, "--channels " + std::to_string(o.channels) + ": expected 1 or 3");
+    require_usage(o.size >= 32 && o.size <= 4096, "--size " + std::to_string(o.size) + ": expected at least 32 and at most 4096 pixels");
+    require_usage(o.preprocess != "imagenet" && o.preprocess != "xrv", "--preprocess " + o.preprocess + " does not exist yet; there are samplewise and featurewise");
+    require_usage(o.preprocess == "samplewise" || o.preprocess == "featurewise", "--preprocess " + o.preprocess + ": expected samplewise or featurewise");
+    require_usage(o.resize == "nearest" || o.resize == "bilinear" || o.resize == "area", "--resize " + o.resize + ": expected nearest, bilinear or area");
+    auto const network = engine_options_for(o, 1).network;
+    double channels = static_cast<double>(network.stem);
+    for (std::size_t b = 0; b < 3; ++b) {
+        channels = std::floor((channels + static_cast<double>(network.blocks[b] * network.growth)) * o.compression);
+        require_usage(channels >= 1, fmt::format("--compression {}: a transition would keep no channel", o.compression));
+    }
+}
+
+engine_options engine_options_for(model_options const& o, std::size_t classes) {
+    auto const& known = architectures().at(o.architecture);
+    engine_options e;
+    e.network.blocks = known.blocks;
+    if (!o.blocks.empty()) std::copy_n(o.blocks.begin(), 4, e.network.blocks.begin());
+    e.network.growth = o.growth != 0 ? o.growth : known.growth;
+    e.network.stem = o.stem != 0 ? o.stem : known.stem;
+    e.network.compression = o.compression;
+    e.network.classes = classes;
+    e.network.details = o.convention == "keras" ? models::convention::keras : models::convention::torchvision;
+    e.channels = o.channels;
+    e.size = o.size;
+    return e;
+}
+
+json architecture_json(model_options const& o, std::size_t classes) {
+    auto const n = engine_options_for(o, classes).network;
+    return {{"name", o.architecture}, {"blocks", n.blocks},   {"growth", n.growth},           {"stem", n.stem},
+            {"compression", n.compression}, {"classes", classes}, {"convention", o.convention}, {"channels", o.channels}};
+}
+
+json preprocess_json(model_options const& o) {
+    json j{{"size", o.size}, {"channels", o.channels}, {"resize", o.resize}, {"normalise", o.preprocess}};
+    if (o.preprocess == "featurewise") {
+        j["mean"] = o.mean;
+        j["deviation"] = o.deviation;
+    }
+    return j;
+}
+
+model_options model_options_from(io::checkpoint const& c, std::string const& path) {
+    try {
+        auto const a = parsed(c, "cxr.architecture", path), p = parsed(c, "cxr.preprocess", path);
+        model_options o;
+        o.architecture = a.at("name").get<std::string>();
+        o.blocks = a.at("blocks").get<std::vector<std::size_t>>();
+        o.growth = a.at("growth").get<std::size_t>();
+        o.stem = a.at("stem").get<std::size_t>();
+        o.compression = a.at("compression").get<double>();
+        o.convention = a.at("convention").get<std::string>();
+        o.channels = a.at("channels").get<std::size_t>();
+        o.size = p.at("size").get<std::size_t>();
+        o.resize = p.at("resize").get<std::string>();
+        o.preprocess = p.at("normalise").get<std::string>();
+        if (o.preprocess == "featurewise") {
+            o.mean = p.at("mean").get<std::vector<double>>();
+            o.deviation = p.at("deviation").get<std::vector<double>>();
+        }
+        check_model_options(o);
+        return o;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": its metadata lacks a field: " + e.what());
+    } catch (usage_error const& e) {
+        throw io_error(path + ": its metadata is out of range: " + e.what());
+    }
+}
+
+std::vector<std::string> classes_of(io::checkpoint const& c, std::string const& path) {
+    if (!c.metadata.contains("cxr.classes")) return {};
+    try {
+        return parsed(c, "cxr.classes", path).get<std::vector<std::string>>();
+    } catch (json::exception const&) {
+        throw io_error(path + ": metadata cxr.classes is not a list of names");
+    }
+}
+
+data::preprocess preprocess_for(model_options const& o) {
+    data::preprocess p;
+    p.size = o.size;
+    p.channels = o.channels;
+    p.resize = o.resize == "nearest" ? data::interpolation::nearest : o.resize == "bilinear" ? data::interpolation::bilinear : data::interpolation::area;
+    p.normalise = o.preprocess == "samplewise" ? data::normalisation::samplewise : data::normalisation::featurewise;
+    p.mean = o.mean;
+    p.deviation = o.deviation;
+    return p;
+}
+
+opened_model open_model(std::string const& path, model_options const& given, std::vector<std::string> const& classes, global_options const& global) {
+    namespace fs = std::filesystem;
+    opened_model m;
+    m.path = path;
+    std::error_code ignored;
+    if (fs::is_directory(path, ignored)) {
+        m.path = (fs::path(path) / "best.safetensors").string();
+        if (!fs::exists(m.path, ignored)) m.path = (fs::path(path) / "last.safetensors").string();
+        if (!fs::exists(m.path, ignored)) throw io_error(path + ": neither best.safetensors nor last.safetensors, expected the folder of a run");
+    }
+    auto const checkpoint = io::load(m.path);
+    if (checkpoint.metadata.contains("cxr.architecture")) {
+        m.options = model_options_from(checkpoint, m.path);
+        m.classes = classes_of(checkpoint, m.path);
+        if (m.classes.empty()) throw io_error(m.path + ": no metadata cxr.classes, expected a checkpoint of cxr");
+    } else {
+        require_usage(!classes.empty(), "--classes is needed: " + m.path + " is a weight file that has no class list");
+        m.options = given;
+        m.classes = classes;
+        check_model_options(m.options);
+        require_usage(m.options.preprocess != "featurewise", "--preprocess featurewise: a weight file carries no mean and deviation; only a checkpoint of cxr does");
+    }
+    auto e = engine_options_for(m.options, m.classes.size());
+    e.threads = static_cast<std::size_t>(global.threads);
+    e.seed = static_cast<std::uint64_t>(global.seed);
+    m.network = find_backend_with_layers(global.backend).make(e);
+    m.network->load(checkpoint, m.path, false);
+    return m;
+}
+
+}  // namespace cxr::trainer

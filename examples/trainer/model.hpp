@@ -1,0 +1,66 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// What a model is besides its weights: architecture, preprocessing and classes, on the command line and in a checkpoint.
+
+#include "command.hpp"
+#include "console.hpp"
+#include "engine.hpp"
+
+#include "cxr/data/preprocess.hpp"
+#include "cxr/io/checkpoint.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// Architecture and preprocessing as the command line names them; the defaults are those of `cxr train`.
+struct model_options {
+    std::string architecture = "densenet121";  ///< densenet121, 161, 169 or 201
+    std::vector<std::size_t> blocks;           ///< four numbers of dense layers; empty: the architecture's
+    std::size_t growth = 0;                    ///< 0: the architecture's
+    std::size_t stem = 0;                      ///< 0: the architecture's
+    double compression = 0.5;                  ///< share of the channels that a transition keeps
+    std::string convention = "torchvision";    ///< torchvision or keras
+    std::size_t channels = 3;                  ///< 1 or 3
+    std::size_t size = 320;                    ///< pixels of height and width
+    std::string preprocess = "samplewise";     ///< samplewise or featurewise
+    std::string resize = "nearest";            ///< nearest, bilinear or area
+    std::vector<double> mean;                  ///< featurewise: of each channel, on the scale 0…255
+    std::vector<double> deviation;             ///< featurewise: of each channel, on the scale 0…255
+};
+
+/// Adds them to a command.
+void add_model_options(CLI::App& command, model_options& options);
+/// Throws `usage_error` naming the first option out of range.
+void check_model_options(model_options const& options);
+
+/// As they stand in a checkpoint: `cxr.architecture`.
+json architecture_json(model_options const& options, std::size_t classes);
+/// As they stand in a checkpoint: `cxr.preprocess`.
+json preprocess_json(model_options const& options);
+/// The other way. Throws `io_error` naming `path` where a field is missing.
+model_options model_options_from(io::checkpoint const& checkpoint, std::string const& path);
+/// The class list of a checkpoint; empty where it has none.
+std::vector<std::string> classes_of(io::checkpoint const& checkpoint, std::string const& path);
+
+/// The options of an engine for this model; weights of the loss, learning rate, seed and threads are the caller's to fill.
+engine_options engine_options_for(model_options const& options, std::size_t classes);
+/// The preprocessing of this model.
+data::preprocess preprocess_for(model_options const& options);
+
+/// A model ready to predict.
+struct opened_model {
+    std::string path;                     ///< the file with the weights
+    model_options options;                ///< architecture and preprocessing
+    std::vector<std::string> classes;     ///< of the outputs
+    std::unique_ptr<engine> network;      ///< with the weights
+};
+
+/// Opens a run folder (its best checkpoint, else its last), a checkpoint, or a weight file, for which `given` and `classes`
+/// say what it does not. Throws `io_error` or `usage_error`.
+opened_model open_model(std::string const& path, model_options const& given, std::vector<std::string> const& classes, global_options const& global);
+
+}  // namespace cxr::trainer

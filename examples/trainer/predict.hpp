@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// `cxr predict`, as a function that the demo calls too.
+
+#include "command.hpp"
+#include "console.hpp"
+#include "data.hpp"
+#include "model.hpp"
+
+#include <cstddef>
+#include <string>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// The options of `cxr predict`.
+struct predict_options {
+    std::string model;                ///< run folder, checkpoint or weight file
+    std::vector<std::string> images;  ///< a folder, or files
+    std::string csv;                  ///< label table that says which images of the folder, and in what order; empty: all, by name
+    std::string out;                  ///< file for the predictions
+    std::size_t batch = 16;           ///< images at a time
+    model_options given;              ///< what a weight file does not say
+};
+
+/// Predicts and writes the table; returns it.
+predictions run_predict(predict_options const& options, label_options const& labels, global_options const& global, console const& out);
+
+}  // namespace cxr::trainer

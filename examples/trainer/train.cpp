@@ -1,0 +1,469 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "train.hpp"
+
+#include "data.hpp"
+#include "plot.hpp"
+#include "progress.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/data/leakage.hpp"
+#include "cxr/data/loader.hpp"
+#include "cxr/version.hpp"
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <memory>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+namespace cxr::trainer {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string absolute(std::string const& path) { return path.empty() ? path : fs::absolute(path).lexically_normal().string(); }
+
+// The options as config.json holds them, under the names of the command line.
+json options_json(train_options const& o, label_options const& l, global_options const& g) {
+    auto const resolved = engine_options_for(o.model, 1).network;
+    return {{"train", absolute(o.train)},       {"valid", absolute(o.valid)},
+            {"images", absolute(o.images)},     {"architecture", o.model.architecture},
+            {"blocks", resolved.blocks},        {"growth", resolved.growth},
+            {"stem", resolved.stem},            {"compression", o.model.compression},
+            {"convention", o.model.convention}, {"channels", o.model.channels},
+            {"size", o.model.size},             {"preprocess", o.model.preprocess},
+            {"resize", o.model.resize},         {"weights", absolute(o.weights)},
+            {"batch", o.batch},                 {"epochs", o.epochs},
+            {"steps", o.steps},                 {"loss", o.loss},
+            {"class-weights", o.class_weights == "train" ? o.class_weights : absolute(o.class_weights)},
+            {"optimizer", o.optimizer},         {"lr", o.lr},
+            {"schedule", o.schedule},           {"warmup", o.warmup},
+            {"precision", o.precision},         {"augment", o.augment},
+            {"patience", o.patience},           {"classes", l.classes},
+            {"image-column", l.image_column},   {"patient-column", l.patient_column},
+            {"backend", g.backend},             {"threads", g.threads},
+            {"seed", g.seed}};
+}
+
+void take_options(json const& j, train_options& o, label_options& l, global_options& g) {
+    auto const take = [&](char const* name, auto& value) { j.at(name).get_to(value); };
+    take("train", o.train);
+    take("valid", o.valid);
+    take("images", o.images);
+    take("architecture", o.model.architecture);
+    take("blocks", o.model.blocks);
+    take("growth", o.model.growth);
+    take("stem", o.model.stem);
+    take("compression", o.model.compression);
+    take("convention", o.model.convention);
+    take("channels", o.model.channels);
+    take("size", o.model.size);
+    take("preprocess", o.model.preprocess);
+    take("resize", o.model.resize);
+    take("weights", o.weights);
+    take("batch", o.batch);
+    take("epochs", o.epochs);
+    take("steps", o.steps);
+    take("loss", o.loss);
+    take("class-weights", o.class_weights);
+    take("optimizer", o.optimizer);
+    take("lr", o.lr);
+    take("schedule", o.schedule);
+    take("warmup", o.warmup);
+    take("precision", o.precision);
+    take("augment", o.augment);
+    take("patience", o.patience);
+    take("classes", l.classes);
+    take("image-column", l.image_column);
+    take("patient-column", l.patient_column);
+    take("backend", g.backend);
+    take("threads", g.threads);
+    take("seed", g.seed);
+}
+
+// Options that a checkpoint was made with and that cannot change while a run goes on.
+constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "class-weights", "optimizer", "classes", "seed"};
+
+json read_config(std::string const& path) {
+    std::ifstream in(path);
+    if (!in) throw io_error(path + ": cannot be read, expected the configuration of the run to continue");
+    try {
+        return json::parse(in);
+    } catch (json::exception const&) {
+        throw io_error(path + ": is not JSON, expected the configuration of the run to continue");
+    }
+}
+
+// The options of the run in `o.out`, changed by those that the command line gives.
+json resume_options(train_options& o, label_options& l, global_options& g) {
+    auto const path = run_folder::file(o.out, "config.json");
+    if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
+    auto const config = read_config(path);
+    try {
+        auto options = config.at("options");
+        auto const given = options_json(o, l, g);
+        for (auto const& name : o.given) {
+            if (!options.contains(name)) continue;
+            bool const fixed = std::find(fixed_options.begin(), fixed_options.end(), name) != fixed_options.end();
+            if (fixed && options.at(name) != given.at(name))
+                throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", which --resume cannot change");
+            options[name] = given.at(name);
+        }
+        // Whether a run ends by steps or by epochs is one choice.
+        if (o.given.contains("epochs")) options["steps"] = 0;
+        take_options(options, o, l, g);
+        return config;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": lacks a field: " + e.what());
+    }
+}
+
+void check_train_options(train_options const& o) {
+    auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
+        if (value == there) return;
+        for (auto const* p : planned)
+            if (value == p) throw usage_error(option + " " + value + " does not exist yet; there is " + there);
+        throw usage_error(option + " " + value + ": expected " + there);
+    };
+    require_usage(!o.train.empty(), "--train is needed: the table of the training set");
+    require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
+    require_usage(!o.images.empty(), "--images is needed: the folder of the images");
+    require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
+    require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
+    require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
+    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
+    if (o.loss != "bce") only("--loss", o.loss, "weighted-bce", {"focal"});
+    only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
+    only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
+    require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
+    only("--precision", o.precision, "f32", {"bf16"});
+    only("--augment", o.augment, "none", {"flip", "standard"});
+    check_model_options(o.model);
+}
+
+stats::class_weights weights_from_file(std::string const& path, std::vector<std::string> const& classes) {
+    std::ifstream in(path);
+    if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them");
+    try {
+        auto const list = json::parse(in).at("classes");
+        stats::class_weights w;
+        for (auto const& name : classes) {
+            auto const found = std::find_if(list.begin(), list.end(), [&](auto const& c) { return c.at("name") == name; });
+            if (found == list.end()) throw io_error(path + ": no weights of class " + name);
+            w.positive.push_back(found->at("positive_weight").template get<double>());
+            w.negative.push_back(found->at("negative_weight").template get<double>());
+            if (!std::isfinite(w.positive.back()) || !std::isfinite(w.negative.back()) || w.positive.back() < 0 || w.negative.back() < 0)
+                throw io_error(path + ": weights of class " + name + ", expected finite numbers of at least 0");
+        }
+        return w;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": expected class weights as `cxr stats --json` writes them: " + e.what());
+    }
+}
+
+json state_json(train::fit_state const& s) {
+    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"best", s.best ? json(*s.best) : json()}, {"epochs_since_best", s.epochs_since_best}};
+}
+
+train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
+    auto const found = c.metadata.find("cxr.train");
+    if (found == c.metadata.end()) throw io_error(path + ": no metadata cxr.train, expected the checkpoint of a training");
+    try {
+        auto const j = json::parse(found->second);
+        train::fit_state s;
+        j.at("step").get_to(s.step);
+        j.at("epoch").get_to(s.epoch);
+        j.at("batch").get_to(s.batch);
+        j.at("loss_sum").get_to(s.loss_sum);
+        if (!j.at("best").is_null()) s.best = j.at("best").get<double>();
+        j.at("epochs_since_best").get_to(s.epochs_since_best);
+        return s;
+    } catch (json::exception const&) {
+        throw io_error(path + ": metadata cxr.train is not the state of a training");
+    }
+}
+
+std::string number(std::optional<double> const& value) { return value ? fmt::format("{:.3f}", *value) : std::string("undefined"); }
+
+// Keeps the run's folder and the terminal up to date.
+class recorder {
+public:
+    recorder(run_folder& folder, engine& network, io::checkpoint const& description, train_options const& options, console const& out)
+        : folder_(folder), network_(network), description_(description), options_(options), out_(out), bar_(out.shows_progress()) {}
+
+    void on_step(train::step_report const& r) {
+        folder_.add(step_row{r.step, r.loss, options_.lr});
+        bar_.update(fmt::format("epoch {}", r.epoch), r.batch, r.batches, r.images, fmt::format("loss {:.4f}", r.epoch_loss));
+    }
+
+    void on_epoch(train::epoch_report const& r) {
+        bar_.finish();
+        folder_.add(log_row{r.epoch, r.step, options_.lr, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
+        out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
+                   number(r.valid_auroc_mean), r.images_per_second);
+    }
+
+    void on_checkpoint(train::fit_state const& s, bool best) {
+        bar_.finish();
+        auto checkpoint = description_;
+        checkpoint.metadata["cxr.step"] = std::to_string(s.step);
+        checkpoint.metadata["cxr.epoch"] = std::to_string(s.epoch);
+        checkpoint.metadata["cxr.train"] = state_json(s).dump();
+        network_.save(checkpoint);
+        folder_.flush();
+        checkpoint.save(folder_.file("last.safetensors"));
+        folder_.keep();
+        if (!best) return;
+        // Who predicts needs no moments of the optimizer.
+        std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });
+        checkpoint.save(folder_.file("best.safetensors"));
+    }
+
+private:
+    run_folder& folder_;
+    engine& network_;
+    io::checkpoint const& description_;
+    train_options const& options_;
+    console const& out_;
+    progress_bar bar_;
+};
+
+void print_plan(train_options const& o, engine& network, std::size_t batches, std::size_t rows, console const& out) {
+    auto const d = network.describe();
+    auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
+    double const mb = 1024.0 * 1024.0;
+    // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's batches ahead.
+    auto const parameters = static_cast<double>(4 * d.parameters + d.statistics) * 4 / mb;
+    auto const activations = static_cast<double>(d.activations_an_image * o.batch) * 4 / mb;
+    auto const loader = 4.0 * static_cast<double>(o.batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
+    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(o.batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
+    out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
+    out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
+    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and their gradients, {:.0f} for batches read ahead", parameters + activations + loader, parameters,
+              activations, loader);
+    out.print("             (estimated from the sizes of the tensors that a step keeps; the process itself and scratch memory come on top)");
+}
+
+// One step before the clock runs, one that counts, on made-up images.
+double seconds_a_step(train_options const& o, engine& network, std::size_t classes) {
+    tensor<float, 4> images({o.batch, o.model.size, o.model.size, o.model.channels});
+    tensor<float, 2> targets({o.batch, classes});
+    random const numbers(1);
+    for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(2 * numbers.uniform(i) - 1);
+    network.step(images.view(), targets.view());
+    auto const begin = std::chrono::steady_clock::now();
+    network.step(images.view(), targets.view());
+    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
+}
+
+void plot_run(run_folder const& folder, std::vector<std::string> const&) {
+    std::vector<double> steps, losses, at, train_loss, valid_loss, auroc_at, auroc;
+    for (auto const& s : folder.steps()) {
+        steps.push_back(static_cast<double>(s.step));
+        losses.push_back(s.loss);
+    }
+    for (auto const& r : folder.log()) {
+        at.push_back(static_cast<double>(r.step));
+        train_loss.push_back(r.train_loss);
+        valid_loss.push_back(r.valid_loss);
+        if (r.valid_auroc_mean) {
+            auroc_at.push_back(static_cast<double>(r.step));
+            auroc.push_back(*r.valid_auroc_mean);
+        }
+    }
+    plot_losses(folder.file("loss"), steps, losses, at, train_loss, valid_loss);
+    if (!auroc.empty()) plot_auroc(folder.file("auroc"), auroc_at, auroc);
+}
+
+}  // namespace
+
+train_outcome run_training(train_options o, label_options labels, global_options global, console const& out) {
+    std::optional<io::checkpoint> from;
+    train::fit_state state;
+    json old_config;
+    if (o.resume) {
+        require_usage(!o.out.empty(), "--out is needed: the folder of the run to continue");
+        old_config = resume_options(o, labels, global);
+    } else if (!o.out.empty() && run_folder::holds_run(o.out)) {
+        throw io_error(o.out + ": already holds a run; continue it with --resume or choose another --out");
+    }
+    check_train_options(o);
+    auto const& backend = find_backend_with_layers(global.backend);
+    auto const last_path = run_folder::file(o.out, "last.safetensors");
+    if (o.resume) {
+        from = io::load(last_path);
+        state = state_from(*from, last_path);
+        auto const kept = model_options_from(*from, last_path);
+        o.model.mean = kept.mean;
+        o.model.deviation = kept.deviation;
+        labels.classes = classes_of(*from, last_path);
+    }
+
+    // Everything that can be wrong with the data is found before anything is written.
+    auto const training = read_table(o.train, labels);
+    auto const& classes = training.classes;
+    auto valid_labels = labels;
+    valid_labels.classes = classes;
+    auto const validation = read_table(o.valid, valid_labels);
+    data::check_images(training, o.images);
+    data::check_images(validation, o.images);
+    auto const leak = data::find_leak(training, validation);
+    if (!leak.patients_compared) out.warn("no patient column in {}, so a leak between the splits cannot be excluded", training.patients.empty() ? o.train : o.valid);
+    if (leak.any())
+        out.warn("{} and {} share {} and {}; the validation will look better than it is", o.train, o.valid, counted(leak.patients.size(), "patient", "patients"),
+                 counted(leak.images.size(), "image", "images"));
+
+    auto const threads = static_cast<std::size_t>(global.threads);
+    auto const frequencies = backend.frequencies(training.labels.view(), threads);
+    auto engine_for = engine_options_for(o.model, classes.size());
+    engine_for.learning_rate = o.lr;
+    engine_for.seed = static_cast<std::uint64_t>(global.seed);
+    engine_for.threads = threads;
+    if (o.loss == "bce")
+        engine_for.weights = {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
+    else
+        engine_for.weights = o.class_weights == "train" ? stats::course_weights(frequencies) : weights_from_file(o.class_weights, classes);
+
+    if (o.model.preprocess == "featurewise" && !o.resume) fit_featurewise(o.model, training, o.images, engine_for.seed);
+    auto const preprocess = preprocess_for(o.model);
+    bool const drop_last = training.rows() >= o.batch;
+    data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
+    data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
+    auto const network = backend.make(engine_for);
+
+    out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
+              training.rows(), validation.rows(), train_loader.batches());
+    for (std::size_t c = 0; c < classes.size(); ++c)
+        if (frequencies.counts().positives[c] == 0) out.warn("class {} has no positive in {}", classes[c], o.train);
+
+    if (o.resume) {
+        network->load(*from, last_path, true);
+        if (state.batch > train_loader.batches())
+            throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
+        from.reset();
+    } else if (!o.weights.empty()) {
+        auto const left = network->load_weights(io::load(o.weights), o.weights);
+        for (auto const& name : left) out.print("new: {} (not as in {})", name, o.weights);
+    }
+
+    if (o.dry_run) {
+        print_plan(o, *network, train_loader.batches(), training.rows(), out);
+        auto const seconds = seconds_a_step(o, *network, classes.size());
+        auto const steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
+        out.print("time         about {:.0f} s of training steps, from one measured step of {:.2f} s; validation comes on top", seconds * static_cast<double>(steps), seconds);
+        for (auto const& [operation, by] : network->describe().operations) out.print("  {} on {}", operation, by);
+        return {train::fit_end::finished, classes, {}, {}, backend.name};
+    }
+
+    io::checkpoint description;
+    description.metadata["cxr.version"] = "1";
+    description.metadata["cxr.classes"] = json(classes).dump();
+    description.metadata["cxr.architecture"] = architecture_json(o.model, classes.size()).dump();
+    description.metadata["cxr.preprocess"] = preprocess_json(o.model).dump();
+    description.metadata["cxr.random"] = json{{"seed", global.seed}}.dump();
+
+    auto config_labels = labels;
+    config_labels.classes = classes;
+    json config{{"cxr", std::string(version)},
+                {"versions", version_text()},
+                {"options", options_json(o, config_labels, global)},
+                {"classes", classes},
+                {"architecture", architecture_json(o.model, classes.size())},
+                {"preprocess", preprocess_json(o.model)},
+                {"positive_weights", engine_for.weights.positive},
+                {"negative_weights", engine_for.weights.negative},
+                {"rows", {{"train", training.rows()}, {"valid", validation.rows()}}},
+                {"drop_last", drop_last},
+                {"seed", global.seed}};
+    if (o.resume) {
+        auto history = old_config.value("resumed_at_steps", json::array());
+        history.push_back(state.step);
+        config["resumed_at_steps"] = history;
+    }
+
+    auto folder = o.resume ? run_folder::resume(o.out, classes, state) : run_folder::create(o.out, classes);
+    folder.write_config(config.dump(2) + "\n");
+
+    catch_interrupts();
+    recorder record(folder, *network, description, o, out);
+    train::fit_options const fit_for{.epochs = o.epochs, .steps = o.steps, .patience = o.patience, .stop = &interrupt_requested};
+    auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
+    train_outcome outcome;
+    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record);
+    plot_run(folder, classes);
+
+    outcome.classes = classes;
+    outcome.log = folder.log();
+    for (auto const& s : folder.steps()) outcome.losses.push_back(s.loss);
+    outcome.backend = backend.name;
+    if (outcome.end == train::fit_end::stopped) out.print("stopped after step {}; continue with: cxr train --resume --out {}", state.step, o.out);
+    if (outcome.end == train::fit_end::out_of_patience) out.print("no better validation AUROC for {}", counted(o.patience, "epoch", "epochs"));
+    out.print("run folder {}", o.out);
+    return outcome;
+}
+
+json to_json(train_outcome const& t) {
+    auto const value = [](std::optional<double> const& v) { return v ? json(*v) : json(); };
+    json j;
+    if (!t.log.empty()) {
+        auto const& r = t.log.back();
+        j = {{"epoch", r.epoch}, {"step", r.step}, {"lr", r.lr}, {"train_loss", r.train_loss}, {"valid_loss", r.valid_loss}, {"valid_auroc_mean", value(r.valid_auroc_mean)}};
+        for (std::size_t c = 0; c < t.classes.size(); ++c) j["valid_auroc_" + t.classes[c]] = value(r.valid_auroc[c]);
+    }
+    j["steps"] = t.losses;
+    j["images_per_second"] = t.log.empty() ? json() : json(t.log.back().images_per_second);
+    j["peak_rss_mb"] = peak_rss_mb();
+    j["backend"] = t.backend;
+    return j;
+}
+
+void add_train(CLI::App& app, chosen_command& chosen) {
+    struct options {
+        train_options train;
+        label_options labels;
+        global_options global;
+    };
+    auto const o = std::make_shared<options>();
+    auto* const c = app.add_subcommand("train", "trains a DenseNet on a table of labels and a folder of images");
+    c->add_option("--train", o->train.train, "table of the training set");
+    c->add_option("--valid", o->train.valid, "table of the validation set");
+    c->add_option("--images", o->train.images, "folder of the images");
+    c->add_option("--out", o->train.out, "folder of the run");
+    c->add_flag("--resume", o->train.resume, "continue the run in --out; options not given are the run's");
+    c->add_flag("--dry-run", o->train.dry_run, "print plan, parameters, memory and time, and train nothing");
+    auto const group = "Training";
+    c->add_option("--batch", o->train.batch, "images of a step")->capture_default_str()->group(group);
+    auto* const epochs = c->add_option("--epochs", o->train.epochs, "ends after this many epochs")->capture_default_str()->group(group);
+    c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group);
+    c->add_option("--lr", o->train.lr, "learning rate")->capture_default_str()->group(group);
+    c->add_option("--loss", o->train.loss, "weighted-bce or bce")->capture_default_str()->group(group);
+    c->add_option("--class-weights", o->train.class_weights, "train: by the course's rule from --train; or a file as cxr stats --json writes it")->capture_default_str()->group(group);
+    c->add_option("--weights", o->train.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
+    c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC; 0: never")->capture_default_str()->group(group);
+    c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--precision", o->train.precision, "f32 (bf16 does not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
+    add_model_options(*c, o->train.model);
+    add_label_options(*c, o->labels);
+    add_global_options(*c, o->global);
+    c->footer("The run folder holds config.json, log.csv, steps.csv, last.safetensors, best.safetensors and plots; TensorBoard events do not exist yet.");
+    c->callback([o, c, &chosen] {
+        for (auto const* option : c->get_options())
+            if (option->count() != 0 && !option->get_lnames().empty()) o->train.given.insert(option->get_lnames().front());
+        chosen = [o] {
+            console const out(o->global);
+            auto const outcome = run_training(o->train, o->labels, o->global, out);
+            out.result(to_json(outcome));
+            return outcome.end == train::fit_end::stopped ? interrupted : done;
+        };
+    });
+}
+
+}  // namespace cxr::trainer

@@ -1,0 +1,57 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// `cxr train`, as a function that the demo calls too.
+
+#include "command.hpp"
+#include "console.hpp"
+#include "model.hpp"
+#include "run_folder.hpp"
+
+#include "cxr/train/fit.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// The options of `cxr train`.
+struct train_options {
+    std::string train, valid, images, out;  ///< tables, folder of the images, folder of the run
+    model_options model;                    ///< architecture and preprocessing
+    std::string weights;                    ///< weight file to start from; empty: random weights
+    std::size_t batch = 8;                  ///< images of a step
+    std::size_t epochs = 3;                 ///< ignored where `steps` is given
+    std::uint64_t steps = 0;                ///< 0: by epochs
+    std::string loss = "weighted-bce";      ///< weighted-bce or bce
+    std::string class_weights = "train";    ///< train, or a JSON file as `cxr stats --json` writes it
+    std::string optimizer = "adam";         ///< adam
+    double lr = 1e-3;                       ///< learning rate
+    std::string schedule = "constant";      ///< constant
+    std::size_t warmup = 0;                 ///< 0
+    std::string precision = "f32";          ///< f32
+    std::string augment = "none";           ///< none
+    std::size_t patience = 0;               ///< 0: never ends early
+    bool resume = false;                    ///< continue the run in `out`
+    bool dry_run = false;                   ///< print the plan and train nothing
+    std::set<std::string> given;            ///< names of the options that the command line has, for --resume
+};
+
+/// What a training came to.
+struct train_outcome {
+    train::fit_end end = train::fit_end::finished;  ///< why it ended
+    std::vector<std::string> classes;               ///< of the outputs
+    std::vector<log_row> log;                       ///< one row an epoch
+    std::vector<double> losses;                     ///< one a step
+    std::string backend;                            ///< by name
+};
+
+/// Trains as the options say; throws `usage_error`, `io_error`, `train::diverged`.
+train_outcome run_training(train_options options, label_options labels, global_options global, console const& out);
+
+/// What `cxr train --json` writes.
+json to_json(train_outcome const& outcome);
+
+}  // namespace cxr::trainer

@@ -1,0 +1,23 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "command.hpp"
+#include "engine.hpp"
+
+#include "cxr/version.hpp"
+
+#include <nlohmann/json.hpp>
+#include <png.h>
+#include <zlib.h>
+
+#include <fmt/format.h>
+
+namespace cxr::trainer {
+
+std::string version_text() {
+    std::string text = fmt::format("cxr {}\ncompiler {}\nbackends", cxr::version, __VERSION__);
+    for (auto const& b : backends()) text += fmt::format("{} {}{}", b.name == backends().front().name ? "" : ",", b.name, b.library.empty() ? "" : " (" + b.library + ")");
+    text += fmt::format("\nlibraries libpng {}, zlib {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}", png_get_libpng_ver(nullptr), zlibVersion(), FMT_VERSION / 10000,
+                        FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
+    return text;
+}
+
+}  // namespace cxr::trainer

@@ -1,0 +1,131 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`predict` and `evaluate`."""
+
+import gzip
+
+from _cxr_command import *
+
+
+class Predict(CommandTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.maker = CommandTest()
+        cls.maker.setUp()
+        cls.maker.good(*cls.maker.train_arguments(), "--epochs", "1", "--quiet")
+        cls.run_folder = cls.maker.path("run")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.maker.doCleanups()
+
+    def test_a_folder_by_name_and_a_table_in_its_order(self):
+        images = self.maker.path("images")
+        result = self.good_json("predict", "--model", self.run_folder, "--images", images, "--out", self.path("all.csv"))
+        rows = read_csv(self.path("all.csv"))
+        names = [r["Image"] for r in rows]
+        self.assertEqual(names, sorted(os.listdir(images)))
+        self.assertEqual(self.read("all.csv").splitlines()[0], b"Image,A,B")
+        self.assertEqual((result["images"], result["classes"]), (names, ["A", "B"]))
+        for row, values in zip(rows, result["probabilities"]):
+            for name, value in zip("AB", values):
+                self.assertTrue(0 <= value <= 1)
+                # 9 digits tell all floats apart.
+                self.assertEqual(struct.pack("f", float(row[name])), struct.pack("f", value))
+        table = self.write("order.csv", "Image,A,B\nvalid-03.png,0,1\ntrain-07.png,1,0\n")
+        self.good("predict", "--model", self.run_folder, "--images", images, "--csv", table, "--out", self.path("two.csv"))
+        two = read_csv(self.path("two.csv"))
+        self.assertEqual([r["Image"] for r in two], ["valid-03.png", "train-07.png"])
+        by_name = {r["Image"]: r for r in rows}
+        for r in two:
+            self.assertEqual(r, by_name[r["Image"]])
+
+    def test_files_checkpoint_and_class_order(self):
+        file = self.maker.path("images", "train-01.png")
+        self.good("predict", "--model", os.path.join(self.run_folder, "last.safetensors"), "--images", file, "--out", self.path("one.csv"), "--classes", "B,A")
+        self.assertEqual(self.read("one.csv").splitlines()[0], b"Image,B,A")
+        self.bad(2, "predict", "--model", self.run_folder, "--images", file, "--out", self.path("x.csv"), "--classes", "C", says=["C"])
+        self.assertFalse(os.path.exists(self.path("x.csv")))
+
+    def test_nothing_half_written(self):
+        images = self.maker.path("images")
+        with self.unchanged():
+            self.bad(1, "predict", "--model", self.run_folder, "--images", images, "--out", self.path("p.csv"), "--quiet", file_limit=50, says=["p.csv"])
+            self.bad(1, "predict", "--model", self.run_folder, "--images", images, "--out", "/proc/p.csv", "--quiet", says=["/proc/p.csv"])
+            self.bad(1, "predict", "--model", self.run_folder, "--images", self.path("none"), "--out", self.path("p.csv"), "--quiet", says=["none"])
+            self.bad(2, "predict", "--model", self.run_folder, "--images", images, "--batch", "0", "--out", self.path("p.csv"), says=["--batch"])
+        bad = self.write("bad.png", b"no image")
+        with self.unchanged():
+            self.bad(1, "predict", "--model", self.run_folder, "--images", bad, "--out", self.path("p.csv"), "--quiet", says=["bad.png"])
+
+    def test_an_old_file_stays_when_the_disk_is_full(self):
+        old = self.write("p.csv", "old\n")
+        self.bad(1, "predict", "--model", self.run_folder, "--images", self.maker.path("images"), "--out", old, "--quiet", file_limit=50, says=["p.csv"])
+        self.assertEqual(self.read("p.csv"), b"old\n")
+
+
+class Evaluate(CommandTest):
+    def tables(self):
+        self.write("labels.csv", "Image,PatientId,A,B,C\n1.png,1,0,0,1\n2.png,2,0,0,\n3.png,3,1,0,0\n4.png,4,1,0,1\n")
+        self.write("p.csv", "Image,C,A,B\n4.png,0.9,0.8,0.1\n3.png,0.9,0.35,0.2\n2.png,0.5,0.4,0.3\n1.png,0.2,0.1,0.4\n")
+
+    def test_auroc_by_name_with_ties_unknowns_and_an_undefined_class(self):
+        self.tables()
+        result = self.good_json("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv"), "--classes", "A,B,C", "--out", self.path("plots"))
+        self.assertEqual(result["rows"], 4)
+        a, b, c = result["classes"]
+        self.assertEqual((a["name"], a["positives"], a["auroc"]), ("A", 2, 0.75))
+        self.assertEqual((b["positives"], b["auroc"]), (0, None))
+        self.assertEqual((c["positives"], c["auroc"]), (2, 0.25))
+        self.assertEqual((result["mean_auroc"], result["mean_over"]), (0.5, 2))
+        self.assertEqual(sorted(os.listdir(self.path("plots"))), ["roc.png", "roc.svg"])
+        for planned in ("auroc_low", "auprc", "brier", "ece"):
+            self.assertNotIn(planned, a)
+        text = self.good("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv")).stdout
+        self.assertIn("undefined", text)
+        self.assertIn("mean over 2 of 3 classes", text)
+
+    def test_prefixed_and_compressed_predictions_and_rows_without(self):
+        self.tables()
+        with gzip.open(self.path("p.csv.gz"), "wt") as file:
+            file.write("Image Index,prob_A\n4.png,0.8\n1.png,0.1\n")
+        result = self.good_json("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv.gz"))
+        self.assertEqual((result["rows"], result["rows_without_prediction"], result["classes"][0]["auroc"]), (2, 2, 1.0))
+
+    def test_published_aurocs(self):
+        data = os.environ.get("CXR_DATA_DIR", "")
+        predictions = os.path.join(data, "preds", "jrzech_densenet121_preds.csv.gz")
+        labels = os.path.join(data, "nih", "labels", "Data_Entry_2017_v2020.csv.gz")
+        if not (data and os.path.exists(predictions) and os.path.exists(labels)):
+            self.skipTest("CXR_DATA_DIR does not name a folder with NIH's table and the published predictions")
+        result = self.good_json("evaluate", "--csv", labels, "--predictions", predictions)
+        with open(os.path.join(data, "preds", "jrzech_densenet121_aucs.csv")) as file:
+            published = {name: float(value) for name, value in (line.split(",") for line in file.read().splitlines()[1:])}
+        self.assertEqual(len(published), 14)
+        for c in result["classes"]:
+            self.assertAlmostEqual(c["auroc"], published[c["name"]], delta=1e-12)
+
+    def test_bad_predictions(self):
+        self.tables()
+        labels = self.path("labels.csv")
+
+        def refused(content, *says):
+            table = self.write("bad.csv", content)
+            with self.unchanged():
+                self.bad(1, "evaluate", "--csv", labels, "--predictions", table, "--out", self.path("plots"), says=["bad.csv", *says])
+
+        refused("", "empty")
+        refused("Image,A\n", "no row")
+        refused("1.png,0.5\n", "Image")
+        refused("Image,A\n1.png,half\n", "2", "A", "half")
+        refused("Image,A\n1.png,nan\n", "A", "nan")
+        refused("Image,A,B\n1.png,0.5\n", "2 cells", "3")
+        refused("Image,A\n1.png,0.5\n1.png,0.6\n", "1.png", "two rows")
+        refused("Image,A\n1.png,0.5\nx.png,0.6\n", "x.png", "labels.csv")
+        with self.unchanged():
+            self.bad(1, "evaluate", "--csv", labels, "--predictions", self.path("none.csv"), says=["none.csv"])
+            self.bad(1, "evaluate", "--csv", labels, "--predictions", self.folder, says=["directory"])
+        self.bad(1, "evaluate", "--csv", labels, "--predictions", self.write("q.csv", "Image,A\n1.png,0.5\n"), "--classes", "A,B", says=["q.csv", "B"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,159 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Label tables: `stats`, `check` and what can be wrong with a table."""
+
+from _cxr_command import *
+
+HEAD = "Image,PatientId,A,B\n"
+
+
+class Stats(CommandTest):
+    def test_the_course_example(self):
+        rows = ["1,0,0", "0,1,1", "1,0,1", "1,1,1", "1,0,1"]
+        table = self.write("five.csv", "Image,A,B,C\n" + "".join(f"{i}.png,{r}\n" for i, r in enumerate(rows)))
+        for backend in ("reference", "eigen", "xtensor", "onednn"):
+            result = self.good_json("stats", "--csv", table, "--backend", backend)
+            self.assertEqual(result["rows"], 5)
+            self.assertEqual([c["name"] for c in result["classes"]], ["A", "B", "C"])
+            self.assertEqual([c["positive_frequency"] for c in result["classes"]], [0.8, 0.4, 0.8])
+            for c, negative in zip(result["classes"], [0.2, 0.6, 0.2]):
+                self.assertAlmostEqual(c["negative_frequency"], negative, places=15)
+                self.assertEqual(c["positive_weight"], c["negative_frequency"])
+                self.assertEqual(c["negative_weight"], c["positive_frequency"])
+                self.assertAlmostEqual(c["positive_contribution"], c["negative_contribution"], places=15)
+
+    def test_the_course_table(self):
+        order = (
+            "Cardiomegaly,Emphysema,Effusion,Hernia,Infiltration,Mass,Nodule,Atelectasis,"
+            "Pneumothorax,Pleural_Thickening,Pneumonia,Fibrosis,Edema,Consolidation"
+        )
+        result = self.good_json("stats", "--csv", os.path.join(COURSE, "train-small.csv"), "--classes", order)
+        self.assertEqual(result["rows"], 1000)
+        self.assertEqual(result["patients"], 928)
+        self.assertEqual([c["name"] for c in result["classes"]], order.split(","))
+        self.assertEqual([c["positives"] for c in result["classes"]], [20, 13, 128, 2, 175, 45, 54, 106, 38, 21, 10, 14, 16, 33])
+        for c in result["classes"]:
+            self.assertEqual(c["positives"] + c["negatives"] + c["unknown"], 1000)
+            self.assertEqual(c["positive_frequency"], c["positives"] / 1000)
+
+    def test_unknown_labels_are_masked_and_a_class_without_positives_stays_finite(self):
+        table = self.write("t.csv", "Image,A,B\n1.png,1,0\n2.png,,0\n3.png,0,0\n")
+        result = self.good_json("stats", "--csv", table)
+        a, b = result["classes"]
+        self.assertEqual((a["positives"], a["negatives"], a["unknown"], a["positive_frequency"]), (1, 1, 1, 0.5))
+        self.assertEqual((b["positives"], b["positive_frequency"], b["positive_weight"], b["negative_weight"]), (0, 0, 1, 0))
+        text = self.good("stats", "--csv", table).stdout
+        self.assertNotIn("nan", text.lower())
+        self.assertNotIn("inf", text.lower())
+
+    def test_plots_and_json_files(self):
+        self.data_set()
+        self.good("stats", "--csv", self.path("train.csv"), "--out", self.path("new", "plots"), "--json", self.path("s.json"))
+        self.assertEqual(sorted(os.listdir(self.path("new", "plots"))), ["class-frequency.png", "class-frequency.svg", "contributions.png", "contributions.svg"])
+        self.assertTrue(self.read("new", "plots", "class-frequency.png").startswith(b"\x89PNG"))
+        self.assertIn(b"<svg", self.read("new", "plots", "contributions.svg"))
+        self.assertEqual(json.loads(self.read("s.json"))["rows"], 12)
+
+    def test_quiet_prints_nothing(self):
+        self.data_set()
+        result = self.good("stats", "--csv", self.path("train.csv"), "--quiet")
+        self.assertEqual((result.stdout, result.stderr), ("", ""))
+
+
+class Check(CommandTest):
+    def test_the_course_tables_leak(self):
+        files = [os.path.join(COURSE, f) for f in ("train-small.csv", "valid-small.csv", "test.csv")]
+        result = self.run_cxr("check", "--train", files[0], "--valid", files[1], "--test", files[2], "--json", "-")
+        self.assertEqual(result.returncode, 3)
+        pairs = {(p["a"], p["b"]): p for p in json.loads(result.stdout)["pairs"]}
+        self.assertEqual(set(pairs), {("train", "valid"), ("train", "test"), ("valid", "test")})
+        self.assertEqual(len(pairs["train", "valid"]["patients"]), 197)
+        self.assertEqual(len(pairs["train", "valid"]["images"]), 198)
+        for other in (("train", "test"), ("valid", "test")):
+            self.assertEqual((pairs[other]["patients"], pairs[other]["images"]), ([], []))
+
+    def test_the_sample_does_not_leak(self):
+        files = [os.path.join(SAMPLE, f) for f in ("train.csv", "valid.csv", "test.csv")]
+        result = self.good_json("check", "--train", files[0], "--valid", files[1], "--test", files[2], "--images", os.path.join(SAMPLE, "images"))
+        self.assertFalse(result["leak"])
+        self.assertEqual([p["identical_pixels"] for p in result["pairs"]], [[], [], []])
+
+    def test_identical_pixels_under_other_names(self):
+        self.data_set()
+        copy = self.read("images", "train-03.png")
+        self.write("images/valid-02.png", copy)
+        arguments = ["check", "--train", self.path("train.csv"), "--valid", self.path("valid.csv")]
+        self.good(*arguments)
+        result = self.run_cxr(*arguments, "--images", self.path("images"), "--json", "-")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["pairs"][0]["identical_pixels"], [["train-03.png", "valid-02.png"]])
+
+    def test_a_table_without_patients_is_said_not_to_be_compared(self):
+        a, b = self.write("a.csv", "Image,A\n1.png,1\n"), self.write("b.csv", "Image,PatientId,A\n2.png,7,1\n")
+        result = self.good("check", "--train", a, "--valid", b)
+        self.assertIn("patients not compared", result.stdout)
+        self.assertIn("a.csv has no patient column", result.stderr)
+        self.assertFalse(self.good_json("check", "--train", a, "--valid", b)["pairs"][0]["patients_compared"])
+
+
+class BadTables(CommandTest):
+    def refused(self, content, *says):
+        table = self.write("table.csv", content)
+        self.data_set()
+        with self.unchanged():
+            self.bad(1, "stats", "--csv", table, "--out", self.path("plots"), "--json", self.path("s.json"), says=["table.csv", *says])
+            self.bad(1, "check", "--train", table, "--valid", self.path("valid.csv"), says=["table.csv", *says])
+            self.bad(
+                1, "train", "--train", table, "--valid", self.path("valid.csv"), "--images", self.path("images"),
+                *SMALL, "--out", self.path("run"), says=["table.csv", *says],
+            )  # fmt: skip
+
+    def test_missing_file(self):
+        with self.unchanged():
+            self.bad(1, "stats", "--csv", self.path("none.csv"), "--out", self.path("plots"), says=["none.csv"])
+
+    def test_a_directory_for_a_file(self):
+        with self.unchanged():
+            self.bad(1, "stats", "--csv", self.folder, says=[self.folder, "directory"])
+
+    def test_empty_file(self):
+        self.refused("", "header")
+
+    def test_without_header(self):
+        self.refused("1.png,7,0,1\n2.png,8,1,0\n", "header")
+
+    def test_without_rows(self):
+        self.refused(HEAD, "rows")
+
+    def test_a_label_of_2(self):
+        rows = "".join(f"{i}.png,{i},0,1\n" for i in range(1, 20))
+        self.refused(HEAD + rows + "x.png,99,0,2\n", "row 20", "column B", "2")
+
+    def test_a_label_of_yes(self):
+        rows = "".join(f"{i}.png,{i},0,1\n" for i in range(1, 20))
+        self.refused(HEAD + "x.png,99,yes,1\n" + rows, "row 1", "column A", "yes")
+
+    def test_a_row_too_short(self):
+        self.refused(HEAD + "1.png,7,0,1\n2.png,8,1\n", "row 2", "3 cells", "4")
+
+    def test_duplicate_images(self):
+        self.refused(HEAD + "1.png,7,0,1\n2.png,8,1,0\n1.png,9,1,0\n", "row 3", "1.png")
+
+    def test_a_class_that_is_not_there(self):
+        self.data_set()
+        self.bad(1, "stats", "--csv", self.path("train.csv"), "--classes", "A,Z", says=["train.csv", "Z"])
+
+    def test_damaged_gzip(self):
+        self.write("t.csv.gz", b"\x1f\x8b\x08\x00garbage that is not deflated")
+        self.bad(1, "stats", "--csv", self.path("t.csv.gz"), says=["t.csv.gz"])
+
+    def test_json_and_plots_where_nothing_can_be_written(self):
+        self.data_set()
+        file = self.write("file", "x")
+        with self.unchanged():
+            self.bad(1, "stats", "--csv", self.path("train.csv"), "--json", os.path.join(file, "s.json"), says=[file])
+            self.bad(1, "stats", "--csv", self.path("train.csv"), "--out", file, says=[file, "folder"])
+            self.bad(1, "stats", "--csv", self.path("train.csv"), "--out", self.path("train.csv", "x"), says=["train.csv"])
+
+
+if __name__ == "__main__":
+    unittest.main()

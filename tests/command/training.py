@@ -1,0 +1,335 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`train`: the run folder, continuing, stopping, and what can go wrong with checkpoints and disks."""
+
+import shutil
+import time
+
+from _cxr_command import *
+
+
+class Run(CommandTest):
+    def test_a_run_folder(self):
+        result = self.good_json(*self.train_arguments(), "--epochs", "2", "--seed", "5")
+        self.assertEqual(
+            sorted(os.listdir(self.path("run"))),
+            sorted(["config.json", "log.csv", "steps.csv", "last.safetensors", "best.safetensors", "loss.svg", "loss.png", "auroc.svg", "auroc.png"]),
+        )
+        with open(self.path("run", "log.csv")) as file:
+            head = file.readline().strip()
+        self.assertEqual(head, "epoch,step,lr,train_loss,valid_loss,valid_auroc_mean,images_per_second,peak_rss_mb,valid_auroc_A,valid_auroc_B")
+        log, steps = read_csv(self.path("run", "log.csv")), read_csv(self.path("run", "steps.csv"))
+        self.assertEqual([(r["epoch"], r["step"]) for r in log], [("1", "3"), ("2", "6")])
+        self.assertEqual([r["step"] for r in steps], ["1", "2", "3", "4", "5", "6"])
+        self.assertAlmostEqual(float(log[1]["train_loss"]), sum(float(r["loss"]) for r in steps[3:]) / 3, places=12)
+        self.assertEqual(result["steps"], [float(r["loss"]) for r in steps])
+        self.assertEqual(result["valid_loss"], float(log[1]["valid_loss"]))
+        self.assertEqual(result["valid_auroc_mean"], float(log[1]["valid_auroc_mean"]))
+        self.assertAlmostEqual(result["valid_auroc_mean"], (float(log[1]["valid_auroc_A"]) + float(log[1]["valid_auroc_B"])) / 2, places=12)
+        self.assertEqual(result["backend"], "onednn")
+        self.assertGreater(result["images_per_second"], 0)
+        self.assertGreater(result["peak_rss_mb"], 1)
+        config = json.loads(self.read("run", "config.json"))
+        self.assertEqual((config["seed"], config["classes"], config["options"]["batch"], config["options"]["size"]), (5, ["A", "B"], 4, 32))
+        header, _ = read_safetensors(self.path("run", "last.safetensors"))
+        meta = header["__metadata__"]
+        self.assertEqual(meta["cxr.version"], "1")
+        self.assertEqual(json.loads(meta["cxr.classes"]), ["A", "B"])
+        self.assertEqual((meta["cxr.step"], meta["cxr.epoch"]), ("6", "2"))
+        self.assertEqual(json.loads(meta["cxr.architecture"])["blocks"], [1, 1, 1, 1])
+        self.assertEqual(json.loads(meta["cxr.preprocess"])["size"], 32)
+        self.assertIn("features.denseblock1.denselayer1.norm1.weight", header)
+        self.assertIn("features.norm5.running_mean", header)
+        self.assertEqual(header["classifier.weight"]["shape"][0], 2)
+        self.assertIn("optimizer.m.classifier.weight", header)
+        best, _ = read_safetensors(self.path("run", "best.safetensors"))
+        self.assertEqual({k for k in header if not k.startswith("optimizer.")}, set(best))
+
+    def test_the_same_bits_for_any_number_of_threads_and_after_resuming(self):
+        data = self.data_set(train=18)
+        common = ["train", *data, *SMALL, "--batch", "4", "--seed", "3", "--quiet"]
+        self.good(*common, "--steps", "20", "--out", self.path("one"))
+        self.good(*common, "--steps", "20", "--out", self.path("two"), "--threads", "2")
+        whole = self.read("one", "last.safetensors")
+        self.assertEqual(whole, self.read("two", "last.safetensors"))
+        for first in (3, 10, 12):
+            out = self.path(f"resumed-{first}")
+            self.good(*common, "--steps", str(first), "--out", out)
+            self.good("train", "--resume", "--out", out, "--steps", "20", "--quiet")
+            self.assertEqual(whole, self.read(out, "last.safetensors"))
+            self.assertEqual(self.read("one", "steps.csv"), self.read(out, "steps.csv"))
+            epochs = [[{k: v for k, v in r.items() if k not in ("images_per_second", "peak_rss_mb")} for r in read_csv(os.path.join(f, "log.csv"))] for f in (self.path("one"), out)]
+            self.assertEqual(*epochs)
+        self.good(*common, "--steps", "20", "--out", self.path("other"), "--seed", "4")
+        self.assertNotEqual(whole, self.read("other", "last.safetensors"))
+
+    def test_resuming_a_finished_run_by_epochs(self):
+        arguments = self.train_arguments()
+        self.good(*arguments, "--epochs", "3", "--quiet")
+        self.good(*arguments[:-1], self.path("part"), "--epochs", "1", "--quiet")
+        self.good("train", "--resume", "--out", self.path("part"), "--epochs", "3", "--quiet")
+        self.assertEqual(self.read("run", "last.safetensors"), self.read("part", "last.safetensors"))
+        before = self.read("part", "last.safetensors")
+        self.good("train", "--resume", "--out", self.path("part"), "--epochs", "3")
+        self.assertEqual(before, self.read("part", "last.safetensors"))
+
+    def test_all_backends_train_alike(self):
+        losses = {}
+        data = self.data_set()
+        for backend in ("reference", "eigen", "onednn"):
+            result = self.good_json("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path(backend), "--backend", backend)
+            self.assertEqual(result["backend"], backend)
+            losses[backend] = result["steps"]
+        for backend in ("eigen", "onednn"):
+            for a, b in zip(losses["reference"], losses[backend]):
+                self.assertAlmostEqual(a, b, delta=1e-3 * abs(a))
+
+    def test_dry_run_writes_nothing(self):
+        arguments = self.train_arguments()
+        with self.unchanged():
+            text = self.good(*arguments, "--dry-run").stdout
+        for word in ("plan", "parameters", "memory", "estimated", "time"):
+            self.assertIn(word, text)
+
+    def test_dry_run_counts_the_parameters_of_densenet121(self):
+        data = self.data_set(classes=[f"class{i}" for i in range(14)])
+        text = self.good("train", *data, "--size", "32", "--batch", "2", "--dry-run").stdout
+        self.assertIn("6968206", text)
+
+    def test_patience(self):
+        result = self.good_json(*self.train_arguments(), "--epochs", "50", "--patience", "2", "--lr", "1e-12")
+        self.assertLess(result["epoch"], 50)
+
+    def test_a_class_without_positives(self):
+        arguments = self.train_arguments(train=12)
+        table = self.read("train.csv").decode().splitlines()
+        self.write("train.csv", "\n".join([table[0]] + [",".join(r.split(",")[:3] + ["0"]) for r in table[1:]]) + "\n")
+        table = self.read("valid.csv").decode().splitlines()
+        self.write("valid.csv", "\n".join([table[0]] + [",".join(r.split(",")[:3] + ["0"]) for r in table[1:]]) + "\n")
+        result = self.good_json(*arguments, "--epochs", "1")
+        self.assertIsNone(result["valid_auroc_B"])
+        self.assertIsNotNone(result["valid_auroc_A"])
+        self.assertEqual(result["valid_auroc_mean"], result["valid_auroc_A"])
+        row = read_csv(self.path("run", "log.csv"))[0]
+        self.assertEqual(row["valid_auroc_B"], "")
+        config = json.loads(self.read("run", "config.json"))
+        self.assertEqual((config["positive_weights"][1], config["negative_weights"][1]), (1.0, 0.0))
+
+    def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(self):
+        arguments = self.train_arguments(train=18)
+        process = subprocess.Popen([EXECUTABLE, *arguments, "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
+        steps = self.path("run", "steps.csv")
+        for _ in range(600):
+            time.sleep(0.05)
+            if os.path.exists(steps) and len(self.read("run", "steps.csv").splitlines()) > 7:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        header, _ = read_safetensors(self.path("run", "last.safetensors"))
+        taken = int(header["__metadata__"]["cxr.step"])
+        self.assertEqual(taken, len(read_csv(steps)))
+        end = taken + 3
+        self.good("train", "--resume", "--out", self.path("run"), "--steps", str(end), "--quiet")
+        self.good(*arguments[:-1], self.path("whole"), "--steps", str(end), "--quiet")
+        self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
+
+
+class BadRuns(CommandTest):
+    def test_a_second_run_into_the_same_folder(self):
+        arguments = [*self.train_arguments(), "--steps", "1"]
+        self.good(*arguments)
+        with self.unchanged():
+            self.bad(1, *arguments, says=[self.path("run"), "--resume"])
+
+    def test_resuming_where_no_run_is(self):
+        arguments = self.train_arguments()
+        with self.unchanged():
+            self.bad(1, *arguments, "--resume", says=["run", "--resume"])
+
+    def test_resuming_with_what_cannot_change(self):
+        arguments = self.train_arguments()
+        self.good(*arguments, "--steps", "1")
+        with self.unchanged():
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--growth", "8", says=["--growth", "8", "4"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--batch", "5", says=["--batch"])
+
+    def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(self):
+        arguments = self.train_arguments()
+        self.good(*arguments, "--epochs", "1", "--quiet")
+        last, best = self.read("run", "last.safetensors"), self.read("run", "best.safetensors")
+        message = self.bad(1, "train", "--resume", "--out", self.path("run"), "--epochs", "9", "--lr", "1e30", "--quiet", says=["diverged", "step"])
+        self.assertRegex(message, r"step [0-9]+")
+        self.assertEqual(last, self.read("run", "last.safetensors"))
+        self.assertEqual(best, self.read("run", "best.safetensors"))
+        self.good("train", "--resume", "--out", self.path("run"), "--epochs", "2", "--lr", "1e-3", "--quiet")
+
+    def test_a_run_that_diverges_at_once_keeps_its_beginning(self):
+        self.bad(1, *self.train_arguments(), "--lr", "1e30", "--epochs", "3", "--quiet", says=["diverged", "step"])
+        header, _ = read_safetensors(self.path("run", "last.safetensors"))
+        self.assertEqual(header["__metadata__"]["cxr.step"], "0")
+        self.assertFalse(os.path.exists(self.path("run", "best.safetensors")))
+
+    def test_a_full_disk_before_training_leaves_nothing(self):
+        arguments = self.train_arguments()
+        for limit in (0, 100, 20000):
+            with self.unchanged():
+                self.bad(1, *arguments, "--steps", "2", "--quiet", file_limit=limit, says=[self.path("run")])
+
+    def test_a_full_disk_later_keeps_the_last_good_checkpoint(self):
+        arguments = self.train_arguments()
+        self.good(*arguments, "--epochs", "1", "--quiet")
+        last = self.read("run", "last.safetensors")
+        self.bad(1, "train", "--resume", "--out", self.path("run"), "--epochs", "2", "--quiet", file_limit=20000, says=["last.safetensors"])
+        self.assertEqual(last, self.read("run", "last.safetensors"))
+        self.assertEqual([f for f in os.listdir(self.path("run")) if "tmp" in f or f.startswith(".")], [])
+
+    def test_a_folder_for_the_run_that_cannot_be(self):
+        arguments = self.train_arguments()
+        file = self.write("file", "x")
+        with self.unchanged():
+            self.bad(1, *arguments[:-1], file, says=[file])
+            self.bad(1, *arguments[:-1], os.path.join(file, "run"), says=[file])
+            self.bad(1, *arguments[:-1], "/proc/cxr-run", says=["/proc/cxr-run"])
+
+    def test_no_permission_on_the_folder_of_the_run(self):
+        arguments = self.train_arguments()
+        os.mkdir(self.path("run"))
+        os.chmod(self.path("run"), 0o555)
+        user = None
+        if os.getuid() == 0:
+            user = 65534
+            os.chmod(self.folder, 0o755)
+            for place, _, files in os.walk(self.folder):
+                for name in files:
+                    os.chmod(os.path.join(place, name), 0o644)
+            probe = subprocess.run([EXECUTABLE, "--version"], capture_output=True, preexec_fn=lambda: os.setuid(user)) if os.access(EXECUTABLE, os.X_OK) else None
+            if probe is None or probe.returncode != 0:
+                self.skipTest("the executable cannot be run as another user here")
+        with self.unchanged():
+            self.bad(1, *arguments, "--steps", "1", "--quiet", user=user, says=[self.path("run"), "ermission"])
+
+
+class Checkpoints(CommandTest):
+    """Checkpoints that are not what they should be, given to predict, to train --weights and to train --resume."""
+
+    @classmethod
+    def setUpClass(cls):
+        cls.maker = CommandTest()
+        cls.maker.setUp()
+        cls.maker.good(*cls.maker.train_arguments(), "--steps", "1", "--quiet")
+        cls.header, cls.data = read_safetensors(cls.maker.path("run", "last.safetensors"))
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.maker.doCleanups()
+
+    def refused(self, content, *says):
+        model = self.write("model.safetensors", content)
+        run = self.path("copy")
+        shutil.rmtree(run, ignore_errors=True)
+        shutil.copytree(self.maker.path("run"), run)
+        self.write("copy/last.safetensors", content)
+        data = self.data_set()
+        with self.unchanged():
+            self.bad(1, "predict", "--model", model, "--images", self.path("images"), "--out", self.path("p.csv"), "--quiet", says=["model.safetensors", *says])
+            self.bad(1, "train", *data, *SMALL, "--weights", model, "--out", self.path("run"), "--steps", "1", "--quiet", says=["model.safetensors", *says])
+            self.bad(1, "train", "--resume", "--out", run, "--steps", "2", "--quiet", says=["last.safetensors", *says])
+
+    def test_the_header_is_as_expected_by_these_tests(self):
+        self.assertEqual(safetensors(self.header, self.data)[-len(self.data) :], self.data)
+        self.write("again.safetensors", safetensors(self.header, self.data))
+        self.data_set()
+        self.good("predict", "--model", self.path("again.safetensors"), "--images", self.path("images"), "--out", self.path("p.csv"))
+
+    def test_truncated(self):
+        whole = safetensors(self.header, self.data)
+        for cut in (0, 7, 8, 100, len(whole) - len(self.data), len(whole) // 2, len(whole) - 1):
+            with self.subTest(cut=cut):
+                self.refused(whole[:cut])
+
+    def test_header_length_of_0(self):
+        self.refused(safetensors(b"{}", self.data, length=0))
+
+    def test_header_length_of_2_to_the_63(self):
+        self.refused(safetensors(self.header, self.data, length=2**63))
+
+    def test_header_length_beyond_the_file(self):
+        self.refused(safetensors(self.header, b"", length=10**6 * 50))
+
+    def test_header_that_is_not_json(self):
+        self.refused(safetensors(b'{"a": [', b""))
+        self.refused(safetensors(b"[1, 2, 3]", b""))
+
+    def changed(self, name, **fields):
+        header = json.loads(json.dumps(self.header))
+        header[name].update(fields)
+        return safetensors(header, self.data)
+
+    def test_offsets_that_overlap(self):
+        name = "classifier.bias"
+        begin, end = self.header[name]["data_offsets"]
+        length = end - begin
+        other = begin - 4 if begin >= 4 else begin + 4
+        self.refused(self.changed(name, data_offsets=[other, other + length]))
+
+    def test_offsets_outside(self):
+        size = len(self.data)
+        self.refused(self.changed("classifier.bias", data_offsets=[size, size + 8]))
+        self.refused(self.changed("classifier.bias", data_offsets=[2**63, 2**63 + 8]))
+        self.refused(self.changed("classifier.bias", data_offsets=[8, 0]))
+        self.refused(self.changed("classifier.bias", data_offsets=[-8, 0]))
+
+    def test_shape_and_length_that_differ(self):
+        self.refused(self.changed("classifier.bias", shape=[3]), "classifier.bias")
+        self.refused(self.changed("classifier.bias", shape=[2**40, 2**40]), "classifier.bias")
+
+    def test_a_directory(self):
+        os.mkdir(self.path("empty"))
+        self.data_set()
+        self.bad(1, "predict", "--model", self.path("empty"), "--images", self.path("images"), "--out", self.path("p.csv"), says=["empty"])
+        self.bad(1, "predict", "--model", self.path("none"), "--images", self.path("images"), "--out", self.path("p.csv"), says=["none"])
+
+    def test_a_missing_tensor_is_named(self):
+        header = {k: v for k, v in self.header.items() if k != "features.norm5.weight"}
+        header["features.other.weight"] = self.header["features.norm5.weight"]
+        content = safetensors(header, self.data)
+        model = self.write("model.safetensors", content)
+        self.data_set()
+        with self.unchanged():
+            self.bad(
+                1, "predict", "--model", model, "--images", self.path("images"), "--out", self.path("p.csv"), "--quiet",
+                says=["model.safetensors", "features.norm5.weight", "features.other.weight"],
+            )  # fmt: skip
+
+    def test_weights_of_another_architecture(self):
+        data = self.data_set()
+        model = self.maker.path("run", "best.safetensors")
+        small = [*SMALL, "--growth", "8"]
+        with self.unchanged():
+            self.bad(1, "train", *data, *small, "--weights", model, "--out", self.path("run"), "--steps", "1", "--quiet", says=["best.safetensors", "features.", "expected"])
+
+    def test_weights_with_another_head_are_taken_and_the_head_is_said_to_be_new(self):
+        data = self.data_set(classes=("A", "B", "C"))
+        model = self.maker.path("run", "best.safetensors")
+        text = self.good("train", *data, *SMALL, "--weights", model, "--out", self.path("run"), "--steps", "1").stdout
+        self.assertIn("new: classifier.weight", text)
+
+    def test_a_weight_file_without_metadata_wants_what_it_cannot_say(self):
+        header = {k: v for k, v in self.header.items() if not k.startswith("optimizer.") and k != "__metadata__"}
+        at, data = 0, b""
+        for entry in header.values():
+            begin, end = entry["data_offsets"]
+            data += self.data[begin:end]
+            entry = entry.update(data_offsets=[at, at + end - begin])
+            at = len(data)
+        model = self.write("weights.safetensors", safetensors(header, data))
+        self.data_set()
+        arguments = ["predict", "--model", model, "--images", self.path("images"), "--out", self.path("p.csv")]
+        self.bad(2, *arguments, says=["--classes"])
+        self.good(*arguments, *SMALL, "--classes", "A,B")
+        self.good("predict", "--model", self.maker.path("run", "last.safetensors"), "--images", self.path("images"), "--out", self.path("q.csv"))
+        self.assertEqual(self.read("p.csv"), self.read("q.csv"))
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -1,0 +1,98 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Wrong usage: exit status 2, one line, nothing written."""
+
+from _cxr_command import *
+
+
+class Usage(CommandTest):
+    def test_help_and_version(self):
+        for arguments in (["--help"], ["stats", "--help"], ["train", "--help"], ["demo", "--help"]):
+            result = self.good(*arguments)
+            self.assertIn("--help", result.stdout)
+            self.assertEqual(result.stderr, "")
+        version = self.good("--version").stdout
+        for word in ("cxr 0.", "compiler", "reference", "eigen (Eigen ", "xtensor (xtensor ", "onednn (oneDNN ", "libpng", "zlib"):
+            self.assertIn(word, version)
+
+    def test_every_command_has_the_global_options(self):
+        for command in ("stats", "check", "train", "predict", "evaluate", "demo"):
+            text = self.good(command, "--help").stdout
+            for option in ("--backend", "--threads", "--seed", "--quiet", "--log-level", "--json"):
+                self.assertIn(option, text, command)
+
+    def test_no_command_and_unknown_command(self):
+        self.bad(2)
+        self.bad(2, "trian", says=["trian"])
+        self.bad(2, "stats", "--csv", "x.csv", "--no-such-option", says=["--no-such-option"])
+
+    def test_commands_that_do_not_exist_yet_say_so(self):
+        for command in ("split", "explain", "convert", "calibrate", "compare", "pack", "report", "bench"):
+            self.bad(2, command, "--out", "x", says=[command, "does not exist yet"])
+
+    def test_options_that_do_not_exist_yet_say_so(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            for option, value in (
+                ("--precision", "bf16"),
+                ("--schedule", "cosine"),
+                ("--augment", "standard"),
+                ("--augment", "flip"),
+                ("--optimizer", "sgd"),
+                ("--optimizer", "adamw"),
+                ("--loss", "focal"),
+                ("--preprocess", "imagenet"),
+                ("--preprocess", "xrv"),
+                ("--warmup", "10"),
+            ):
+                self.bad(2, *train, option, value, says=[option, value, "does not exist yet"])
+        self.bad(2, "evaluate", "--csv", "a.csv", "--predictions", "p.csv", "--bootstrap", "100", says=["--bootstrap", "does not exist yet"])
+
+    def test_missing_options_are_named(self):
+        self.bad(2, "stats", says=["--csv"])
+        self.bad(2, "check", "--train", "a.csv", says=["--valid"])
+        self.bad(2, "train", says=["--train"])
+        self.bad(2, "predict", "--out", "p.csv", says=["required"])
+
+    def test_values_out_of_range(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            self.bad(2, *train, "--batch", "0", says=["--batch 0"])
+            self.bad(2, *train, "--batch", "-4", says=["--batch"])
+            self.bad(2, *train, "--batch", "many", says=["--batch"])
+            self.bad(2, *train, "--epochs", "0", says=["--epochs"])
+            self.bad(2, *train, "--lr", "nan", says=["--lr", "finite"])
+            self.bad(2, *train, "--lr", "inf", says=["--lr", "finite"])
+            self.bad(2, *train, "--lr", "-1", says=["--lr"])
+            self.bad(2, *train, "--lr", "0", says=["--lr"])
+            self.bad(2, *train, "--steps", "3", "--epochs", "3", says=["--steps", "--epochs"])
+            self.bad(2, *train, "--blocks", "1,2", says=["--blocks", "4"])
+            self.bad(2, *train, "--class-weights", self.path("none.json"), "--loss", "no", says=["--loss"])
+        for option in ("--threads", "--seed"):
+            self.bad(2, "stats", "--csv", self.path("train.csv"), option, "-1", says=[option])
+            self.bad(2, "stats", "--csv", self.path("train.csv"), option + "=-1", says=[option])
+        self.bad(2, "stats", "--csv", self.path("train.csv"), "--log-level", "loud", says=["--log-level", "loud"])
+
+    def test_a_size_that_is_too_small_says_the_least(self):
+        data = self.data_set()
+        with self.unchanged():
+            self.bad(2, "train", *data, "--out", self.path("run"), "--size", "16", says=["--size 16", "32"])
+
+    def test_a_backend_that_is_not_built_in(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            for backend in ("cuda", "thrust-omp", "fast"):
+                self.bad(2, *train, "--backend", backend, says=[backend, "not built in", "onednn"])
+                self.bad(2, "stats", "--csv", self.path("train.csv"), "--backend", backend, says=[backend, "not built in"])
+
+    def test_a_backend_without_layers(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            self.bad(2, *train, "--backend", "xtensor", says=["xtensor", "no layers", "onednn"])
+
+    def test_a_class_asked_for_twice(self):
+        self.data_set()
+        self.bad(2, "stats", "--csv", self.path("train.csv"), "--classes", "A,A", says=["--classes", "A"])
+
+
+if __name__ == "__main__":
+    unittest.main()

@@ -5,6 +5,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <array>
 #include <cmath>
 #include <cstdlib>
 #include <string>
@@ -141,6 +142,9 @@ TEST_CASE("label table: no header, no rows, nothing at all") {
     CHECK(failure("Image,Mass\n") == "t.csv: a header but no rows");
     CHECK_THAT(failure("a.png,0,1\nb.png,1,0\n"), Catch::StartsWith("t.csv:1: no header with a column Image, Image Index, Path or filename") && Catch::EndsWith("the first line has a.png, 0, 1"));
     CHECK(failure("Image,Age\na.png,57\nb.png,58\n") == "t.csv:1: no column of labels (0, 1 or empty); the header has Image, Age");
+    auto const without = parse("Image,Age\na.png,57\nb.png,58\n", {.need_classes = false});
+    CHECK(without.rows() == 2);
+    CHECK(without.labels.extents() == std::array<std::size_t, 2>{2, 0});
     CHECK(failure("Image,Mass,Mass\na.png,1,1\n") == "t.csv:1: the header has the column Mass twice");
 }
 
@@ -150,6 +154,13 @@ TEST_CASE("label table: rows of another length, without an image, or twice") {
     CHECK(failure("Image,Mass\n,1\n") == "t.csv:2: row 1: column Image is empty, expected the name of an image");
     CHECK(failure("Image,Mass\na.png,1\nb.png,0\n\na.png,1\n") == "t.csv:5: row 3: image a.png is in row 1 already");
     CHECK(failure(std::string("Image,Mass\na.p\0g,1\n", 19)) == "t.csv:2: a NUL byte, so this is not a text file");
+}
+
+TEST_CASE("label table: the one image that is there twice is found among many") {
+    std::string text = "Image,Mass\n";
+    for (int i = 0; i < 5000; ++i) text += "image-" + std::to_string(i * 37) + ".png,1\n";
+    CHECK(parse(text).rows() == 5000);
+    CHECK(failure(text + "image-" + std::to_string(4321 * 37) + ".png,0\n") == "t.csv:5002: row 5001: image image-159877.png is in row 4322 already");
 }
 
 TEST_CASE("label table: classes that are not there are all named, beside those that are") {

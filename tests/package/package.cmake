@@ -41,7 +41,7 @@ set(find_installed ${configure} -D CMAKE_PREFIX_PATH=${prefix})
 
 if(CASE STREQUAL "every_component")
     install_headers()
-    run(${find_installed} -S ${here}/consumer -D "COMPONENTS=eigen;xtensor;onednn;image;table")
+    run(${find_installed} -S ${here}/consumer -D COMPONENTS=eigen,xtensor,onednn,image,table)
     run(${CMAKE_COMMAND} --build ${build})
     run(${build}/consumer)
 elseif(CASE STREQUAL "core_only")

@@ -16,6 +16,6 @@
 
 int main() {
     std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, libpng %s, zlib %s\n", cxr::version.data(),
-                EIGEN_MAJOR_VERSION, EIGEN_MINOR_VERSION, XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR,
+                EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR,
                 dnnl::version()->major, dnnl::version()->minor, png_get_libpng_ver(nullptr), zlibVersion());
 }

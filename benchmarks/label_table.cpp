@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Reading NIH's table of 112,120 rows, inflating included, and the course's of 1,000; the way of one X-ray from its file to a
-// network's input; AUROC of fourteen classes. CXR_DATA_DIR says where NIH's table is; without it that part is left out.
+// Reading NIH's table of 112,120 rows, inflating included, and the course's of 1,000; the way of one X-ray from its
+// file to a network's input; AUROC of fourteen classes. CXR_DATA_DIR says where NIH's table is; without it that part is
+// left out.
 
-#include "cxr/core/random.hpp"
 #include "cxr/data/label_table.hpp"
+#include "cxr/core/random.hpp"
 #include "cxr/data/png.hpp"
 #include "cxr/data/preprocess.hpp"
 #include "cxr/metrics/roc.hpp"
@@ -26,7 +27,8 @@ void read_table(benchmark::State& state, std::string const& path, std::size_t ro
         return;
     }
     for (auto _ : state) benchmark::DoNotOptimize(cxr::data::read_label_table(path));
-    state.counters["rows/s"] = benchmark::Counter(static_cast<double>(rows), benchmark::Counter::kIsIterationInvariantRate);
+    state.counters["rows/s"] =
+        benchmark::Counter(static_cast<double>(rows), benchmark::Counter::kIsIterationInvariantRate);
 }
 
 // A gray image with the noise of a photograph, so that inflating costs what it does for an X-ray.
@@ -34,7 +36,9 @@ std::string xray(std::size_t size) {
     cxr::random const random(1);
     cxr::tensor<std::uint8_t, 3> pixels({size, size, 1});
     for (std::size_t y = 0; y < size; ++y)
-        for (std::size_t x = 0; x < size; ++x) pixels(y, x, std::size_t{0}) = static_cast<std::uint8_t>((x + y) * 100 / size + random.below(y * size + x, 6));
+        for (std::size_t x = 0; x < size; ++x)
+            pixels(y, x, std::size_t{0}) =
+                static_cast<std::uint8_t>((x + y) * 100 / size + random.below(y * size + x, 6));
     return cxr::data::encode_png(pixels);
 }
 
@@ -74,10 +78,18 @@ int main(int argc, char** argv) {
     })->Unit(benchmark::kMillisecond);
     if (char const* const data = std::getenv("CXR_DATA_DIR"); data != nullptr) {
         auto const path = std::string(data) + "/nih/labels/Data_Entry_2017_v2020.csv.gz";
-        benchmark::RegisterBenchmark("label table, NIH, 112,120 rows, gzip", [path](benchmark::State& s) { read_table(s, path, 112120, 11559); })->Unit(benchmark::kMillisecond);
+        benchmark::RegisterBenchmark("label table, NIH, 112,120 rows, gzip", [path](benchmark::State& s) {
+            read_table(s, path, 112120, 11559);
+        })->Unit(benchmark::kMillisecond);
     }
-    benchmark::RegisterBenchmark("PNG, 8-bit gray", decode)->Arg(128)->Arg(320)->Arg(1024)->Unit(benchmark::kMillisecond);
-    benchmark::RegisterBenchmark("prepare 1024 to 320, 3 channels; 0 nearest, 1 bilinear, 2 area", prepare)->DenseRange(0, 2)->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark("PNG, 8-bit gray", decode)
+        ->Arg(128)
+        ->Arg(320)
+        ->Arg(1024)
+        ->Unit(benchmark::kMillisecond);
+    benchmark::RegisterBenchmark("prepare 1024 to 320, 3 channels; 0 nearest, 1 bilinear, 2 area", prepare)
+        ->DenseRange(0, 2)
+        ->Unit(benchmark::kMillisecond);
     benchmark::RegisterBenchmark("AUROC, 14 classes", auroc)->Arg(22433)->Arg(112120)->Unit(benchmark::kMillisecond);
     benchmark::Initialize(&argc, argv);
     benchmark::RunSpecifiedBenchmarks();

@@ -16,7 +16,8 @@ class temporary_folder {
 public:
     temporary_folder() {
         static std::atomic<int> number{0};
-        path_ = std::filesystem::temp_directory_path() / ("cxr-test-" + std::to_string(::getpid()) + "-" + std::to_string(number++));
+        path_ = std::filesystem::temp_directory_path() /
+                ("cxr-test-" + std::to_string(::getpid()) + "-" + std::to_string(number++));
         std::filesystem::create_directories(path_);
     }
     temporary_folder(temporary_folder const&) = delete;

@@ -24,12 +24,13 @@ public:
     csv_reader(std::string_view text, std::string name) : text_(text), name_(std::move(name)) {
         if (text_.starts_with("\xef\xbb\xbf")) at_ = 3;
         if (auto const nul = text_.find('\0'); nul != std::string_view::npos)
-            fail(1 + static_cast<std::size_t>(std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(nul), '\n')),
+            fail(1 + static_cast<std::size_t>(
+                         std::count(text_.begin(), text_.begin() + static_cast<std::ptrdiff_t>(nul), '\n')),
                  "a NUL byte, so this is not a text file");
     }
 
-    /// Fills `cells` with the next row; false after the last. Throws `io_error` with the line where a quoted cell does not end
-    /// or goes on after its closing quote.
+    /// Fills `cells` with the next row; false after the last. Throws `io_error` with the line where a quoted cell does
+    /// not end or goes on after its closing quote.
     bool next(std::vector<std::string_view>& cells) {
         cells.clear();
         while (at_ < text_.size() && (text_[at_] == '\n' || text_.substr(at_, 2) == "\r\n")) {
@@ -86,7 +87,8 @@ private:
             if (doubled && unescaped == nullptr) unescaped = &unescaped_.emplace_back();
             if (unescaped != nullptr) unescaped->append(part);
             if (!doubled) {
-                if (at_ < text_.size() && !ends_cell(text_[at_])) fail(next_line_, "characters after the closing quote of a cell");
+                if (at_ < text_.size() && !ends_cell(text_[at_]))
+                    fail(next_line_, "characters after the closing quote of a cell");
                 return unescaped != nullptr ? std::string_view(*unescaped) : part;
             }
             // The second of the two quotes is the first character of the next part.
@@ -102,8 +104,9 @@ private:
 
 /// `text` as a cell: quoted where it holds a comma, a quote, a line break, or a blank at either end.
 [[nodiscard]] inline std::string csv_cell(std::string_view text) {
-    bool const plain = text.find_first_of(",\"\r\n") == std::string_view::npos &&
-                       (text.empty() || (text.find_first_of(" \t") != 0 && text.find_last_of(" \t") != text.size() - 1));
+    bool const plain =
+        text.find_first_of(",\"\r\n") == std::string_view::npos &&
+        (text.empty() || (text.find_first_of(" \t") != 0 && text.find_last_of(" \t") != text.size() - 1));
     if (plain) return std::string(text);
     std::string quoted = "\"";
     for (char c : text) quoted += c == '"' ? std::string("\"\"") : std::string(1, c);

@@ -16,8 +16,8 @@
 
 namespace cxr::data {
 
-/// The content of a file. Throws `io_error` that begins with the path where it is missing, a directory, not readable, or
-/// longer than `limit` bytes.
+/// The content of a file. Throws `io_error` that begins with the path where it is missing, a directory, not readable,
+/// or longer than `limit` bytes.
 [[nodiscard]] inline std::string read_file(std::string const& path, std::size_t limit) {
     std::error_code ignored;
     if (std::filesystem::is_directory(path, ignored)) throw io_error(path + ": is a directory, expected a file");
@@ -30,7 +30,8 @@ namespace cxr::data {
     auto const size = std::filesystem::file_size(path, ignored);
     std::string content;
     std::size_t got = 0;
-    for (std::size_t want = ignored ? std::size_t{1} << 16 : std::min<std::size_t>(size, limit) + 1;; want = std::max(want, got * 2)) {
+    for (std::size_t want = ignored ? std::size_t{1} << 16 : std::min<std::size_t>(size, limit) + 1;;
+         want = std::max(want, got * 2)) {
         content.resize(std::min(want, limit + 1));
         got += std::fread(content.data() + got, 1, content.size() - got, file.get());
         if (std::ferror(file.get())) throw io_error(path + ": cannot be read: " + reason());
@@ -48,7 +49,8 @@ inline void write_file(std::string const& path, std::string_view content) {
     errno = 0;
     std::FILE* const file = std::fopen(path.c_str(), "wb");
     if (file == nullptr) throw io_error(path + ": cannot be created: " + reason());
-    bool const written = std::fwrite(content.data(), 1, content.size(), file) == content.size() && std::fflush(file) == 0;
+    bool const written =
+        std::fwrite(content.data(), 1, content.size(), file) == content.size() && std::fflush(file) == 0;
     auto const why = written ? std::string() : reason();
     bool const closed = std::fclose(file) == 0;
     if (written && closed) return;

@@ -14,14 +14,14 @@
 namespace cxr::data {
 
 /// Reads a label table from a CSV file, plain or gzip.
-/// Which columns are what, and which errors there are, see `parse_label_table`; besides, throws `io_error` where the file
-/// cannot be read.
+/// Which columns are what, and which errors there are, see `parse_label_table`; besides, throws `io_error` where the
+/// file cannot be read.
 [[nodiscard]] inline label_table read_label_table(std::string const& path, label_table_options const& options = {}) {
     return parse_label_table(read_text(path), path, options);
 }
 
-/// The table as CSV: Image, PatientId (where patients are known), one column a class; LF at the ends of lines, nothing in
-/// the place of an unknown label.
+/// The table as CSV: Image, PatientId (where patients are known), one column a class; LF at the ends of lines, nothing
+/// in the place of an unknown label.
 [[nodiscard]] inline std::string format_label_table(label_table const& table) {
     std::string text = "Image";
     if (!table.patients.empty()) text += ",PatientId";
@@ -40,6 +40,8 @@ namespace cxr::data {
 }
 
 /// Writes the table as `format_label_table` has it. Throws `io_error` that begins with the path.
-inline void write_label_table(label_table const& table, std::string const& path) { write_file(path, format_label_table(table)); }
+inline void write_label_table(label_table const& table, std::string const& path) {
+    write_file(path, format_label_table(table));
+}
 
 }  // namespace cxr::data

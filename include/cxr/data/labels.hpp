@@ -21,8 +21,9 @@ namespace cxr::data {
 /// The fourteen findings of NIH ChestX-ray14 by the names its table gives them, in the order of the paper.
 /// Source: Wang et al., "ChestX-ray8", CVPR 2017, and the data set's later extension to fourteen.
 inline constexpr std::array<std::string_view, 14> nih_findings{
-    "Atelectasis",  "Cardiomegaly",  "Effusion", "Infiltration", "Mass",     "Nodule",             "Pneumonia",
-    "Pneumothorax", "Consolidation", "Edema",    "Emphysema",    "Fibrosis", "Pleural_Thickening", "Hernia"};
+    "Atelectasis", "Cardiomegaly", "Effusion",           "Infiltration",  "Mass",
+    "Nodule",      "Pneumonia",    "Pneumothorax",       "Consolidation", "Edema",
+    "Emphysema",   "Fibrosis",     "Pleural_Thickening", "Hernia"};
 
 /// The value of a label that is not known.
 inline constexpr std::int8_t unknown_label = -1;
@@ -46,8 +47,8 @@ struct label_table {
     return text;
 }
 
-/// The same rows with these classes in this order, matched by name. Throws `io_error` that names every class the table lacks
-/// and lists those it has, `contract_violation` where a name is asked for twice or none is.
+/// The same rows with these classes in this order, matched by name. Throws `io_error` that names every class the table
+/// lacks and lists those it has, `contract_violation` where a name is asked for twice or none is.
 [[nodiscard]] inline label_table select_classes(label_table const& table, std::span<std::string const> classes) {
     require(!classes.empty(), "cxr::data::select_classes: no class asked for");
     std::vector<std::size_t> columns;
@@ -63,7 +64,11 @@ struct label_table {
     }
     if (!missing.empty())
         throw io_error(table.path + ": no class " + listed(missing) + "; the table has " + listed(table.classes));
-    label_table selected{table.path, {classes.begin(), classes.end()}, table.images, table.patients, tensor<std::int8_t, 2>({table.rows(), classes.size()})};
+    label_table selected{table.path,
+                         {classes.begin(), classes.end()},
+                         table.images,
+                         table.patients,
+                         tensor<std::int8_t, 2>({table.rows(), classes.size()})};
     for (std::size_t i = 0; i < table.rows(); ++i)
         for (std::size_t c = 0; c < columns.size(); ++c) selected.labels(i, c) = table.labels(i, columns[c]);
     return selected;
@@ -71,10 +76,12 @@ struct label_table {
 
 /// The rows with these indices, in this order. Throws `contract_violation` for an index past the last row.
 [[nodiscard]] inline label_table select_rows(label_table const& table, std::span<std::size_t const> rows) {
-    label_table selected{table.path, table.classes, {}, {}, tensor<std::int8_t, 2>({rows.size(), table.classes.size()})};
+    label_table selected{
+        table.path, table.classes, {}, {}, tensor<std::int8_t, 2>({rows.size(), table.classes.size()})};
     for (std::size_t i = 0; i < rows.size(); ++i) {
         if (rows[i] >= table.rows())
-            throw contract_violation("cxr::data::select_rows: row " + std::to_string(rows[i]) + " of " + std::to_string(table.rows()));
+            throw contract_violation("cxr::data::select_rows: row " + std::to_string(rows[i]) + " of " +
+                                     std::to_string(table.rows()));
         selected.images.push_back(table.images[rows[i]]);
         if (!table.patients.empty()) selected.patients.push_back(table.patients[rows[i]]);
         for (std::size_t c = 0; c < table.classes.size(); ++c) selected.labels(i, c) = table.labels(rows[i], c);

@@ -35,7 +35,8 @@ struct leak {
 /// The patients and image names of `a` that are also in `b`. Empty patients (not known whose) are never the same.
 /// Source: the course AI for Medical Diagnosis, week 1, `check_for_leakage`.
 [[nodiscard]] inline leak find_leak(label_table const& a, label_table const& b) {
-    leak found{shared_names(a.patients, b.patients), shared_names(a.images, b.images), !a.patients.empty() && !b.patients.empty()};
+    leak found{shared_names(a.patients, b.patients), shared_names(a.images, b.images),
+               !a.patients.empty() && !b.patients.empty()};
     std::erase(found.patients, std::string());
     return found;
 }

@@ -30,13 +30,13 @@ namespace cxr::data {
 
 /// How a loader works.
 struct loader_options {
-    std::size_t batch = 8;         ///< images a batch, at least 1
-    bool shuffle = true;           ///< another order each epoch; otherwise that of the table
-    std::uint64_t seed = 1;        ///< of the order
-    std::size_t threads = 1;       ///< that decode; 0: one a hardware thread
-    std::size_t ahead = 4;         ///< batches held ready or in work at most, at least 1
-    bool drop_last = false;        ///< leaves out a last batch that is not full
-    bool cache = false;            ///< keeps prepared images in memory for the next epochs
+    std::size_t batch = 8;                           ///< images a batch, at least 1
+    bool shuffle = true;                             ///< another order each epoch; otherwise that of the table
+    std::uint64_t seed = 1;                          ///< of the order
+    std::size_t threads = 1;                         ///< that decode; 0: one a hardware thread
+    std::size_t ahead = 4;                           ///< batches held ready or in work at most, at least 1
+    bool drop_last = false;                          ///< leaves out a last batch that is not full
+    bool cache = false;                              ///< keeps prepared images in memory for the next epochs
     std::size_t cache_bytes = std::size_t{1} << 30;  ///< of the cache at most; images beyond are decoded again
 };
 
@@ -48,15 +48,16 @@ struct batch {
 };
 
 /// The order of `rows` images in an epoch: the table's, or a permutation that depends on seed and epoch alone.
-[[nodiscard]] inline std::vector<std::size_t> epoch_order(std::size_t rows, bool shuffle, std::uint64_t seed, std::size_t epoch) {
+[[nodiscard]] inline std::vector<std::size_t> epoch_order(std::size_t rows, bool shuffle, std::uint64_t seed,
+                                                          std::size_t epoch) {
     std::vector<std::size_t> order(rows);
     std::iota(order.begin(), order.end(), std::size_t{0});
     if (shuffle) random(seed).stream("cxr::data::loader").stream(epoch).shuffle(std::span(order));
     return order;
 }
 
-/// Reads the images of a table batch by batch. One thread uses it at a time; its own threads decode at most `ahead` batches
-/// before they are asked for, and memory is bounded by these batches, one image a thread, and the cache.
+/// Reads the images of a table batch by batch. One thread uses it at a time; its own threads decode at most `ahead`
+/// batches before they are asked for, and memory is bounded by these batches, one image a thread, and the cache.
 class loader {
 public:
     /// Will read the images that `table` names from `folder`. Call `start` first.
@@ -67,10 +68,12 @@ public:
         require(options_.ahead != 0, "cxr::data::loader: 0 batches ahead, expected at least 1");
         require_valid(how_);
         if (table_.labels.extents() != std::array{table_.rows(), table_.classes.size()})
-            throw contract_violation("cxr::data::loader: labels of shape " + to_string(table_.labels.shape()) + ", expected " + to_string(shape{table_.rows(), table_.classes.size()}));
+            throw contract_violation("cxr::data::loader: labels of shape " + to_string(table_.labels.shape()) +
+                                     ", expected " + to_string(shape{table_.rows(), table_.classes.size()}));
         slots_.resize(options_.ahead);
         if (options_.cache) cache_.resize(table_.rows());
-        auto const threads = options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+        auto const threads =
+            options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
         try {
             for (std::size_t t = 0; t < threads; ++t) workers_.emplace_back([this] { work(); });
         } catch (...) {
@@ -86,17 +89,21 @@ public:
     ~loader() { stop(); }
 
     /// Batches of an epoch.
-    [[nodiscard]] std::size_t batches() const { return options_.drop_last ? table_.rows() / options_.batch : (table_.rows() + options_.batch - 1) / options_.batch; }
+    [[nodiscard]] std::size_t batches() const {
+        return options_.drop_last ? table_.rows() / options_.batch
+                                  : (table_.rows() + options_.batch - 1) / options_.batch;
+    }
     /// The table.
     [[nodiscard]] label_table const& table() const { return table_; }
     /// How images are prepared.
     [[nodiscard]] preprocess const& preparation() const { return how_; }
 
-    /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had been taken.
-    /// What was under way is given up. Throws `contract_violation` where `first_batch` is past the end.
+    /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had
+    /// been taken. What was under way is given up. Throws `contract_violation` where `first_batch` is past the end.
     void start(std::size_t epoch, std::size_t first_batch = 0) {
         if (first_batch > batches())
-            throw contract_violation("cxr::data::loader::start: batch " + std::to_string(first_batch) + " of " + std::to_string(batches()));
+            throw contract_violation("cxr::data::loader::start: batch " + std::to_string(first_batch) + " of " +
+                                     std::to_string(batches()));
         auto order = epoch_order(table_.rows(), options_.shuffle, options_.seed, epoch);
         std::unique_lock lock(mutex_);
         begun_ = end_ = 0;
@@ -111,9 +118,10 @@ public:
         wake_.notify_all();
     }
 
-    /// Fills `into` with the next batch, waiting for it; false after the last of the epoch, and before the first `start`.
-    /// The memory of `into` is used again. Throws what reading an image threw (`io_error` with its path), of the first such image in
-    /// the order of the epoch, when its batch comes up, and at each call until the next `start`.
+    /// Fills `into` with the next batch, waiting for it; false after the last of the epoch, and before the first
+    /// `start`. The memory of `into` is used again. Throws what reading an image threw (`io_error` with its path), of
+    /// the first such image in the order of the epoch, when its batch comes up, and at each call until the next
+    /// `start`.
     [[nodiscard]] bool next(batch& into) {
         std::unique_lock lock(mutex_);
         if (taken_ >= end_) return false;
@@ -132,7 +140,7 @@ public:
 private:
     struct place {
         batch content;
-        std::size_t left = 0;             // images not done yet
+        std::size_t left = 0;  // images not done yet
         std::exception_ptr failure;
         std::size_t failed_image = 0;
 
@@ -147,9 +155,12 @@ private:
         }
     };
 
-    [[nodiscard]] std::size_t size_of(std::size_t batch) const { return std::min(options_.batch, table_.rows() - batch * options_.batch); }
+    [[nodiscard]] std::size_t size_of(std::size_t batch) const {
+        return std::min(options_.batch, table_.rows() - batch * options_.batch);
+    }
 
-    // `begun_` - 1 is the batch whose image `image_` is next; a new one may begin while fewer than `ahead` are not taken.
+    // `begun_` - 1 is the batch whose image `image_` is next; a new one may begin while fewer than `ahead` are not
+    // taken.
     [[nodiscard]] bool work_left() const {
         if (begun_ > taken_ && image_ != 0 && begun_ <= end_) return true;
         return begun_ < end_ && begun_ - taken_ < slots_.size();
@@ -164,7 +175,8 @@ private:
                 auto const count = size_of(begun_);
                 auto& fresh = slots_[begun_ % slots_.size()];
                 try {
-                    fresh.begin(count, std::span(order_).subspan(begun_ * options_.batch, count), how_, table_.classes.size());
+                    fresh.begin(count, std::span(order_).subspan(begun_ * options_.batch, count), how_,
+                                table_.classes.size());
                 } catch (...) {
                     // No memory for the batch: it fails as a whole.
                     fresh.begin(0, {}, how_, 0);
@@ -243,10 +255,11 @@ private:
     std::vector<std::thread> workers_;
 };
 
-/// Mean and deviation for featurewise normalisation, of up to `sample` images of a table, drawn without repetition from `seed`;
-/// `how` with them filled in and `normalise` set. Source: Keras 2's `ImageDataGenerator.fit` on one batch of 100 images, as in the course.
-/// Throws what reading an image throws.
-[[nodiscard]] inline preprocess fit_featurewise(label_table const& table, std::string const& folder, preprocess how, std::size_t sample = 100, std::uint64_t seed = 1) {
+/// Mean and deviation for featurewise normalisation, of up to `sample` images of a table, drawn without repetition from
+/// `seed`; `how` with them filled in and `normalise` set. Source: Keras 2's `ImageDataGenerator.fit` on one batch of
+/// 100 images, as in the course. Throws what reading an image throws.
+[[nodiscard]] inline preprocess fit_featurewise(label_table const& table, std::string const& folder, preprocess how,
+                                                std::size_t sample = 100, std::uint64_t seed = 1) {
     auto rows = epoch_order(table.rows(), true, seed, 0);
     rows.resize(std::min(sample, rows.size()));
     require(!rows.empty(), "cxr::data::fit_featurewise: no image to fit on");

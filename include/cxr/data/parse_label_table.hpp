@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Label tables from CSV text, in two layouts: a column a class (the course's), or one column `Finding Labels` of the form
-// `A|B|No Finding` (NIH's Data_Entry_2017_v2020.csv as it is).
+// Label tables from CSV text, in two layouts: a column a class (the course's), or one column `Finding Labels` of the
+// form `A|B|No Finding` (NIH's Data_Entry_2017_v2020.csv as it is).
 
 #include "cxr/core/error.hpp"
 #include "cxr/core/tensor.hpp"
@@ -44,15 +44,18 @@ enum class cell_code : std::int8_t { empty = -1, absent = 0, present = 1, uncert
 
 /// What the cells of one column were so far.
 struct column_profile {
-    std::size_t labels = 0, others = 0;                 ///< 0, 1 or -1, and anything else
-    std::size_t bad_line = 0, bad_row = 0;              ///< of the first cell that is no label
+    std::size_t labels = 0, others = 0;     ///< 0, 1 or -1, and anything else
+    std::size_t bad_line = 0, bad_row = 0;  ///< of the first cell that is no label
     std::string bad_cell;
 
     /// All cells are labels, or all but a few: fewer than they are, and no more than three or a tenth of them.
-    [[nodiscard]] bool like_a_class() const { return others == 0 || (others <= labels && others <= std::max<std::size_t>(3, (labels + others) / 10)); }
+    [[nodiscard]] bool like_a_class() const {
+        return others == 0 || (others <= labels && others <= std::max<std::size_t>(3, (labels + others) / 10));
+    }
 };
 
-/// In which row a name was first: a hash table of row numbers beside the names, which a node a name would make twice as slow.
+/// In which row a name was first: a hash table of row numbers beside the names, which a node a name would make twice as
+/// slow.
 class first_rows {
 public:
     /// The row, from 0, of the first of `names` that equals the last one.
@@ -65,7 +68,8 @@ public:
                 if (p.row != none) places_[free_or(p.hash, [](place const&) { return false; })] = p;
         }
         auto const hash = std::hash<std::string>()(names[row]);
-        auto& found = places_[free_or(hash, [&](place const& p) { return p.hash == hash && names[p.row] == names[row]; })];
+        auto& found =
+            places_[free_or(hash, [&](place const& p) { return p.hash == hash && names[p.row] == names[row]; })];
         if (found.row == none) found = {hash, row};
         return found.row;
     }
@@ -114,7 +118,8 @@ private:
     }
 
     // The column asked for, or the first of the usual names that exists.
-    [[nodiscard]] std::optional<std::size_t> column(std::string const& asked, std::span<std::string_view const> usual) const {
+    [[nodiscard]] std::optional<std::size_t> column(std::string const& asked,
+                                                    std::span<std::string_view const> usual) const {
         if (!asked.empty()) {
             auto const found = column(asked);
             if (!found) csv_.fail(csv_.line(), "no column " + asked + "; the header has " + listed(header_));
@@ -125,20 +130,24 @@ private:
         return {};
     }
 
-    [[nodiscard]] static bool nih_finding(std::string_view name) { return std::find(nih_findings.begin(), nih_findings.end(), name) != nih_findings.end(); }
+    [[nodiscard]] static bool nih_finding(std::string_view name) {
+        return std::find(nih_findings.begin(), nih_findings.end(), name) != nih_findings.end();
+    }
 
     void read_header() {
         std::vector<std::string_view> cells;
         if (!csv_.next(cells)) throw io_error(path_ + ": empty, expected a table with a header");
         header_.assign(cells.begin(), cells.end());
         for (std::size_t c = 0; c < header_.size(); ++c)
-            if (!header_[c].empty() && *column(header_[c]) != c) csv_.fail(csv_.line(), "the header has the column " + header_[c] + " twice");
+            if (!header_[c].empty() && *column(header_[c]) != c)
+                csv_.fail(csv_.line(), "the header has the column " + header_[c] + " twice");
 
         static constexpr std::array<std::string_view, 4> images{"Image", "Image Index", "Path", "filename"};
         static constexpr std::array<std::string_view, 3> patients{"PatientId", "Patient ID", "patientid"};
         auto const image = column(options_.image_column, images);
         if (!image)
-            csv_.fail(csv_.line(), "no header with a column Image, Image Index, Path or filename (or the one that --image-column names); the first line has " + listed(header_));
+            csv_.fail(csv_.line(), "no header with a column Image, Image Index, Path or filename; the first line has " +
+                                       listed(header_));
         image_ = *image;
         patient_ = column(options_.patient_column, patients);
         // A table may have both, and then the columns are the more definite.
@@ -152,8 +161,11 @@ private:
         while (csv_.next(cells)) {
             auto const row = table_.images.size() + 1;
             if (cells.size() != header_.size())
-                fail(csv_.line(), row, std::to_string(cells.size()) + " cells, expected " + std::to_string(header_.size()) + " as in the header");
-            if (cells[image_].empty()) fail(csv_.line(), row, "column " + header_[image_] + " is empty, expected the name of an image");
+                fail(csv_.line(), row,
+                     std::to_string(cells.size()) + " cells, expected " + std::to_string(header_.size()) +
+                         " as in the header");
+            if (cells[image_].empty())
+                fail(csv_.line(), row, "column " + header_[image_] + " is empty, expected the name of an image");
             auto const& image = table_.images.emplace_back(cells[image_]);
             if (auto const first = row_of.add_last_of(table_.images) + 1; first != row)
                 fail(csv_.line(), row, "image " + image + " is in row " + std::to_string(first) + " already");
@@ -194,11 +206,14 @@ private:
                 labels[static_cast<std::size_t>(found - nih_findings.begin())] = 1;
                 some = true;
             } else {
-                fail(csv_.line(), row, "column Finding Labels: '" + std::string(finding) + "' is none of NIH's fourteen findings and not No Finding");
+                fail(csv_.line(), row,
+                     "column Finding Labels: '" + std::string(finding) +
+                         "' is none of NIH's fourteen findings and not No Finding");
             }
             first = last + 1;
         }
-        if (none && some) fail(csv_.line(), row, "column Finding Labels: No Finding beside a finding in '" + std::string(cell) + "'");
+        if (none && some)
+            fail(csv_.line(), row, "column Finding Labels: No Finding beside a finding in '" + std::string(cell) + "'");
         findings_of_rows_.insert(findings_of_rows_.end(), labels.begin(), labels.end());
     }
 
@@ -217,12 +232,14 @@ private:
                 bool const other_use = c == image_ || c == patient_ || header_[c].empty();
                 if (!other_use && (nih_finding(header_[c]) || profiles_[c].like_a_class())) columns.push_back(c);
             }
-            if (columns.empty() && options_.need_classes) csv_.fail(1, "no column of labels (0, 1 or empty); the header has " + listed(header_));
+            if (columns.empty() && options_.need_classes)
+                csv_.fail(1, "no column of labels (0, 1 or empty); the header has " + listed(header_));
         } else {
             std::vector<std::string> missing;
             for (auto const& name : options_.classes) {
                 auto const found = column(name);
-                require(!found || std::find(columns.begin(), columns.end(), *found) == columns.end(), "cxr::data::read_label_table: a class is asked for twice");
+                require(!found || std::find(columns.begin(), columns.end(), *found) == columns.end(),
+                        "cxr::data::read_label_table: a class is asked for twice");
                 if (found)
                     columns.push_back(*found);
                 else
@@ -238,12 +255,16 @@ private:
                 worst = &profiles_[c];
                 worst_column = c;
             }
-        if (worst != nullptr) fail(worst->bad_line, worst->bad_row, "column " + header_[worst_column] + ": '" + worst->bad_cell + "' is no label, expected 0, 1 or nothing");
+        if (worst != nullptr)
+            fail(worst->bad_line, worst->bad_row,
+                 "column " + header_[worst_column] + ": '" + worst->bad_cell +
+                     "' is no label, expected 0, 1 or nothing");
 
         table_.labels = tensor<std::int8_t, 2>({table_.rows(), columns.size()});
         for (auto c : columns) table_.classes.push_back(header_[c]);
         for (std::size_t i = 0; i < table_.rows(); ++i)
-            for (std::size_t c = 0; c < columns.size(); ++c) table_.labels(i, c) = static_cast<std::int8_t>(codes_[i * header_.size() + columns[c]]);
+            for (std::size_t c = 0; c < columns.size(); ++c)
+                table_.labels(i, c) = static_cast<std::int8_t>(codes_[i * header_.size() + columns[c]]);
     }
 
     [[noreturn]] void fail(std::size_t line, std::size_t row, std::string const& message) const {
@@ -266,16 +287,18 @@ private:
 
 /// Reads a label table from the text of a CSV file. `path` begins the messages.
 ///
-/// The image column is the one asked for or the first of Image, Image Index, Path, filename; the patient column the one asked for
-/// or the first of PatientId, Patient ID, patientid, and there may be none. Classes are those asked for, matched by name, or
-/// every other column with a name whose cells are 0, 1 (0.0, 1.0) or empty, in the order of the file. A column is taken for a
-/// class, and its first other cell for an error, where it bears the name of one of NIH's fourteen findings, or where no more than
-/// three cells, or a tenth, and not the greater part, are something else; any other column is passed over. An empty cell is
-/// an unknown label. Where no column bears the name of a finding and there is a column Finding Labels, its `A|B|No Finding` gives
-/// the classes, by default `nih_findings` in their order.
-/// Throws `io_error` `path:line: row N: …` (line of the file, row of the table, both from 1): no header, no rows, a row of another
-/// length, an image twice, a cell that is no label, a class that is not there; `contract_violation` for a class asked for twice.
-[[nodiscard]] inline label_table parse_label_table(std::string_view text, std::string const& path, label_table_options const& options = {}) {
+/// The image column is the one asked for or the first of Image, Image Index, Path, filename; the patient column the one
+/// asked for or the first of PatientId, Patient ID, patientid, and there may be none. Classes are those asked for,
+/// matched by name, or every other column with a name whose cells are 0, 1 (0.0, 1.0) or empty, in the order of the
+/// file. A column is taken for a class, and its first other cell for an error, where it bears the name of one of NIH's
+/// fourteen findings, or where no more than three cells, or a tenth, and not the greater part, are something else; any
+/// other column is passed over. An empty cell is an unknown label. Where no column bears the name of a finding and
+/// there is a column Finding Labels, its `A|B|No Finding` gives the classes, by default `nih_findings` in their order.
+/// Throws `io_error` `path:line: row N: …` (line of the file, row of the table, both from 1): no header, no rows, a row
+/// of another length, an image twice, a cell that is no label, a class that is not there; `contract_violation` for a
+/// class asked for twice.
+[[nodiscard]] inline label_table parse_label_table(std::string_view text, std::string const& path,
+                                                   label_table_options const& options = {}) {
     return detail::table_reader(text, path, options).read();
 }
 

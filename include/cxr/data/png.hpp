@@ -10,6 +10,7 @@
 
 #include <png.h>
 
+#include <algorithm>
 #include <bit>
 #include <csetjmp>
 #include <cstddef>
@@ -119,7 +120,8 @@ struct png_writer : png_session {
     bool write(png_uint_32 height, png_uint_32 width, int colour, png_bytepp rows) {
         if (setjmp(png_jmpbuf(png)) != 0) return false;
         png_set_write_fn(png, static_cast<png_session*>(this), put, flush);
-        png_set_IHDR(png, info, width, height, 8, colour, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT, PNG_FILTER_TYPE_DEFAULT);
+        png_set_IHDR(png, info, width, height, 8, colour, PNG_INTERLACE_NONE, PNG_COMPRESSION_TYPE_DEFAULT,
+                     PNG_FILTER_TYPE_DEFAULT);
         png_write_info(png, info);
         png_write_image(png, rows);
         png_write_end(png, nullptr);
@@ -131,45 +133,59 @@ struct png_writer : png_session {
 inline void require_honest_header(std::string_view file, std::string const& name, png_limits const& limits) {
     constexpr std::string_view signature("\x89PNG\r\n\x1a\n", 8);
     if (file.empty()) throw io_error(name + ": empty, expected a PNG");
-    if (!file.starts_with(signature.substr(0, std::min(file.size(), signature.size())))) throw io_error(name + ": not a PNG (it does not begin with PNG's signature)");
+    if (!file.starts_with(signature.substr(0, std::min(file.size(), signature.size()))))
+        throw io_error(name + ": not a PNG (it does not begin with PNG's signature)");
     if (file.size() < 29) throw io_error(name + ": truncated PNG: the file ends in the header");
     auto const byte = [&](std::size_t i) { return static_cast<std::uint64_t>(static_cast<unsigned char>(file[i])); };
-    auto const number = [&](std::size_t i) { return byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3); };
+    auto const number = [&](std::size_t i) {
+        return byte(i) << 24 | byte(i + 1) << 16 | byte(i + 2) << 8 | byte(i + 3);
+    };
     if (file.substr(12, 4) != "IHDR") throw io_error(name + ": damaged PNG: the first chunk is not IHDR");
     auto const width = number(16), height = number(20), depth = byte(24), colour = byte(25);
     auto const claim = "claims " + std::to_string(width) + " x " + std::to_string(height) + " pixels";
     if (width == 0 || height == 0) throw io_error(name + ": damaged PNG: it " + claim);
     if (width > limits.pixels || height > limits.pixels || width * height > limits.pixels)
-        throw io_error(name + ": refused: the PNG " + claim + ", the limit is " + std::to_string(limits.pixels) + " in all");
-    auto const samples = colour == PNG_COLOR_TYPE_RGB ? 3U : colour == PNG_COLOR_TYPE_RGB_ALPHA ? 4U : colour == PNG_COLOR_TYPE_GRAY_ALPHA ? 2U : 1U;
+        throw io_error(name + ": refused: the PNG " + claim + ", the limit is " + std::to_string(limits.pixels) +
+                       " in all");
+    auto const samples = colour == PNG_COLOR_TYPE_RGB          ? 3U
+                         : colour == PNG_COLOR_TYPE_RGB_ALPHA  ? 4U
+                         : colour == PNG_COLOR_TYPE_GRAY_ALPHA ? 2U
+                                                               : 1U;
     // Deflate makes at most 1032 bytes of one.
     if (width * height / 8 * samples * depth / 1032 > file.size())
-        throw io_error(name + ": truncated or damaged PNG: it " + claim + ", more than its " + std::to_string(file.size()) + " bytes can hold");
+        throw io_error(name + ": truncated or damaged PNG: it " + claim + ", more than its " +
+                       std::to_string(file.size()) + " bytes can hold");
 }
 
 }  // namespace detail
 
 /// Decodes a PNG: gray, palette or colour, with or without alpha, 1 to 16 bits, interlaced or not; see `image` for what
 /// becomes of them. `name` begins the messages.
-/// Throws `io_error` where the bytes are no PNG, truncated, damaged (every chunk's checksum is checked), or claim more than `limits`.
+/// Throws `io_error` where the bytes are no PNG, truncated, damaged (every chunk's checksum is checked), or claim more
+/// than `limits`.
 [[nodiscard]] inline image decode_png(std::string_view file, std::string const& name, png_limits const& limits = {}) {
     detail::require_honest_header(file, name, limits);
     detail::png_reader reader;
     reader.bytes = reinterpret_cast<unsigned char const*>(file.data());
     reader.left = file.size();
-    auto const fail = [&] { throw io_error(name + (reader.ended_early ? ": truncated PNG: " : ": damaged PNG: ") + reader.message); };
+    auto const fail = [&] {
+        throw io_error(name + (reader.ended_early ? ": truncated PNG: " : ": damaged PNG: ") + reader.message);
+    };
     if (reader.info == nullptr) throw error(reader.message);
     if (!reader.begin()) fail();
 
-    std::size_t const height = png_get_image_height(reader.png, reader.info), width = png_get_image_width(reader.png, reader.info);
-    std::size_t const channels = png_get_channels(reader.png, reader.info), row_bytes = png_get_rowbytes(reader.png, reader.info);
+    std::size_t const height = png_get_image_height(reader.png, reader.info),
+                      width = png_get_image_width(reader.png, reader.info);
+    std::size_t const channels = png_get_channels(reader.png, reader.info),
+                      row_bytes = png_get_rowbytes(reader.png, reader.info);
     image decoded;
     decoded.bits = png_get_bit_depth(reader.png, reader.info);
     if ((channels != 1 && channels != 3) || row_bytes != width * channels * static_cast<std::size_t>(decoded.bits) / 8)
         throw io_error(name + ": damaged PNG: " + std::to_string(channels) + " channels");
     decoded.pixels = tensor<std::uint16_t, 3>({height, width, channels});
     auto const count = decoded.pixels.size();
-    // 8-bit samples come into the upper half of the memory and are widened from its beginning on, never past those still to be read.
+    // 8-bit samples come into the upper half of the memory and are widened from its beginning on, never past those
+    // still to be read.
     auto* const bytes = reinterpret_cast<unsigned char*>(decoded.pixels.data());
     auto* const first = decoded.bits == 8 ? bytes + count : bytes;
     std::vector<png_bytep> rows(height);
@@ -192,8 +208,10 @@ inline void require_honest_header(std::string_view file, std::string const& name
 /// Throws `contract_violation` for another number of channels or no pixel.
 [[nodiscard]] inline std::string encode_png(view<std::uint8_t const, 3> pixels) {
     auto const [height, width, channels] = pixels.extents();
-    if (pixels.empty() || (channels != 1 && channels != 3 && channels != 4) || height > PNG_UINT_31_MAX || width > PNG_UINT_31_MAX)
-        throw contract_violation("cxr::data::encode_png: shape " + to_string(pixels.shape()) + ", expected (height, width, 1, 3 or 4)");
+    if (pixels.empty() || (channels != 1 && channels != 3 && channels != 4) || height > PNG_UINT_31_MAX ||
+        width > PNG_UINT_31_MAX)
+        throw contract_violation("cxr::data::encode_png: shape " + to_string(pixels.shape()) +
+                                 ", expected (height, width, 1, 3 or 4)");
     std::vector<std::uint8_t> bytes(pixels.size());
     std::vector<png_bytep> rows(height);
     for (std::size_t y = 0, i = 0; y < height; ++y) {
@@ -204,13 +222,18 @@ inline void require_honest_header(std::string_view file, std::string const& name
     std::string file;
     detail::png_writer writer;
     writer.written = &file;
-    int const colour = channels == 1 ? PNG_COLOR_TYPE_GRAY : channels == 3 ? PNG_COLOR_TYPE_RGB : PNG_COLOR_TYPE_RGB_ALPHA;
-    if (writer.info == nullptr || !writer.write(static_cast<png_uint_32>(height), static_cast<png_uint_32>(width), colour, rows.data()))
+    int const colour = channels == 1   ? PNG_COLOR_TYPE_GRAY
+                       : channels == 3 ? PNG_COLOR_TYPE_RGB
+                                       : PNG_COLOR_TYPE_RGB_ALPHA;
+    if (writer.info == nullptr ||
+        !writer.write(static_cast<png_uint_32>(height), static_cast<png_uint_32>(width), colour, rows.data()))
         throw error(std::string("libpng: ") + writer.message);
     return file;
 }
 
 /// Writes `encode_png(pixels)` to a file. Throws `io_error` that begins with the path.
-inline void write_png(std::string const& path, view<std::uint8_t const, 3> pixels) { write_file(path, encode_png(pixels)); }
+inline void write_png(std::string const& path, view<std::uint8_t const, 3> pixels) {
+    write_file(path, encode_png(pixels));
+}
 
 }  // namespace cxr::data

@@ -25,12 +25,12 @@ enum class normalisation {
 
 /// How images are prepared; everything a checkpoint needs to prepare others alike.
 struct preprocess {
-    std::size_t size = 320;                             ///< height and width of the result, pixels
-    interpolation resize = interpolation::nearest;      ///< how it comes to that size
-    normalisation normalise = normalisation::samplewise;///< see there
-    std::size_t channels = 3;                           ///< 1 or 3; gray is repeated, colour becomes PIL's luma (ITU-R 601)
-    std::vector<double> mean{};                         ///< featurewise: one a channel, on the scale of 0 to 255
-    std::vector<double> deviation{};                    ///< featurewise: population standard deviations, likewise
+    std::size_t size = 320;                               ///< height and width of the result, pixels
+    interpolation resize = interpolation::nearest;        ///< how it comes to that size
+    normalisation normalise = normalisation::samplewise;  ///< see there
+    std::size_t channels = 3;         ///< 1 or 3; gray is repeated, colour becomes PIL's luma (ITU-R 601)
+    std::vector<double> mean{};       ///< featurewise: one a channel, on the scale of 0 to 255
+    std::vector<double> deviation{};  ///< featurewise: population standard deviations, likewise
 
     friend bool operator==(preprocess const&, preprocess const&) = default;
 };
@@ -38,17 +38,21 @@ struct preprocess {
 /// Added to the standard deviation before dividing, as Keras 2's image generator does.
 inline constexpr double normalisation_epsilon = 1e-6;
 
-/// Throws `contract_violation` that says what is wrong with `how`: no size, channels other than 1 or 3, or featurewise without a
-/// finite mean and deviation ≥ 0 a channel.
+/// Throws `contract_violation` that says what is wrong with `how`: no size, channels other than 1 or 3, or featurewise
+/// without a finite mean and deviation ≥ 0 a channel.
 inline void require_valid(preprocess const& how) {
     require(how.size != 0, "cxr::data::preprocess: size 0, expected at least 1");
-    if (how.channels != 1 && how.channels != 3) throw contract_violation("cxr::data::preprocess: " + std::to_string(how.channels) + " channels, expected 1 or 3");
+    if (how.channels != 1 && how.channels != 3)
+        throw contract_violation("cxr::data::preprocess: " + std::to_string(how.channels) +
+                                 " channels, expected 1 or 3");
     if (how.normalise != normalisation::featurewise) return;
     if (how.mean.size() != how.channels || how.deviation.size() != how.channels)
-        throw contract_violation("cxr::data::preprocess: featurewise with " + std::to_string(how.mean.size()) + " means and " + std::to_string(how.deviation.size()) +
+        throw contract_violation("cxr::data::preprocess: featurewise with " + std::to_string(how.mean.size()) +
+                                 " means and " + std::to_string(how.deviation.size()) +
                                  " deviations, expected one a channel (" + std::to_string(how.channels) + ")");
     for (std::size_t c = 0; c < how.channels; ++c)
-        require(std::isfinite(how.mean[c]) && std::isfinite(how.deviation[c]) && how.deviation[c] >= 0, "cxr::data::preprocess: a featurewise mean or deviation is not finite, or a deviation negative");
+        require(std::isfinite(how.mean[c]) && std::isfinite(how.deviation[c]) && how.deviation[c] >= 0,
+                "cxr::data::preprocess: a featurewise mean or deviation is not finite, or a deviation negative");
 }
 
 /// Colour as gray: (19595 R + 38470 G + 7471 B + 2¹⁵) / 2¹⁶ rounded down, PIL's `convert("L")`; gray stays as it is.
@@ -71,11 +75,13 @@ public:
     /// Adds an image, height × width × channels. Throws `contract_violation` for another number of channels.
     void add(view<float const, 3> pixels) {
         if (pixels.extent(2) != mean_.size() || pixels.empty())
-            throw contract_violation("cxr::data::pixel_statistics: shape " + to_string(pixels.shape()) + ", expected pixels of " + std::to_string(mean_.size()) + " channels");
+            throw contract_violation("cxr::data::pixel_statistics: shape " + to_string(pixels.shape()) +
+                                     ", expected pixels of " + std::to_string(mean_.size()) + " channels");
         auto const n = static_cast<double>(pixels.extent(0) * pixels.extent(1)), all = count_ + n;
         for (std::size_t c = 0; c < mean_.size(); ++c) {
             double const mean = sum(pixels, c, [](double x) { return x; }) / n;
-            double const squares = sum(pixels, c, [&](double x) { return (x - mean) * (x - mean); }), off = mean - mean_[c];
+            double const squares = sum(pixels, c, [&](double x) { return (x - mean) * (x - mean); }),
+                         off = mean - mean_[c];
             // Chan, Golub and LeVeque (1979): means and sums of squares of two parts joined.
             squares_[c] += squares + off * off * count_ * n / all;
             mean_[c] += off * n / all;
@@ -153,7 +159,8 @@ inline void apply(image const& picture, preprocess const& how, view<float, 3> ou
         for (std::size_t x = 0; x < how.size; ++x)
             // Downwards, since channel 0 is what the others are made of when gray is repeated.
             for (std::size_t c = how.channels; c-- > 0;)
-                out(y, x, c) = static_cast<float>((static_cast<double>(own(y, x, channels == 1 ? 0 : c)) * unit - mean[c]) / scale[c]);
+                out(y, x, c) = static_cast<float>(
+                    (static_cast<double>(own(y, x, channels == 1 ? 0 : c)) * unit - mean[c]) / scale[c]);
 }
 
 }  // namespace cxr::data

@@ -15,13 +15,16 @@ namespace cxr::data {
 /// How pixels between pixels come about.
 enum class interpolation {
     nearest,   ///< the pixel under the centre; the same pixels as PIL's `resize(…, Image.NEAREST)`, up and down
-    bilinear,  ///< between the four nearest centres, none beyond the edge, without smoothing when shrinking (`tf.image.resize`)
-    area,      ///< the mean over the area a new pixel covers, each old pixel by the part of it that is covered; for whole factors PIL's `reduce` before rounding
+    bilinear,  ///< between the four nearest centres, none beyond the edge, without smoothing when shrinking
+               ///< (`tf.image.resize`)
+    area,  ///< the mean over the area a new pixel covers, each old pixel by the part of it that is covered; for whole
+           ///< factors PIL's `reduce` before rounding
 };
 
 namespace detail {
 
-/// Which old pixels make up each new one along one axis: weights `weight[first[i]…first[i + 1])` of `index` likewise.
+/// Which old pixels make up each new one along one axis: new pixel i is the sum over k from `first[i]` to
+/// `first[i + 1]` - 1 of `weight[k]` times old pixel `index[k]`.
 struct resize_axis {
     std::vector<std::size_t> first, index;
     std::vector<double> weight;
@@ -60,19 +63,21 @@ inline resize_axis axis(std::size_t from, std::size_t to, interpolation how) {
 
 }  // namespace detail
 
-/// Resizes `in`, height × width × channels of any arithmetic type, to the height and width of `out`, which has as many channels.
-/// Computed in double, not rounded, clipped or scaled. Throws `contract_violation` for an empty image or another number of channels.
-/// Cost: for `nearest` one read a new pixel, otherwise a pass along each axis.
+/// Resizes `in`, height × width × channels of any arithmetic type, to the height and width of `out`, which has as many
+/// channels. Computed in double, not rounded, clipped or scaled. Throws `contract_violation` for an empty image or
+/// another number of channels. Cost: for `nearest` one read a new pixel, otherwise a pass along each axis.
 template <class T>
 void resize(view<T const, 3> in, view<float, 3> out, interpolation how) {
     if (in.empty() || out.empty() || in.extent(2) != out.extent(2))
-        throw contract_violation("cxr::data::resize: from shape " + to_string(in.shape()) + " to " + to_string(out.shape()) + ", expected both with pixels and as many channels");
+        throw contract_violation("cxr::data::resize: from shape " + to_string(in.shape()) + " to " +
+                                 to_string(out.shape()) + ", expected both with pixels and as many channels");
     auto const [height, width, channels] = out.extents();
     auto const rows = detail::axis(in.extent(0), height, how), columns = detail::axis(in.extent(1), width, how);
     if (how == interpolation::nearest) {
         for (std::size_t y = 0; y < height; ++y)
             for (std::size_t x = 0; x < width; ++x)
-                for (std::size_t c = 0; c < channels; ++c) out(y, x, c) = static_cast<float>(in(rows.index[y], columns.index[x], c));
+                for (std::size_t c = 0; c < channels; ++c)
+                    out(y, x, c) = static_cast<float>(in(rows.index[y], columns.index[x], c));
         return;
     }
     // One new row at a time: first the old rows it is made of, then along it.
@@ -81,11 +86,13 @@ void resize(view<T const, 3> in, view<float, 3> out, interpolation how) {
         std::fill(line.begin(), line.end(), 0.0);
         for (auto k = rows.first[y]; k < rows.first[y + 1]; ++k)
             for (std::size_t x = 0, i = 0; x < in.extent(1); ++x)
-                for (std::size_t c = 0; c < channels; ++c, ++i) line[i] += rows.weight[k] * static_cast<double>(in(rows.index[k], x, c));
+                for (std::size_t c = 0; c < channels; ++c, ++i)
+                    line[i] += rows.weight[k] * static_cast<double>(in(rows.index[k], x, c));
         for (std::size_t x = 0; x < width; ++x)
             for (std::size_t c = 0; c < channels; ++c) {
                 double sum = 0;
-                for (auto k = columns.first[x]; k < columns.first[x + 1]; ++k) sum += columns.weight[k] * line[columns.index[k] * channels + c];
+                for (auto k = columns.first[x]; k < columns.first[x + 1]; ++k)
+                    sum += columns.weight[k] * line[columns.index[k] * channels + c];
                 out(y, x, c) = static_cast<float>(sum);
             }
     }

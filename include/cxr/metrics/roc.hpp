@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The receiver operating characteristic and the exact area under it, ties included. A class with one value only has none.
+// The receiver operating characteristic and the exact area under it, ties included. A class with one value only has
+// none.
 
 #include "cxr/core/error.hpp"
 #include "cxr/core/parallel.hpp"
@@ -21,8 +22,9 @@
 
 namespace cxr::metrics {
 
-/// A ROC curve: at `threshold[i]`, a score ≥ it counting as positive, the parts of negatives and positives that are so called.
-/// From (0, 0) at infinity to (1, 1), one point a distinct score, as scikit-learn's `roc_curve(drop_intermediate=False)`.
+/// A ROC curve: at `threshold[i]`, a score ≥ it counting as positive, the parts of negatives and positives that are so
+/// called. From (0, 0) at infinity to (1, 1), one point a distinct score, as scikit-learn's
+/// `roc_curve(drop_intermediate=False)`.
 struct roc_curve {
     std::vector<double> fpr;         ///< false positive rate, 1 - specificity, rising from 0 to 1
     std::vector<double> tpr;         ///< true positive rate, sensitivity, rising from 0 to 1
@@ -40,7 +42,10 @@ struct scored {
 
 template <class Score, class Label>
 [[noreturn]] void refuse(std::size_t i, Score const* score, Label const* label) {
-    throw contract_violation("cxr::metrics: row " + std::to_string(i) + (score != nullptr ? ": the score is NaN" : ": label " + std::to_string(static_cast<double>(*label)) + ", expected 0, 1, or unknown"));
+    throw contract_violation(
+        "cxr::metrics: row " + std::to_string(i) +
+        (score != nullptr ? ": the score is NaN"
+                          : ": label " + std::to_string(static_cast<double>(*label)) + ", expected 0, 1, or unknown"));
 }
 
 /// Rows with a known label, by falling score.
@@ -79,7 +84,8 @@ void each_score(Rows const& rows, F&& f) {
 template <class Score, class Label>
 std::optional<double> auroc_of(view<Score const, 1> scores, view<Label const, 1> labels) {
     auto const rows = by_score(scores, labels);
-    // Twice the number of pairs (positive, negative) that are in the right order, a tie being half of one: a whole number.
+    // Twice the number of pairs (positive, negative) that are in the right order, a tie being half of one: a whole
+    // number.
     std::uint64_t twice = 0, positives = 0, negatives = 0;
     each_score(rows, [&](auto, std::uint64_t p, std::uint64_t n) {
         twice += n * (2 * positives + p);
@@ -92,16 +98,17 @@ std::optional<double> auroc_of(view<Score const, 1> scores, view<Label const, 1>
 
 }  // namespace detail
 
-/// The area under the ROC curve: the probability that a positive row scores higher than a negative one, ties counting half,
+/// The area under the ROC curve: the probability that a positive row scores higher than a negative one, ties counting
+/// half,
 ///
 ///     AUROC = (pairs in order + pairs tied / 2) / (positives · negatives)
 ///
-/// computed from whole numbers, so the result is the correctly rounded one. `scores`: n floating numbers, infinities allowed;
-/// `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or negative unknown (left out). Views, tensors, vectors and
-/// spans; Eigen's and xtensor's objects with their header in interop/.
-/// Returns nothing where no row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for
-/// a score that is NaN or any other label. O(n log n); fewer than 2³² rows.
-/// Source: Hanley and McNeil, Radiology 143 (1982): it is the Mann-Whitney statistic.
+/// computed from whole numbers, so the result is the correctly rounded one. `scores`: n floating numbers, infinities
+/// allowed; `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or negative unknown (left out). Views,
+/// tensors, vectors and spans; Eigen's and xtensor's objects with their header in interop/. Returns nothing where no
+/// row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for a score that
+/// is NaN or any other label. O(n log n); fewer than 2³² rows. Source: Hanley and McNeil, Radiology 143 (1982): it is
+/// the Mann-Whitney statistic.
 template <interop::readable<1> Scores, interop::readable<1> Labels>
 [[nodiscard]] std::optional<double> auroc(Scores const& scores, Labels const& labels) {
     auto const s = interop::read<1>(scores);
@@ -134,28 +141,32 @@ template <class T>
     return {matrix.slice(1, c, 1).data(), {matrix.extent(0)}, {matrix.stride(0)}};
 }
 
-/// `auroc` of each column of `probabilities` (rows × classes) against the same column of `labels`; classes in parallel, the same
-/// bits for any number of threads.
+/// `auroc` of each column of `probabilities` (rows × classes) against the same column of `labels`; classes in parallel,
+/// the same bits for any number of threads.
 template <interop::readable<2> Probabilities, interop::readable<2> Labels>
-[[nodiscard]] std::vector<std::optional<double>> auroc_per_class(executor& workers, Probabilities const& probabilities, Labels const& labels) {
+[[nodiscard]] std::vector<std::optional<double>> auroc_per_class(executor& workers, Probabilities const& probabilities,
+                                                                 Labels const& labels) {
     auto const p = interop::read<2>(probabilities);
     auto const l = interop::read<2>(labels);
     require_shape(p.view().shape(), l.view().shape(), "cxr::metrics::auroc_per_class: probabilities against labels");
     std::vector<std::optional<double>> areas(p.view().extent(1));
-    workers(areas.size(), [&](std::size_t c, std::size_t) { areas[c] = detail::auroc_of(column(p.view(), c), column(l.view(), c)); });
+    workers(areas.size(),
+            [&](std::size_t c, std::size_t) { areas[c] = detail::auroc_of(column(p.view(), c), column(l.view(), c)); });
     return areas;
 }
 
 /// The same on the calling thread alone.
 template <interop::readable<2> Probabilities, interop::readable<2> Labels>
-[[nodiscard]] std::vector<std::optional<double>> auroc_per_class(Probabilities const& probabilities, Labels const& labels) {
+[[nodiscard]] std::vector<std::optional<double>> auroc_per_class(Probabilities const& probabilities,
+                                                                 Labels const& labels) {
     executor alone(1);
     return auroc_per_class(alone, probabilities, labels);
 }
 
 /// How many of the areas are defined.
 [[nodiscard]] inline std::size_t defined(std::span<std::optional<double> const> areas) {
-    return static_cast<std::size_t>(std::count_if(areas.begin(), areas.end(), [](auto const& a) { return a.has_value(); }));
+    return static_cast<std::size_t>(
+        std::count_if(areas.begin(), areas.end(), [](auto const& a) { return a.has_value(); }));
 }
 
 /// Mean over the areas that are defined; nothing where none is. `defined(areas)` says over how many.

@@ -69,7 +69,8 @@ TEST_CASE("golden: the inputs of Keras' reference") {
     auto const* const data = std::getenv("CXR_DATA_DIR");
     auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
     if (data == nullptr || reference == nullptr) {
-        WARN("skipped: CXR_DATA_DIR and CXR_REFERENCE_DIR are not both set, so the reference's images and keras.json are not here");
+        WARN("skipped: CXR_DATA_DIR and CXR_REFERENCE_DIR are not both set, so the reference's images and keras.json "
+             "are not here");
         return;
     }
     auto const json = nlohmann::json::parse(std::ifstream(std::string(reference) + "/keras.json"));
@@ -78,8 +79,8 @@ TEST_CASE("golden: the inputs of Keras' reference") {
         auto const expected = json["inference"][std::to_string(size) + "-float64"]["input"];
         cxr::tensor<float, 4> out({json["images"].size(), size, size, 3});
         for (std::size_t i = 0; i < out.extent(0); ++i)
-            apply(read_png(std::string(data) + "/nih/images-320/" + json["images"][i].get<std::string>()), {.size = size},
-                  cxr::view<float, 3>(out.data() + i * size * size * 3, {size, size, 3}));
+            apply(read_png(std::string(data) + "/nih/images-320/" + json["images"][i].get<std::string>()),
+                  {.size = size}, cxr::view<float, 3>(out.data() + i * size * size * 3, {size, size, 3}));
         REQUIRE(expected["shape"].get<std::vector<std::size_t>>() == std::vector<std::size_t>{4, size, size, 3});
         double sum = 0, squares = 0;
         for (auto v : out) {
@@ -88,6 +89,7 @@ TEST_CASE("golden: the inputs of Keras' reference") {
         }
         CHECK(std::abs(sum / static_cast<double>(out.size()) - expected["mean"].get<double>()) < 1e-6);
         CHECK(std::abs(std::sqrt(squares) / expected["l2"].get<double>() - 1) < 1e-6);
-        for (std::size_t i = 0; i < 8; ++i) CHECK(std::abs(static_cast<double>(out[i]) - expected["first"][i].get<double>()) < 1e-6);
+        for (std::size_t i = 0; i < 8; ++i)
+            CHECK(std::abs(static_cast<double>(out[i]) - expected["first"][i].get<double>()) < 1e-6);
     }
 }

@@ -26,8 +26,10 @@ TEST_CASE("golden: nearest takes the very pixels that PIL takes") {
         REQUIRE(cells);
         for (bool down : {false, true}) {
             // Along either axis; the other one grows from 1 to 2.
-            cxr::tensor<float, 3> in(down ? std::array<std::size_t, 3>{from, 1, 1} : std::array<std::size_t, 3>{1, from, 1});
-            cxr::tensor<float, 3> out(down ? std::array<std::size_t, 3>{to, 2, 1} : std::array<std::size_t, 3>{2, to, 1});
+            cxr::tensor<float, 3> in(down ? std::array<std::size_t, 3>{from, 1, 1}
+                                          : std::array<std::size_t, 3>{1, from, 1});
+            cxr::tensor<float, 3> out(down ? std::array<std::size_t, 3>{to, 2, 1}
+                                           : std::array<std::size_t, 3>{2, to, 1});
             for (std::size_t i = 0; i < from; ++i) in[i] = static_cast<float>(i);
             cxr::data::resize(cxr::view<float const, 3>(in), out, cxr::data::interpolation::nearest);
             std::uint64_t found = 0xcbf29ce484222325U;

@@ -72,7 +72,8 @@ TEST_CASE("golden: fourteen published AUROCs of 22,433 real predictions") {
     std::vector<std::string_view> cells;
     REQUIRE(reader.next(cells));
     std::vector<std::string> names;
-    for (std::size_t c = 1; c < cells.size(); ++c) names.emplace_back(cells[c].substr(std::string_view("prob_").size()));
+    for (std::size_t c = 1; c < cells.size(); ++c)
+        names.emplace_back(cells[c].substr(std::string_view("prob_").size()));
     auto const selected = cxr::data::select_classes(table, names);
     std::vector<double> scores;
     std::vector<std::int8_t> labels;
@@ -85,8 +86,9 @@ TEST_CASE("golden: fourteen published AUROCs of 22,433 real predictions") {
     }
     std::size_t const rows = scores.size() / names.size();
     CHECK(rows == 22433);
-    auto const areas = cxr::metrics::auroc_per_class(cxr::view<double const, 2>(scores.data(), {rows, names.size()}),
-                                                     cxr::view<std::int8_t const, 2>(labels.data(), {rows, names.size()}));
+    auto const areas =
+        cxr::metrics::auroc_per_class(cxr::view<double const, 2>(scores.data(), {rows, names.size()}),
+                                      cxr::view<std::int8_t const, 2>(labels.data(), {rows, names.size()}));
 
     auto const published_text = cxr::data::read_text(folder + "preds/jrzech_densenet121_aucs.csv");
     cxr::data::csv_reader published(published_text, "published");

@@ -31,7 +31,8 @@ TEST_CASE("CSV: plain rows, with and without a last line break, by LF and CRLF, 
     CHECK(read("a,b\n1,2\n") == expected);
     CHECK(read("a,b\n1,2") == expected);
     CHECK(read("a,b\r\n1,2\r\n") == expected);
-    CHECK(read("\xef\xbb\xbf" "a,b\n1,2\n") == expected);
+    CHECK(read("\xef\xbb\xbf"
+               "a,b\n1,2\n") == expected);
     CHECK(read("").empty());
     CHECK(read("\n\r\n\n").empty());
 }

@@ -44,7 +44,8 @@ TEST_CASE("gzip: several members are one text, zeros after the last are padding,
     temporary_folder const folder;
     CHECK(cxr::data::read_text(folder.write("two.gz", gzip("a,b\n") + gzip("1,2\n"))) == "a,b\n1,2\n");
     CHECK(cxr::data::read_text(folder.write("padded.gz", gzip("a") + std::string(512, '\0'))) == "a");
-    CHECK(failure(folder.write("tail.gz", gzip("a") + "junk")) == (folder / "tail.gz") + ": something that is not gzip follows the compressed data");
+    CHECK(failure(folder.write("tail.gz", gzip("a") + "junk")) ==
+          (folder / "tail.gz") + ": something that is not gzip follows the compressed data");
 }
 
 TEST_CASE("gzip: every truncation is an error") {
@@ -52,7 +53,8 @@ TEST_CASE("gzip: every truncation is an error") {
     auto const packed = gzip("Image,Mass\na.png,1\nb.png,0\n");
     for (std::size_t length = 2; length < packed.size(); ++length) {
         CAPTURE(length);
-        CHECK(failure(folder.write("cut.gz", packed.substr(0, length))) == (folder / "cut.gz") + ": truncated: the gzip data ends in the middle");
+        CHECK(failure(folder.write("cut.gz", packed.substr(0, length))) ==
+              (folder / "cut.gz") + ": truncated: the gzip data ends in the middle");
     }
 }
 
@@ -63,7 +65,8 @@ TEST_CASE("gzip: a wrong checksum, a wrong length and a wrong header are errors"
         CAPTURE(at);
         auto damaged = packed;
         damaged[at] = static_cast<char>(damaged[at] ^ 0x41);
-        CHECK_THAT(failure(folder.write("bad.gz", damaged)), Catch::StartsWith((folder / "bad.gz") + ": damaged gzip data"));
+        CHECK_THAT(failure(folder.write("bad.gz", damaged)),
+                   Catch::StartsWith((folder / "bad.gz") + ": damaged gzip data"));
     }
 }
 
@@ -88,7 +91,8 @@ TEST_CASE("file: what cannot be written to its end does not stay") {
     temporary_folder const folder;
     cxr::data::write_file(folder / "a.txt", "abc");
     CHECK(cxr::data::read_file(folder / "a.txt", 10) == "abc");
-    CHECK_THAT(message_of<cxr::io_error>([&] { cxr::data::write_file(folder / "none/a.txt", "abc"); }), Catch::StartsWith((folder / "none/a.txt") + ": cannot be created"));
+    CHECK_THAT(message_of<cxr::io_error>([&] { cxr::data::write_file(folder / "none/a.txt", "abc"); }),
+               Catch::StartsWith((folder / "none/a.txt") + ": cannot be created"));
     if (std::filesystem::exists("/dev/full"))
         CHECK_THAT(message_of<cxr::io_error>([&] {
                        std::filesystem::create_symlink("/dev/full", folder / "full");

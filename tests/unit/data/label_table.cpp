@@ -16,7 +16,9 @@ namespace {
 using namespace cxr::data;
 using names = std::vector<std::string>;
 
-label_table parse(std::string const& text, label_table_options const& options = {}) { return parse_label_table(text, "t.csv", options); }
+label_table parse(std::string const& text, label_table_options const& options = {}) {
+    return parse_label_table(text, "t.csv", options);
+}
 
 std::string failure(std::string const& text, label_table_options const& options = {}) {
     return message_of<cxr::io_error>([&] { (void)parse(text, options); });
@@ -24,7 +26,9 @@ std::string failure(std::string const& text, label_table_options const& options 
 
 std::vector<int> labels(label_table const& t) { return {t.labels.begin(), t.labels.end()}; }
 
-std::string course(std::string const& name) { return std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name; }
+std::string course(std::string const& name) {
+    return std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name;
+}
 
 }  // namespace
 
@@ -32,10 +36,14 @@ TEST_CASE("label table: the course's three tables") {
     auto const train = read_label_table(course("train-small.csv"));
     CHECK(train.rows() == 1000);
     // The order of the file, PatientId passed over.
-    CHECK(train.classes == names{"Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema", "Fibrosis", "Hernia", "Infiltration", "Mass", "Nodule", "Pleural_Thickening", "Pneumonia", "Pneumothorax"});
+    CHECK(train.classes == names{"Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Effusion", "Emphysema",
+                                 "Fibrosis", "Hernia", "Infiltration", "Mass", "Nodule", "Pleural_Thickening",
+                                 "Pneumonia", "Pneumothorax"});
     CHECK(train.images.front() == "00008270_015.png");
     CHECK(train.patients.front() == "8270");
-    names const model_order{"Cardiomegaly", "Emphysema", "Effusion", "Hernia", "Infiltration", "Mass", "Nodule", "Atelectasis", "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
+    names const model_order{"Cardiomegaly", "Emphysema", "Effusion",    "Hernia",       "Infiltration",
+                            "Mass",         "Nodule",    "Atelectasis", "Pneumothorax", "Pleural_Thickening",
+                            "Pneumonia",    "Fibrosis",  "Edema",       "Consolidation"};
     auto const ordered = read_label_table(course("train-small.csv"), {.classes = model_order});
     CHECK(ordered.classes == model_order);
     std::vector<int> positives(14);
@@ -65,7 +73,8 @@ TEST_CASE("label table: NIH's own table as it is") {
     for (std::size_t i = 0; i < t.rows(); ++i)
         for (std::size_t c = 0; c < 14; ++c) positives[c] += t.labels(i, c);
     // Counted by `zcat … | cut -d, -f2 | tr '|' '\n' | sort | uniq -c`.
-    CHECK(positives == std::vector<int>{11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227});
+    CHECK(positives ==
+          std::vector<int>{11559, 2776, 13317, 19894, 5782, 6331, 1431, 5302, 4667, 2303, 2516, 1686, 3385, 227});
 }
 
 TEST_CASE("label table: NIH's layout, small") {
@@ -79,9 +88,12 @@ TEST_CASE("label table: NIH's layout, small") {
     CHECK(parse(text).classes.size() == 14);
     CHECK(failure("Image,Finding Labels\na.png,Mass\nb.png,Mass|Fracture\n") ==
           "t.csv:3: row 2: column Finding Labels: 'Fracture' is none of NIH's fourteen findings and not No Finding");
-    CHECK(failure("Image,Finding Labels\na.png,Mass|\n") == "t.csv:2: row 1: column Finding Labels: '' is none of NIH's fourteen findings and not No Finding");
-    CHECK(failure("Image,Finding Labels\na.png,Mass|No Finding\n") == "t.csv:2: row 1: column Finding Labels: No Finding beside a finding in 'Mass|No Finding'");
-    CHECK_THAT(failure(text, {.classes = {"Mass", "Fracture"}}), Catch::StartsWith("t.csv: no class Fracture; the table has Atelectasis, Cardiomegaly"));
+    CHECK(failure("Image,Finding Labels\na.png,Mass|\n") ==
+          "t.csv:2: row 1: column Finding Labels: '' is none of NIH's fourteen findings and not No Finding");
+    CHECK(failure("Image,Finding Labels\na.png,Mass|No Finding\n") ==
+          "t.csv:2: row 1: column Finding Labels: No Finding beside a finding in 'Mass|No Finding'");
+    CHECK_THAT(failure(text, {.classes = {"Mass", "Fracture"}}),
+               Catch::StartsWith("t.csv: no class Fracture; the table has Atelectasis, Cardiomegaly"));
     // Columns of their own are the more definite.
     CHECK(parse("Image,Finding Labels,Mass\na.png,whatever,1\n").classes == names{"Mass"});
 }
@@ -100,32 +112,43 @@ TEST_CASE("label table: columns of images and patients by their usual names, fir
         CHECK(t.images == names{"x.png"});
         CHECK(t.patients.empty());
     }
-    for (std::string name : {"PatientId", "Patient ID", "patientid"}) CHECK(parse("Image," + name + ",Mass\nx.png,0,1\n").patients == names{"0"});
+    for (std::string name : {"PatientId", "Patient ID", "patientid"})
+        CHECK(parse("Image," + name + ",Mass\nx.png,0,1\n").patients == names{"0"});
     // `Image` comes before `Path` in the list, wherever it is in the file.
     CHECK(parse("Path,Image,Mass\np.png,i.png,1\n").images == names{"i.png"});
     auto const asked = parse("file,who,Mass\nx.png,7,1\n", {.image_column = "file", .patient_column = "who"});
     CHECK(asked.images == names{"x.png"});
     CHECK(asked.patients == names{"7"});
     CHECK(asked.classes == names{"Mass"});
-    CHECK(failure("Image,Mass\nx.png,1\n", {.image_column = "file"}) == "t.csv:1: no column file; the header has Image, Mass");
-    CHECK(failure("Image,Mass\nx.png,1\n", {.patient_column = "who"}) == "t.csv:1: no column who; the header has Image, Mass");
+    CHECK(failure("Image,Mass\nx.png,1\n", {.image_column = "file"}) ==
+          "t.csv:1: no column file; the header has Image, Mass");
+    CHECK(failure("Image,Mass\nx.png,1\n", {.patient_column = "who"}) ==
+          "t.csv:1: no column who; the header has Image, Mass");
 }
 
 TEST_CASE("label table: columns that are something else are passed over") {
     // An index without a name, ages, sexes, a visit number that is often 0 or 1.
-    auto const t = parse(",Image,Age,Sex,Visit,Mass\n0,a,57,M,0,1\n1,b,1,F,1,0\n2,c,33,M,2,0\n3,d,40,F,3,0\n4,e,41,M,4,0\n5,f,61,M,5,1\n");
+    auto const t = parse(",Image,Age,Sex,Visit,Mass\n0,a,57,M,0,1\n1,b,1,F,1,0\n2,c,33,M,2,0\n3,d,40,F,3,0\n4,e,41,M,4,"
+                         "0\n5,f,61,M,5,1\n");
     CHECK(t.classes == names{"Mass"});
 }
 
 TEST_CASE("label table: a column that is labels but for a few cells is an error at the first of them") {
-    CHECK(failure("Image,Edema,Mass\na,0,1\nb,1,2\nc,0,0\n") == "t.csv:3: row 2: column Mass: '2' is no label, expected 0, 1 or nothing");
-    CHECK(failure("Image,Edema,Lump\na,0,1\nb,1,yes\nc,0,0\n") == "t.csv:3: row 2: column Lump: 'yes' is no label, expected 0, 1 or nothing");
-    CHECK(failure("Image,Lump\na,yes\nb,1\n") == "t.csv:2: row 1: column Lump: 'yes' is no label, expected 0, 1 or nothing");
-    CHECK(failure("Image,Lump,Bump\na,0,0\nb,x,1\nc,0,y\nd,1,1\ne,0,z\n") == "t.csv:3: row 2: column Lump: 'x' is no label, expected 0, 1 or nothing");
-    CHECK(failure("Image,Lump\na,1\nb,-1\nc,-1\nd,-1\ne,-1\n") == "t.csv:3: row 2: column Lump: '-1' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Edema,Mass\na,0,1\nb,1,2\nc,0,0\n") ==
+          "t.csv:3: row 2: column Mass: '2' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Edema,Lump\na,0,1\nb,1,yes\nc,0,0\n") ==
+          "t.csv:3: row 2: column Lump: 'yes' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Lump\na,yes\nb,1\n") ==
+          "t.csv:2: row 1: column Lump: 'yes' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Lump,Bump\na,0,0\nb,x,1\nc,0,y\nd,1,1\ne,0,z\n") ==
+          "t.csv:3: row 2: column Lump: 'x' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Lump\na,1\nb,-1\nc,-1\nd,-1\ne,-1\n") ==
+          "t.csv:3: row 2: column Lump: '-1' is no label, expected 0, 1 or nothing");
     // A finding's name makes a column a class, whatever its cells are; so does asking for it.
-    CHECK(failure("Image,Mass,Lump\na,YES,1\nb,NO,0\nc,YES,1\n") == "t.csv:2: row 1: column Mass: 'YES' is no label, expected 0, 1 or nothing");
-    CHECK(failure("Image,Sex,Lump\na,M,1\nb,F,0\n", {.classes = {"Sex"}}) == "t.csv:2: row 1: column Sex: 'M' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Mass,Lump\na,YES,1\nb,NO,0\nc,YES,1\n") ==
+          "t.csv:2: row 1: column Mass: 'YES' is no label, expected 0, 1 or nothing");
+    CHECK(failure("Image,Sex,Lump\na,M,1\nb,F,0\n", {.classes = {"Sex"}}) ==
+          "t.csv:2: row 1: column Sex: 'M' is no label, expected 0, 1 or nothing");
     // A hundred cells with ten that are none: still a class. With eleven: something else.
     std::string nine = "Image,Lump,Mass\n", eleven = nine;
     for (int i = 0; i < 100; ++i) {
@@ -140,8 +163,11 @@ TEST_CASE("label table: no header, no rows, nothing at all") {
     CHECK(failure("") == "t.csv: empty, expected a table with a header");
     CHECK(failure("\n\n") == "t.csv: empty, expected a table with a header");
     CHECK(failure("Image,Mass\n") == "t.csv: a header but no rows");
-    CHECK_THAT(failure("a.png,0,1\nb.png,1,0\n"), Catch::StartsWith("t.csv:1: no header with a column Image, Image Index, Path or filename") && Catch::EndsWith("the first line has a.png, 0, 1"));
-    CHECK(failure("Image,Age\na.png,57\nb.png,58\n") == "t.csv:1: no column of labels (0, 1 or empty); the header has Image, Age");
+    CHECK_THAT(failure("a.png,0,1\nb.png,1,0\n"),
+               Catch::StartsWith("t.csv:1: no header with a column Image, Image Index, Path or filename") &&
+                   Catch::EndsWith("the first line has a.png, 0, 1"));
+    CHECK(failure("Image,Age\na.png,57\nb.png,58\n") ==
+          "t.csv:1: no column of labels (0, 1 or empty); the header has Image, Age");
     auto const without = parse("Image,Age\na.png,57\nb.png,58\n", {.need_classes = false});
     CHECK(without.rows() == 2);
     CHECK(without.labels.extents() == std::array<std::size_t, 2>{2, 0});
@@ -160,14 +186,18 @@ TEST_CASE("label table: the one image that is there twice is found among many") 
     std::string text = "Image,Mass\n";
     for (int i = 0; i < 5000; ++i) text += "image-" + std::to_string(i * 37) + ".png,1\n";
     CHECK(parse(text).rows() == 5000);
-    CHECK(failure(text + "image-" + std::to_string(4321 * 37) + ".png,0\n") == "t.csv:5002: row 5001: image image-159877.png is in row 4322 already");
+    CHECK(failure(text + "image-" + std::to_string(4321 * 37) + ".png,0\n") ==
+          "t.csv:5002: row 5001: image image-159877.png is in row 4322 already");
 }
 
 TEST_CASE("label table: classes that are not there are all named, beside those that are") {
-    CHECK(failure("Image,Mass,Edema\na,1,0\n", {.classes = {"Edema", "Lump", "Bump"}}) == "t.csv:1: no class Lump, Bump; the header has Image, Mass, Edema");
+    CHECK(failure("Image,Mass,Edema\na,1,0\n", {.classes = {"Edema", "Lump", "Bump"}}) ==
+          "t.csv:1: no class Lump, Bump; the header has Image, Mass, Edema");
     CHECK_THROWS_AS(parse("Image,Mass\na,1\n", {.classes = {"Mass", "Mass"}}), cxr::contract_violation);
     auto const t = parse("Image,Mass,Edema\na,1,0\n");
-    CHECK(message_of<cxr::io_error>([&] { (void)select_classes(t, names{"Lump", "Mass"}); }) == "t.csv: no class Lump; the table has Mass, Edema");
+    CHECK(message_of<cxr::io_error>([&] {
+              (void)select_classes(t, names{"Lump", "Mass"});
+          }) == "t.csv: no class Lump; the table has Mass, Edema");
     CHECK_THROWS_AS(select_classes(t, names{"Mass", "Mass"}), cxr::contract_violation);
     CHECK_THROWS_AS(select_classes(t, names{}), cxr::contract_violation);
 }
@@ -196,6 +226,8 @@ TEST_CASE("label table: what is written reads back the same") {
 
 TEST_CASE("label table: a missing file and a directory are named") {
     temporary_folder const folder;
-    CHECK(message_of<cxr::io_error>([&] { (void)read_label_table(folder / "none.csv"); }) == (folder / "none.csv") + ": cannot be opened: No such file or directory");
-    CHECK(message_of<cxr::io_error>([&] { (void)read_label_table(folder.path()); }) == folder.path() + ": is a directory, expected a file");
+    CHECK(message_of<cxr::io_error>([&] { (void)read_label_table(folder / "none.csv"); }) ==
+          (folder / "none.csv") + ": cannot be opened: No such file or directory");
+    CHECK(message_of<cxr::io_error>([&] { (void)read_label_table(folder.path()); }) ==
+          folder.path() + ": is a directory, expected a file");
 }

@@ -15,12 +15,15 @@ using names = std::vector<std::string>;
 
 label_table of_patients(names patients) {
     label_table t;
-    for (std::size_t i = 0; i < patients.size(); ++i) t.images.push_back(patients.front() + "_" + std::to_string(i) + ".png");
+    for (std::size_t i = 0; i < patients.size(); ++i)
+        t.images.push_back(patients.front() + "_" + std::to_string(i) + ".png");
     t.patients = std::move(patients);
     return t;
 }
 
-label_table course(std::string const& name) { return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name); }
+label_table course(std::string const& name) {
+    return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name);
+}
 
 }  // namespace
 
@@ -42,7 +45,9 @@ TEST_CASE("leak check: the course's train and valid share 197 patients and 198 i
 }
 
 TEST_CASE("leak check: the shipped sample shares nothing") {
-    auto const sample = [](std::string const& name) { return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/nih-sample/" + name); };
+    auto const sample = [](std::string const& name) {
+        return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/nih-sample/" + name);
+    };
     auto const train = sample("train.csv"), valid = sample("valid.csv"), test = sample("test.csv");
     CHECK(train.rows() == 360);
     CHECK_FALSE(find_leak(train, valid).any());

@@ -29,13 +29,16 @@ struct scene {
         table.labels = cxr::tensor<std::int8_t, 2>({rows, 2});
         for (std::size_t i = 0; i < rows; ++i) {
             table.images.push_back("i" + std::to_string(i) + ".png");
-            write_png(folder / table.images.back(), cxr::tensor<std::uint8_t, 3>({5, 7, 1}, static_cast<std::uint8_t>(10 + i)));
+            write_png(folder / table.images.back(),
+                      cxr::tensor<std::uint8_t, 3>({5, 7, 1}, static_cast<std::uint8_t>(10 + i)));
             table.labels(i, 0) = static_cast<std::int8_t>(static_cast<int>(i % 3) - 1);
             table.labels(i, 1) = 1;
         }
     }
 
-    [[nodiscard]] std::unique_ptr<loader> open(loader_options const& options) const { return std::make_unique<loader>(table, folder.path(), how, options); }
+    [[nodiscard]] std::unique_ptr<loader> open(loader_options const& options) const {
+        return std::make_unique<loader>(table, folder.path(), how, options);
+    }
 
     temporary_folder folder;
     label_table table;
@@ -174,12 +177,14 @@ TEST_CASE("loader: a bad image is an error when its batch comes up, not before, 
             CHECK(source->next(b));
             // The first of the two in the order of the epoch, every time.
             for (int again = 0; again < 2; ++again)
-                CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) == (s.folder / "i9.png") + ": cannot be opened: No such file or directory");
+                CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) ==
+                      (s.folder / "i9.png") + ": cannot be opened: No such file or directory");
         }
         source->start(0, 3);
         batch b;
         CHECK(source->next(b));
-        CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) == (s.folder / "i17.png") + ": not a PNG (it does not begin with PNG's signature)");
+        CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) ==
+              (s.folder / "i17.png") + ": not a PNG (it does not begin with PNG's signature)");
     }
 }
 
@@ -251,8 +256,10 @@ TEST_CASE("check_images: missing files are counted, the first five are named") {
     std::filesystem::remove(s.folder / "i3.png");
     CHECK(why() == s.folder.path() + ": 1 of the 12 images of scene.csv are not there: i3.png");
     for (int i = 5; i < 12; ++i) std::filesystem::remove(s.folder / ("i" + std::to_string(i) + ".png"));
-    CHECK(why() == s.folder.path() + ": 8 of the 12 images of scene.csv are not there: i3.png, i5.png, i6.png, i7.png, i8.png, …");
-    CHECK(message_of<cxr::io_error>([&] { check_images(s.table, s.folder / "none"); }) == (s.folder / "none") + ": not a directory, expected the folder of the images");
+    CHECK(why() == s.folder.path() +
+                       ": 8 of the 12 images of scene.csv are not there: i3.png, i5.png, i6.png, i7.png, i8.png, …");
+    CHECK(message_of<cxr::io_error>([&] { check_images(s.table, s.folder / "none"); }) ==
+          (s.folder / "none") + ": not a directory, expected the folder of the images");
 }
 
 TEST_CASE("fit_featurewise: statistics of a sample that depends on the seed alone") {

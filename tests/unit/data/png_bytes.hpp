@@ -28,7 +28,8 @@ inline std::string chunk(std::string const& type, std::string const& data) {
 enum colour { gray = 0, rgb = 2, palette = 3, gray_alpha = 4, rgba = 6 };
 
 inline std::string header(std::uint32_t width, std::uint32_t height, int depth, int colour, int interlaced = 0) {
-    return chunk("IHDR", number(width) + number(height) + static_cast<char>(depth) + static_cast<char>(colour) + std::string(2, '\0') + static_cast<char>(interlaced));
+    return chunk("IHDR", number(width) + number(height) + static_cast<char>(depth) + static_cast<char>(colour) +
+                             std::string(2, '\0') + static_cast<char>(interlaced));
 }
 
 inline std::string deflated(std::string const& raw) {
@@ -51,7 +52,8 @@ inline std::string finish() { return chunk("IEND", ""); }
 
 /// A whole file.
 template <class Rows>
-std::string file(std::uint32_t width, std::uint32_t height, int depth, int colour, Rows const& rows, std::string const& between = "") {
+std::string file(std::uint32_t width, std::uint32_t height, int depth, int colour, Rows const& rows,
+                 std::string const& between = "") {
     return std::string(signature) + header(width, height, depth, colour) + between + pixels(rows) + finish();
 }
 

@@ -15,7 +15,8 @@ namespace {
 
 using namespace cxr::data;
 
-image made(std::size_t height, std::size_t width, std::size_t channels, int bits, std::vector<unsigned> const& samples) {
+image made(std::size_t height, std::size_t width, std::size_t channels, int bits,
+           std::vector<unsigned> const& samples) {
     image i{cxr::tensor<std::uint16_t, 3>({height, width, channels}), bits};
     for (std::size_t k = 0; k < samples.size(); ++k) i.pixels[k] = static_cast<std::uint16_t>(samples[k]);
     return i;
@@ -38,7 +39,8 @@ std::vector<float> prepared(image const& i, preprocess const& how) {
 TEST_CASE("preprocess: without normalisation the scale is 0 to 255, for 8 and 16 bits") {
     preprocess const how{.size = 2, .normalise = normalisation::none, .channels = 1};
     CHECK(prepared(made(2, 2, 1, 8, {0, 1, 128, 255}), how) == std::vector<float>{0, 1, 128, 255});
-    CHECK(prepared(made(2, 2, 1, 16, {0, 257, 65535, 1}), how) == std::vector<float>{0, 1, 255, static_cast<float>(1 / 257.0)});
+    CHECK(prepared(made(2, 2, 1, 16, {0, 257, 65535, 1}), how) ==
+          std::vector<float>{0, 1, 255, static_cast<float>(1 / 257.0)});
 }
 
 TEST_CASE("preprocess: gray is repeated, colour becomes PIL's luma") {
@@ -47,9 +49,12 @@ TEST_CASE("preprocess: gray is repeated, colour becomes PIL's luma") {
     CHECK(prepared(made(1, 1, 3, 8, {1, 2, 3}), how) == std::vector<float>{1, 2, 3});
     how.channels = 1;
     // Pillow 13.0.0, `Image.convert("L")`.
-    unsigned const colours[][4] = {{255, 228, 34, 214}, {121, 243, 189, 200}, {6, 131, 102, 90}, {168, 82, 193, 120}, {187, 150, 81, 153}, {243, 205, 24, 196},
-                                   {236, 8, 246, 103}, {164, 231, 36, 189}, {210, 111, 172, 148}, {210, 174, 176, 185}, {218, 242, 169, 227}, {114, 205, 63, 162}};
-    for (auto const& c : colours) CHECK(prepared(made(1, 1, 3, 8, {c[0], c[1], c[2]}), how) == std::vector<float>{static_cast<float>(c[3])});
+    unsigned const colours[][4] = {{255, 228, 34, 214},  {121, 243, 189, 200}, {6, 131, 102, 90},
+                                   {168, 82, 193, 120},  {187, 150, 81, 153},  {243, 205, 24, 196},
+                                   {236, 8, 246, 103},   {164, 231, 36, 189},  {210, 111, 172, 148},
+                                   {210, 174, 176, 185}, {218, 242, 169, 227}, {114, 205, 63, 162}};
+    for (auto const& c : colours)
+        CHECK(prepared(made(1, 1, 3, 8, {c[0], c[1], c[2]}), how) == std::vector<float>{static_cast<float>(c[3])});
     // Equal channels are that gray, at both ends.
     for (unsigned v : {0U, 1U, 77U, 65535U}) CHECK(to_gray(made(1, 1, 3, 16, {v, v, v})).pixels[0] == v);
 }
@@ -74,7 +79,8 @@ TEST_CASE("preprocess: samplewise is (x - mean) / (population deviation + 1e-6) 
                 CHECK(std::abs(sum) / static_cast<double>(values.size()) < 1e-7);
                 CHECK(squares / static_cast<double>(values.size()) == Approx(1).epsilon(1e-6));
                 if (channels == 1)
-                    for (std::size_t i = 0; i < values.size(); i += 3) CHECK((values[i] == values[i + 1] && values[i] == values[i + 2]));
+                    for (std::size_t i = 0; i < values.size(); i += 3)
+                        CHECK((values[i] == values[i + 1] && values[i] == values[i + 2]));
             }
 }
 
@@ -96,7 +102,8 @@ TEST_CASE("preprocess: an image of one value becomes zeros, not NaN") {
 }
 
 TEST_CASE("preprocess: featurewise uses the stored figures of each channel") {
-    preprocess const how{.size = 1, .normalise = normalisation::featurewise, .channels = 3, .mean = {1, 2, 3}, .deviation = {2, 4, 0}};
+    preprocess const how{
+        .size = 1, .normalise = normalisation::featurewise, .channels = 3, .mean = {1, 2, 3}, .deviation = {2, 4, 0}};
     auto const x = prepared(made(1, 1, 3, 8, {5, 10, 3}), how);
     CHECK(x[0] == Approx(4 / 2.000001).epsilon(1e-7));
     CHECK(x[1] == Approx(8 / 4.000001).epsilon(1e-7));
@@ -131,14 +138,19 @@ TEST_CASE("preprocess: pixel statistics of many images are those of all their pi
 }
 
 TEST_CASE("preprocess: what is not valid says why") {
-    auto const why = [](preprocess const& how) { return message_of<cxr::contract_violation>([&] { require_valid(how); }); };
+    auto const why = [](preprocess const& how) {
+        return message_of<cxr::contract_violation>([&] { require_valid(how); });
+    };
     CHECK(why({}).empty());
     CHECK_THAT(why({.size = 0}), Catch::Contains("size 0"));
     CHECK_THAT(why({.channels = 2}), Catch::Contains("2 channels, expected 1 or 3"));
-    CHECK_THAT(why({.normalise = normalisation::featurewise}), Catch::Contains("0 means and 0 deviations, expected one a channel (3)"));
+    CHECK_THAT(why({.normalise = normalisation::featurewise}),
+               Catch::Contains("0 means and 0 deviations, expected one a channel (3)"));
     double const nan = std::numeric_limits<double>::quiet_NaN();
-    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {nan}, .deviation = {1}}), Catch::Contains("not finite"));
-    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {1}, .deviation = {-1}}), Catch::Contains("negative"));
+    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {nan}, .deviation = {1}}),
+               Catch::Contains("not finite"));
+    CHECK_THAT(why({.normalise = normalisation::featurewise, .channels = 1, .mean = {1}, .deviation = {-1}}),
+               Catch::Contains("negative"));
     cxr::tensor<float, 3> out({5, 4, 3});
     CHECK_THROWS_AS(apply(noise(5, 1), {.size = 5}, out), cxr::contract_violation);
     cxr::tensor<float, 3> square({5, 5, 3});

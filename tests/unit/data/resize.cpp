@@ -14,7 +14,8 @@ namespace {
 
 using cxr::data::interpolation;
 
-std::vector<float> resized(std::vector<float> const& in, std::array<std::size_t, 3> from, std::size_t height, std::size_t width, interpolation how) {
+std::vector<float> resized(std::vector<float> const& in, std::array<std::size_t, 3> from, std::size_t height,
+                           std::size_t width, interpolation how) {
     cxr::tensor<float, 3> out({height, width, from[2]});
     cxr::data::resize(cxr::view<float const, 3>(in.data(), from), out, how);
     return {out.begin(), out.end()};
@@ -34,20 +35,23 @@ TEST_CASE("resize: to the same size nothing changes") {
 TEST_CASE("resize: a constant stays one, up and down, to other shapes") {
     for (auto how : all)
         for (auto size : {std::array<std::size_t, 2>{3, 17}, {40, 9}, {1, 1}, {13, 13}})
-            for (auto x : resized(std::vector<float>(13 * 11, 77.0F), {13, 11, 1}, size[0], size[1], how)) CHECK(x == Approx(77.0F).epsilon(1e-6));
+            for (auto x : resized(std::vector<float>(13 * 11, 77.0F), {13, 11, 1}, size[0], size[1], how))
+                CHECK(x == Approx(77.0F).epsilon(1e-6));
 }
 
 TEST_CASE("resize: nearest takes the pixel under the centre; rows and columns are not mixed up") {
     // 2 × 3 to 4 × 2.
-    CHECK(resized({1, 2, 3, 4, 5, 6}, {2, 3, 1}, 4, 2, interpolation::nearest) == std::vector<float>{1, 3, 1, 3, 4, 6, 4, 6});
+    CHECK(resized({1, 2, 3, 4, 5, 6}, {2, 3, 1}, 4, 2, interpolation::nearest) ==
+          std::vector<float>{1, 3, 1, 3, 4, 6, 4, 6});
     // Shrinking by 2 takes the later of the two.
     CHECK(resized({0, 1, 2, 3, 4, 5}, {1, 6, 1}, 1, 3, interpolation::nearest) == std::vector<float>{1, 3, 5});
     CHECK(resized({1, 2, 3, 4}, {1, 2, 2}, 1, 4, interpolation::nearest) == std::vector<float>{1, 2, 1, 2, 3, 4, 3, 4});
 }
 
 TEST_CASE("resize: bilinear has half-pixel centres, holds the edge, and does not smooth when shrinking") {
-    CHECK(resized({1, 2, 3, 4}, {2, 2, 1}, 4, 4, interpolation::bilinear) ==
-          std::vector<float>{1, 1.25F, 1.75F, 2, 1.5F, 1.75F, 2.25F, 2.5F, 2.5F, 2.75F, 3.25F, 3.5F, 3, 3.25F, 3.75F, 4});
+    CHECK(
+        resized({1, 2, 3, 4}, {2, 2, 1}, 4, 4, interpolation::bilinear) ==
+        std::vector<float>{1, 1.25F, 1.75F, 2, 1.5F, 1.75F, 2.25F, 2.5F, 2.5F, 2.75F, 3.25F, 3.5F, 3, 3.25F, 3.75F, 4});
     CHECK(resized({0, 10, 20, 30}, {1, 4, 1}, 1, 2, interpolation::bilinear) == std::vector<float>{5, 25});
     // By three: the middle one of each three, its neighbours do not count.
     CHECK(resized({9, 1, 9, 9, 2, 9}, {1, 6, 1}, 1, 2, interpolation::bilinear) == std::vector<float>{1, 2});
@@ -63,14 +67,16 @@ TEST_CASE("resize: area is the mean over what a new pixel covers") {
     cxr::random const random(2);
     std::vector<float> in(29 * 31);
     double before = 0, after = 0;
-    for (std::size_t i = 0; i < in.size(); ++i) before += static_cast<double>(in[i] = static_cast<float>(random.uniform(i)));
+    for (std::size_t i = 0; i < in.size(); ++i)
+        before += static_cast<double>(in[i] = static_cast<float>(random.uniform(i)));
     for (auto x : resized(in, {29, 31, 1}, 12, 17, interpolation::area)) after += static_cast<double>(x);
     CHECK(after / (12 * 17) == Approx(before / (29 * 31)).epsilon(1e-6));
 }
 
 TEST_CASE("resize: whole factors of area are PIL's reduce before rounding") {
     // Pillow 13.0.0, `Image.fromarray(b).reduce(2)` and `.reduce((3, 2))`.
-    std::vector<float> const b{160, 47, 212, 79, 72, 112, 120, 222, 69, 31, 95, 108, 36, 109, 238, 69, 51, 81, 228, 211, 202, 58, 202, 65};
+    std::vector<float> const b{160, 47,  212, 79, 72, 112, 120, 222, 69,  31, 95,  108,
+                               36,  109, 238, 69, 51, 81,  228, 211, 202, 58, 202, 65};
     auto const rounded = [](std::vector<float> v) {
         for (auto& x : v) x = std::floor(x + 0.5F);
         return v;

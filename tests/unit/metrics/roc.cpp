@@ -58,7 +58,8 @@ TEST_CASE("AUROC: equal to the definition, bit by bit, with few and with many ti
             ints labels;
             for (std::size_t i = 0; i < n; ++i) {
                 scores.push_back(random.stream(n).below(i, distinct) / 7.0);
-                labels.push_back(i < 2 ? static_cast<int>(i) : static_cast<int>(random.stream(n + 1000).below(i, 3) == 0));
+                labels.push_back(i < 2 ? static_cast<int>(i)
+                                       : static_cast<int>(random.stream(n + 1000).below(i, 3) == 0));
             }
             CHECK(auroc(scores, labels) == by_definition(scores, labels));
         }
@@ -86,7 +87,8 @@ TEST_CASE("AUROC: unknown rows are left out, whatever the type of the labels") {
 TEST_CASE("AUROC: scores of any type") {
     ints const labels{0, 0, 1, 1};
     CHECK(auroc(std::vector<double>{.1, .4, .35, .8}, labels) == .75);
-    CHECK(auroc(std::vector<cxr::bf16>{cxr::bf16(.1F), cxr::bf16(.4F), cxr::bf16(.35F), cxr::bf16(.8F)}, labels) == .75);
+    CHECK(auroc(std::vector<cxr::bf16>{cxr::bf16(.1F), cxr::bf16(.4F), cxr::bf16(.35F), cxr::bf16(.8F)}, labels) ==
+          .75);
     CHECK(auroc(ints{1, 4, 3, 8}, labels) == .75);
     // Two doubles that are the same float are two scores.
     CHECK(auroc(std::vector<double>{1, 1 + 1e-12}, ints{0, 1}) == 1.0);
@@ -94,7 +96,9 @@ TEST_CASE("AUROC: scores of any type") {
 
 TEST_CASE("AUROC: a NaN among the scores, another label, other lengths") {
     float const nan = std::numeric_limits<float>::quiet_NaN();
-    auto const why = [](auto const& s, auto const& l) { return message_of<cxr::contract_violation>([&] { (void)auroc(s, l); }); };
+    auto const why = [](auto const& s, auto const& l) {
+        return message_of<cxr::contract_violation>([&] { (void)auroc(s, l); });
+    };
     CHECK(why(floats{1, 2, nan}, ints{0, 1, 1}) == "cxr::metrics: row 2: the score is NaN");
     CHECK(why(floats{1, 2, nan}, ints{0, 1, -1}) == "cxr::metrics: row 2: the score is NaN");
     CHECK_THAT(why(floats{1, 2, 3}, ints{0, 2, 1}), Catch::StartsWith("cxr::metrics: row 1: label 2"));
@@ -124,7 +128,8 @@ TEST_CASE("ROC: the area under it by trapezoids is the AUROC") {
     auto const curve = roc(scores, labels);
     REQUIRE(curve);
     double area = 0;
-    for (std::size_t i = 1; i < curve->fpr.size(); ++i) area += (curve->fpr[i] - curve->fpr[i - 1]) * (curve->tpr[i] + curve->tpr[i - 1]) / 2;
+    for (std::size_t i = 1; i < curve->fpr.size(); ++i)
+        area += (curve->fpr[i] - curve->fpr[i - 1]) * (curve->tpr[i] + curve->tpr[i - 1]) / 2;
     CHECK(area == Approx(*auroc(scores, labels)).epsilon(1e-13));
 }
 

@@ -18,6 +18,7 @@
 #include "cxr/data/image.hpp"
 #include "cxr/data/labels.hpp"
 #include "cxr/data/leakage.hpp"
+#include "cxr/data/parse_label_table.hpp"
 #include "cxr/data/preprocess.hpp"
 #include "cxr/data/resize.hpp"
 #include "cxr/interop/as_view.hpp"

@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Files that are there whole or not at all: written aside, flushed to the disk, renamed over the old one.
+
+#include "cxr/core/error.hpp"
+
+#include <cerrno>
+#include <concepts>
+#include <cstddef>
+#include <filesystem>
+#include <span>
+#include <string>
+#include <string_view>
+#include <system_error>
+#include <utility>
+
+#include <fcntl.h>
+#include <unistd.h>
+
+namespace cxr::io {
+
+/// A file under construction, which takes the place of `path` in `commit()` and until then leaves the old one untouched.
+/// It grows under a name of its own, `.cxr-partial-…`, in the same folder; one that is not committed is removed. Behind
+/// a symbolic link the file that it leads to is replaced, not the link. Every failure of the system is an `io_error`
+/// that begins with the path.
+class atomic_file {
+public:
+    /// Begins the file. Throws `io_error` where the folder is missing or not writable, or `path` is there and no file.
+    explicit atomic_file(std::string path) : path_(std::move(path)) {
+        namespace fs = std::filesystem;
+        std::error_code code;
+        fs::path target = path_;
+        if (fs::is_symlink(target, code)) {
+            target = fs::canonical(target, code);
+            if (code) fail("cannot be created, the link leads nowhere", code.value());
+        }
+        if (target.filename().empty()) throw io_error(path_ + ": names a folder, expected a file");
+        // A rename would quietly put a file in the place of a device or pipe.
+        auto const status = fs::status(target, code);
+        if (fs::exists(status) && !fs::is_regular_file(status)) throw io_error(path_ + ": is there and is not a file");
+        target_ = target.string();
+        auto const folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
+        folder_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+        if (folder_ < 0) fail("cannot be created", errno);
+        // Another thread of this process, or one that died with the same number, may hold the first names.
+        for (unsigned attempt = 0;; ++attempt) {
+            partial_ = (folder / (".cxr-partial-" + std::to_string(::getpid()) + "-" + std::to_string(attempt))).string();
+            file_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
+            if (file_ >= 0) return;
+            int const reason = errno;
+            if (reason == EEXIST && attempt < 10000) continue;
+            close(folder_);
+            fail("cannot be created", reason);
+        }
+    }
+
+    atomic_file(atomic_file const&) = delete;
+    atomic_file& operator=(atomic_file const&) = delete;
+
+    ~atomic_file() {
+        close(file_);
+        close(folder_);
+        if (!committed_) ::unlink(partial_.c_str());
+    }
+
+    /// Appends bytes. Throws `io_error` where the disk is full or fails.
+    void write(std::span<std::byte const> bytes) {
+        while (!bytes.empty()) {
+            auto const written = ::write(file_, bytes.data(), bytes.size());
+            if (written < 0 && errno == EINTR) continue;
+            if (written < 0) fail("cannot be written", errno);
+            bytes = bytes.subspan(static_cast<std::size_t>(written));
+        }
+    }
+
+    /// Appends text.
+    void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
+
+    /// Puts the file into its place, once, as the last call. Returns when it is on the disk, name and content.
+    /// Throws `io_error`; the old file is untouched then, unless the message says that only the folder was not flushed.
+    void commit() {
+        if (::fsync(file_) != 0) fail("cannot be written", errno);
+        if (close(file_) != 0) fail("cannot be written", errno);
+        if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("cannot be replaced", errno);
+        committed_ = true;
+        // Some file systems have nothing to flush in a folder and say so.
+        if (::fsync(folder_) != 0 && errno != EINVAL) fail("is written, but its folder cannot be flushed", errno);
+    }
+
+private:
+    [[noreturn]] void fail(char const* what, int reason) const {
+        throw io_error(path_ + ": " + what + ": " + std::generic_category().message(reason));
+    }
+
+    static int close(int& descriptor) { return descriptor < 0 ? 0 : ::close(std::exchange(descriptor, -1)); }
+
+    std::string path_, target_, partial_;
+    int folder_ = -1, file_ = -1;
+    bool committed_ = false;
+};
+
+/// Writes a file whole, the parts one after the other, or leaves what is there untouched.
+/// Throws `io_error` that begins with the path.
+template <std::convertible_to<std::span<std::byte const>>... Parts>
+    requires(sizeof...(Parts) != 0)
+void write_atomically(std::string const& path, Parts const&... parts) {
+    atomic_file file(path);
+    (file.write(std::span<std::byte const>(parts)), ...);
+    file.commit();
+}
+
+/// Writes a text file whole, or leaves what is there untouched. Throws `io_error` that begins with the path.
+inline void write_atomically(std::string const& path, std::string_view text) {
+    atomic_file file(path);
+    file.write(text);
+    file.commit();
+}
+
+}  // namespace cxr::io

@@ -53,8 +53,16 @@ public:
     /// The line, from 1, on which the last row began.
     [[nodiscard]] std::size_t line() const { return line_; }
 
-    /// Throws `io_error` `name:line: message`.
-    [[noreturn]] void fail(std::size_t line, std::string const& message) const {
+    /// Throws `io_error` `name:line: message`, where the message, which may quote any cell, becomes one line of at most
+    /// 500 bytes.
+    [[noreturn]] void fail(std::size_t line, std::string message) const {
+        for (auto& c : message)
+            if (static_cast<unsigned char>(c) < ' ') c = ' ';
+        if (constexpr std::size_t most = 500; message.size() > most) {
+            auto end = most;
+            while ((static_cast<unsigned char>(message[end]) & 0xc0U) == 0x80U) --end;
+            message = message.substr(0, end) + "…";
+        }
         throw io_error(name_ + ":" + std::to_string(line) + ": " + message);
     }
 

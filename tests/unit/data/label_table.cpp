@@ -159,6 +159,22 @@ TEST_CASE("label table: a column that is labels but for a few cells is an error 
     CHECK(parse(eleven).classes == names{"Mass"});
 }
 
+TEST_CASE("label table: a message is one line and not a whole file") {
+    CHECK(failure("Image,Mass\na,1\nb,\"no\nor\tyes\"\n") ==
+          "t.csv:3: row 2: column Mass: 'no or yes' is no label, expected 0, 1 or nothing");
+    auto const message = failure(std::string(99, 'x') + "\u00e4" + std::string(100000, 'y') + "\n1\n");
+    CHECK(message.size() < 520);
+    CHECK_THAT(message, Catch::EndsWith("yyy…"));
+    // Not cut inside of a character.
+    auto const umlauts = [] {
+        std::string text;
+        for (int i = 0; i < 1000; ++i) text += "\u00e4";
+        return text;
+    }();
+    CHECK_THAT(failure(umlauts + "\n1\n"), Catch::EndsWith("\u00e4…"));
+    CHECK_THAT(failure("x" + umlauts + "\n1\n"), Catch::EndsWith("\u00e4…"));
+}
+
 TEST_CASE("label table: no header, no rows, nothing at all") {
     CHECK(failure("") == "t.csv: empty, expected a table with a header");
     CHECK(failure("\n\n") == "t.csv: empty, expected a table with a header");

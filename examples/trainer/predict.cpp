@@ -62,7 +62,7 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
         names.push_back(file);
     }
     std::sort(names.begin(), names.end());
-    return {names, ""};
+    return {names, "."};
 }
 
 }  // namespace

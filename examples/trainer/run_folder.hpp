@@ -52,7 +52,7 @@ public:
     run_folder(run_folder&& other) noexcept;
     /// Removes what `create` made unless `keep` was called: a run that never began leaves nothing.
     ~run_folder();
-    /// From now on the folder stays.
+    /// From now on the folder stays: a step has been taken.
     void keep() { created_.clear(); temporary_ = false; }
 
     /// `file` in this folder.

@@ -197,6 +197,7 @@ public:
         : folder_(folder), network_(network), description_(description), options_(options), out_(out), bar_(out.shows_progress()) {}
 
     void on_step(train::step_report const& r) {
+        folder_.keep();
         folder_.add(step_row{r.step, r.loss, options_.lr});
         bar_.update(fmt::format("epoch {}", r.epoch), r.batch, r.batches, r.images, fmt::format("loss {:.4f}", r.epoch_loss));
     }
@@ -217,7 +218,6 @@ public:
         network_.save(checkpoint);
         folder_.flush();
         checkpoint.save(folder_.file("last.safetensors"));
-        folder_.keep();
         if (!best) return;
         // Who predicts needs no moments of the optimizer.
         std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });

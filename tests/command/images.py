@@ -1,24 +1,24 @@
 # SPDX-License-Identifier: Apache-2.0
 """Images that are missing, damaged or not images: exit status 1, one line, nothing half-written."""
 
+import shutil
+
 from _cxr_command import *
 
 
 class BadImages(CommandTest):
-    def refused_by_training(self, *says):
+    def refused_by_training(self, spoil, *says):
+        """Found before anything is written."""
         arguments = self.train_arguments()
-        self.spoil()
+        spoil()
         with self.unchanged():
             return self.bad(1, *arguments, "--quiet", "--epochs", "1", says=says)
 
-    def spoil(self):
-        raise NotImplementedError
-
     def damaged(self, content, *says):
         """An image with this content stops training and prediction."""
-        self.spoil = lambda: self.write("images/train-05.png", content)
         arguments = self.train_arguments()
-        self.spoil()
+        self.write("images/train-05.png", content)
+        shutil.rmtree(self.path("run"), ignore_errors=True)
         result = self.bad(1, *arguments, "--quiet", "--epochs", "1", says=["train-05.png", *says])
         # A run that had begun keeps only whole files.
         if os.path.exists(self.path("run")):
@@ -32,13 +32,11 @@ class BadImages(CommandTest):
             for i in range(3, 10):
                 os.remove(self.path(f"images/train-{i:02}.png"))
 
-        self.spoil = spoil
-        message = self.refused_by_training("7", *[f"train-{i:02}.png" for i in range(3, 8)])
+        message = self.refused_by_training(spoil, "7", *[f"train-{i:02}.png" for i in range(3, 8)])
         self.assertNotIn("train-08.png", message)
 
     def test_one_missing_image_of_the_validation_set(self):
-        self.spoil = lambda: os.remove(self.path("images/valid-02.png"))
-        self.refused_by_training("valid-02.png")
+        self.refused_by_training(lambda: os.remove(self.path("images/valid-02.png")), "valid-02.png")
 
     def test_a_folder_of_images_that_is_not_there(self):
         arguments = self.train_arguments()
@@ -71,8 +69,9 @@ class BadImages(CommandTest):
             os.remove(self.path("images/train-05.png"))
             os.mkdir(self.path("images/train-05.png"))
 
-        self.spoil = spoil
-        self.refused_by_training("train-05.png")
+        arguments = self.train_arguments()
+        spoil()
+        self.bad(1, *arguments, "--quiet", "--epochs", "1", says=["train-05.png"])
 
 
 if __name__ == "__main__":

@@ -157,14 +157,14 @@ class BadRuns(CommandTest):
         arguments = self.train_arguments()
         self.good(*arguments, "--epochs", "1", "--quiet")
         last, best = self.read("run", "last.safetensors"), self.read("run", "best.safetensors")
-        message = self.bad(1, "train", "--resume", "--out", self.path("run"), "--epochs", "9", "--lr", "1e30", "--quiet", says=["diverged", "step"])
+        message = self.bad(1, "train", "--resume", "--out", self.path("run"), "--epochs", "9", "--lr", "1e39", "--quiet", says=["diverged", "step"])
         self.assertRegex(message, r"step [0-9]+")
         self.assertEqual(last, self.read("run", "last.safetensors"))
         self.assertEqual(best, self.read("run", "best.safetensors"))
         self.good("train", "--resume", "--out", self.path("run"), "--epochs", "2", "--lr", "1e-3", "--quiet")
 
     def test_a_run_that_diverges_at_once_keeps_its_beginning(self):
-        self.bad(1, *self.train_arguments(), "--lr", "1e30", "--epochs", "3", "--quiet", says=["diverged", "step"])
+        self.bad(1, *self.train_arguments(), "--lr", "1e39", "--epochs", "3", "--quiet", says=["diverged", "step"])
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         self.assertEqual(header["__metadata__"]["cxr.step"], "0")
         self.assertFalse(os.path.exists(self.path("run", "best.safetensors")))

@@ -4,6 +4,7 @@
 
 #include "cxr/core/error.hpp"
 
+#include <cmath>
 #include <cstdint>
 #include <string>
 
@@ -14,7 +15,7 @@ class diverged : public error {
 public:
     /// `what` (as "the loss of the batch") is `loss` at step `step`, counted from 1.
     diverged(std::uint64_t step, double loss, std::string const& what = "the loss")
-        : error("training diverged at step " + std::to_string(step) + ": " + what + " is " + std::to_string(loss) +
+        : error("training diverged at step " + std::to_string(step) + ": " + what + (std::isnan(loss) ? " is not a number" : " is infinite") +
                 ", expected a finite number; a smaller learning rate may help"),
           step_(step) {}
 

@@ -100,7 +100,7 @@ struct assign_options {
 /// Copies the tensors of a checkpoint to the targets of the same names, all or none.
 /// Returns the names of the targets that kept their values because of `optional_prefix`. Throws `io_error` that begins
 /// with `path` and names what is missing, not expected or of another shape (both shapes), the first 10 of each and how
-/// many; no target is changed then. Throws `contract_violation` where a target's elements do not fit its shape.
+/// many; no target is changed then. Throws `contract_violation` where elements do not fit their shape.
 inline std::vector<std::string> assign(checkpoint const& from, std::string const& path,
                                        std::vector<target> const& targets, assign_options const& options = {}) {
     std::map<std::string_view, named_tensor const*> there;
@@ -118,7 +118,10 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
         auto const found = there.find(to.name);
         auto const* const tensor = found == there.end() ? nullptr : found->second;
         if (tensor != nullptr) there.erase(found);
-        bool const fits = tensor != nullptr && tensor->shape == to.shape && tensor->values.size() == to.shape.size();
+        if (tensor != nullptr && tensor->values.size() != tensor->shape.size())
+            throw contract_violation("cxr::io::assign: " + std::to_string(tensor->values.size()) + " values for " +
+                                     to_string(tensor->shape) + " of " + to.name);
+        bool const fits = tensor != nullptr && tensor->shape == to.shape;
         if (fits) pairs.emplace_back(tensor, &to);
         else if (optional(to.name)) kept.push_back(to.name);
         else if (tensor == nullptr) missing.push_back(to.name + " " + to_string(to.shape));

@@ -8,46 +8,12 @@
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
-#include <map>
-#include <utility>
 
 namespace cxr::trainer {
 
 std::vector<backend_entry> const& backends() {
     static std::vector<backend_entry> const all{reference_entry(), eigen_entry(), xtensor_entry(), onednn_entry()};
     return all;
-}
-
-std::vector<std::string> assign(io::checkpoint const& from, std::string const& path, std::vector<tensor_slot> const& targets, std::string const& optional) {
-    std::map<std::string, io::named_tensor const*> there;
-    for (auto const& t : from.tensors) there.emplace(t.name, &t);
-    std::vector<std::string> wrong, left;
-    std::vector<std::pair<io::named_tensor const*, tensor_slot const*>> matched;
-    for (auto const& slot : targets) {
-        auto const found = there.find(slot.name);
-        bool const may_differ = !optional.empty() && slot.name.starts_with(optional);
-        if (found == there.end()) {
-            if (may_differ) left.push_back(slot.name);
-            else wrong.push_back(slot.name + " is missing, expected " + to_string(slot.shape));
-            continue;
-        }
-        auto const& tensor = *found->second;
-        there.erase(found);
-        if (tensor.shape == slot.shape) matched.emplace_back(&tensor, &slot);
-        else if (may_differ) left.push_back(slot.name);
-        else wrong.push_back(slot.name + " is " + to_string(tensor.shape) + ", expected " + to_string(slot.shape));
-    }
-    for (auto const& [name, tensor] : there)
-        if (!name.starts_with("optimizer.") && (optional.empty() || !name.starts_with(optional))) wrong.push_back(name + " is not expected");
-    if (!wrong.empty()) {
-        // A line stays readable with a few; the number tells the rest.
-        constexpr std::size_t shown = 8;
-        std::string text;
-        for (std::size_t i = 0; i < std::min(shown, wrong.size()); ++i) text += (i == 0 ? "" : "; ") + wrong[i];
-        throw io_error(path + ": " + std::to_string(wrong.size()) + (wrong.size() == 1 ? " tensor does" : " tensors do") + " not fit the network: " + text + (wrong.size() > shown ? "; …" : ""));
-    }
-    for (auto const& [tensor, slot] : matched) std::copy(tensor->values.begin(), tensor->values.end(), slot->values.data());
-    return left;
 }
 
 std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path) {

@@ -38,18 +38,6 @@ struct engine_description {
     std::vector<std::pair<std::string, std::string>> operations;  ///< operation and the backend that serves it
 };
 
-/// A named array of a network, where it lies in memory.
-struct tensor_slot {
-    std::string name;        ///< as checkpoints spell it
-    cxr::shape shape;        ///< of the elements
-    view<float, 1> values;   ///< row-major, dense
-};
-
-/// Fills `targets` from a checkpoint read from `path`, all or none; tensors of the optimizer without a target are passed over.
-/// Names that begin with `optional` may be missing or of another shape: they are left and returned.
-/// Throws `io_error` that names each missing, extra or misshapen tensor.
-std::vector<std::string> assign(io::checkpoint const& from, std::string const& path, std::vector<tensor_slot> const& targets, std::string const& optional);
-
 /// The steps that the optimizer of a checkpoint has taken. Throws `io_error`.
 std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path);
 

@@ -77,19 +77,18 @@ public:
 
     void save(io::checkpoint& into) override {
         into.metadata["cxr.optimizer"] = "{\"name\":\"adam\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
-        std::vector<tensor_slot> all = slots(true);
-        for (auto const& s : all) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
+        for (auto const& s : slots(true)) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
     }
 
     void load(io::checkpoint const& from, std::string const& path, bool optimizer) override {
         auto const targets = slots(optimizer);
         std::uint64_t steps = 0;
         if (optimizer) steps = optimizer_steps(from, path);
-        assign(from, path, targets, {});
+        io::assign(from, path, targets);
         if (optimizer) network_.optimizer().restore(steps);
     }
 
-    std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override { return assign(from, path, slots(false), "classifier."); }
+    std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override { return io::assign(from, path, slots(false), {.optional_prefix = "classifier."}); }
 
     [[nodiscard]] engine_description describe() override {
         engine_description d;
@@ -117,8 +116,8 @@ private:
     }
 
     // Every parameter and running statistic, and with `optimizer` Adam's two moments of each trainable one.
-    std::vector<tensor_slot> slots(bool optimizer) {
-        std::vector<tensor_slot> all, moments;
+    std::vector<io::target> slots(bool optimizer) {
+        std::vector<io::target> all, moments;
         auto const m = network_.optimizer().first_moments(), v = network_.optimizer().second_moments();
         network_.visit([&](std::string const& name, nn::parameter<float>& p) {
             all.push_back({name, p.shape, p.values.view()});

@@ -134,6 +134,33 @@ class Run(CommandTest):
         self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
 
 
+    def test_class_weights_from_a_file(self):
+        arguments = self.train_arguments()
+        stats = self.good_json("stats", "--csv", self.path("train.csv"))
+        for c in stats["classes"]:
+            c["positive_weight"], c["negative_weight"] = 0.5, 0.25
+        weights = self.write("weights.json", json.dumps(stats))
+        self.good(*arguments, "--steps", "1", "--class-weights", weights)
+        config = json.loads(self.read("run", "config.json"))
+        self.assertEqual((config["positive_weights"], config["negative_weights"]), ([0.5, 0.5], [0.25, 0.25]))
+        bad = self.write("bad.json", "{}")
+        with self.unchanged():
+            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", bad, says=["bad.json"])
+            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", self.path("none.json"), says=["none.json"])
+
+    def test_featurewise_normalisation_of_one_channel_goes_into_the_checkpoint(self):
+        self.good(*self.train_arguments(), "--steps", "1", "--preprocess", "featurewise", "--channels", "1")
+        header, _ = read_safetensors(self.path("run", "last.safetensors"))
+        preprocess = json.loads(header["__metadata__"]["cxr.preprocess"])
+        self.assertEqual((len(preprocess["mean"]), len(preprocess["deviation"])), (1, 1))
+        self.assertTrue(0 < preprocess["mean"][0] < 255)
+        self.assertEqual(header["features.conv0.weight"]["shape"], [8, 1, 7, 7])
+        self.good("predict", "--model", self.path("run"), "--images", self.path("images"), "--out", self.path("p.csv"))
+        self.good("train", "--resume", "--out", self.path("run"), "--steps", "2")
+        again, _ = read_safetensors(self.path("run", "last.safetensors"))
+        self.assertEqual(json.loads(again["__metadata__"]["cxr.preprocess"]), preprocess)
+
+
 class BadRuns(CommandTest):
     def test_a_second_run_into_the_same_folder(self):
         arguments = [*self.train_arguments(), "--steps", "1"]
@@ -283,6 +310,11 @@ class Checkpoints(CommandTest):
         self.refused(self.changed("classifier.bias", shape=[3]), "classifier.bias")
         self.refused(self.changed("classifier.bias", shape=[2**40, 2**40]), "classifier.bias")
 
+    def test_a_checkpoint_of_a_newer_version(self):
+        header = json.loads(json.dumps(self.header))
+        header["__metadata__"]["cxr.version"] = "2"
+        self.refused(safetensors(header, self.data), "version", "newer")
+
     def test_a_directory(self):
         os.mkdir(self.path("empty"))
         self.data_set()
@@ -306,7 +338,7 @@ class Checkpoints(CommandTest):
         model = self.maker.path("run", "best.safetensors")
         small = [*SMALL, "--growth", "8"]
         with self.unchanged():
-            self.bad(1, "train", *data, *small, "--weights", model, "--out", self.path("run"), "--steps", "1", "--quiet", says=["best.safetensors", "features.", "expected"])
+            self.bad(1, "train", *data, *small, "--weights", model, "--out", self.path("run"), "--steps", "1", "--quiet", says=["best.safetensors", "another shape", "features.", "instead of"])
 
     def test_weights_with_another_head_are_taken_and_the_head_is_said_to_be_new(self):
         data = self.data_set(classes=("A", "B", "C"))

@@ -66,7 +66,8 @@ inline constexpr std::array<dtype_entry, 13> dtypes{{
 
 /// The number in the `size_of(t)` bytes at `bytes`, rounded to float. Only for types with `is_floating(t)`.
 [[nodiscard]] inline float to_float(dtype t, std::byte const* bytes) {
-    static_assert(std::endian::native == std::endian::little, "cxr::io: safetensors files are read and written on little-endian machines only");
+    static_assert(std::endian::native == std::endian::little,
+                  "cxr::io: safetensors files are read and written on little-endian machines only");
     auto const as = [bytes]<class T>(T value) {
         std::memcpy(&value, bytes, sizeof value);
         return value;

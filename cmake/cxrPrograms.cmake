@@ -7,6 +7,10 @@ if(CXR_WERROR)
     list(APPEND cxr_warning_options -Werror)
 endif()
 
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
+    list(APPEND cxr_warning_options -Wno-restrict) # mistaken about "literal" + std::string: GCC's bug 105651
+endif()
+
 add_library(cxr_warnings INTERFACE)
 target_compile_options(cxr_warnings INTERFACE ${cxr_warning_options})
 

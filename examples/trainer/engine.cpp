@@ -29,19 +29,22 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
 std::size_t activations_an_image(engine_options const& o) {
     auto const& n = o.network;
     auto side = (o.size + 1) / 2;
-    auto total = 2 * side * side * n.stem;
+    // The stem's convolution, and what its batch norm and relu make of it.
+    auto kept = 2 * side * side * n.stem, largest = kept;
     side = (side + 1) / 2;
     auto channels = n.stem;
     for (std::size_t b = 0; b < 4; ++b) {
         auto const pixels = side * side;
-        channels += n.blocks[b] * n.growth;
-        total += 2 * pixels * channels + pixels * n.blocks[b] * n.bottleneck * n.growth;
+        for (std::size_t l = 0; l < n.blocks[b]; ++l, channels += n.growth) kept += pixels * (channels + 2 * n.bottleneck * n.growth);
+        // The block's buffer, and the normalised channels that the transition, or the pool at the end, reads.
+        kept += 2 * pixels * channels;
+        largest = std::max(largest, 2 * pixels * channels);
         if (b == 3) break;
         channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
-        total += 2 * pixels * channels;
+        kept += pixels * channels;
         side /= 2;
     }
-    return total;
+    return kept + largest;
 }
 
 namespace {

@@ -41,8 +41,8 @@ struct engine_description {
 /// The steps that the optimizer of a checkpoint has taken. Throws `io_error`.
 std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path);
 
-/// Numbers that a training step keeps of one image, with their gradients, estimated: the buffers of stem, blocks and transitions twice, the
-/// bottlenecks' outputs once.
+/// Numbers that a training step keeps of one image, estimated for layers that fuse nothing: in each dense layer its normalised input and the
+/// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.
 std::size_t activations_an_image(engine_options const& options);
 
 /// A network with its optimizer on some backend.

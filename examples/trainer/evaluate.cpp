@@ -4,7 +4,7 @@
 #include "evaluate.hpp"
 
 #include "data.hpp"
-#include "plot.hpp"
+#include "plots.hpp"
 #include "stats.hpp"
 
 #include "cxr/metrics/roc.hpp"

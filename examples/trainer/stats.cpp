@@ -3,7 +3,7 @@
 
 #include "data.hpp"
 #include "engine.hpp"
-#include "plot.hpp"
+#include "plots.hpp"
 #include "stats.hpp"
 
 #include "cxr/core/error.hpp"

@@ -2,7 +2,7 @@
 #include "train.hpp"
 
 #include "data.hpp"
-#include "plot.hpp"
+#include "plots.hpp"
 #include "progress.hpp"
 
 #include "cxr/core/error.hpp"
@@ -237,16 +237,17 @@ void print_plan(train_options const& o, engine& network, std::size_t batches, st
     auto const d = network.describe();
     auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
     double const mb = 1024.0 * 1024.0;
-    // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's batches ahead.
+    // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's four batches ahead; a copy of what is saved.
     auto const parameters = static_cast<double>(4 * d.parameters + d.statistics) * 4 / mb;
     auto const activations = static_cast<double>(d.activations_an_image * o.batch) * 4 / mb;
     auto const loader = 4.0 * static_cast<double>(o.batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
     out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(o.batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
-    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and their gradients, {:.0f} for batches read ahead", parameters + activations + loader, parameters,
-              activations, loader);
-    out.print("             (estimated from the sizes of the tensors that a step keeps; the process itself and scratch memory come on top)");
+    auto const checkpoint = static_cast<double>(3 * d.parameters + d.statistics) * 4 / mb;
+    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
+              parameters + activations + loader + checkpoint, parameters, activations, loader, checkpoint);
+    out.print("             (estimated from the sizes of the tensors that layers keep where nothing is fused; program and scratch memory, some 10 %, come on top)");
 }
 
 // One step before the clock runs, one that counts, on made-up images.

@@ -20,8 +20,8 @@ template <class... Parts>
 [[nodiscard]] constexpr std::array<std::size_t, sizeof...(Parts)> buffer_owners() {
     constexpr std::size_t n = sizeof...(Parts);
     return []<std::size_t... I>(std::index_sequence<I...>) {
-        using parts = std::tuple<Parts...>;
-        std::array<bool, n> const shares{false, shares_buffer<std::tuple_element_t<I, parts>, std::tuple_element_t<I + 1, parts>>...};
+        using all_parts = std::tuple<Parts...>;
+        std::array<bool, n> const shares{false, shares_buffer<std::tuple_element_t<I, all_parts>, std::tuple_element_t<I + 1, all_parts>>...};
         std::array<std::size_t, n> owner{};
         for (std::size_t i = n; i-- > 0;) owner[i] = i + 1 < n && shares[i + 1] ? owner[i + 1] : i;
         return owner;

@@ -11,6 +11,8 @@
 
 #include "cxr/core/error.hpp"
 
+#include <fmt/format.h>
+
 #include <chrono>
 #include <filesystem>
 #include <memory>
@@ -82,7 +84,8 @@ int run_demo(demo_options const& o, global_options const& global) {
         result["course_check"] = run_check({file("train-small.csv"), file("valid-small.csv"), file("test.csv"), ""}, labels, global, out);
     }
 
-    out.print("\n3. DenseNet121 from random weights, {} epochs at 64 × 64 pixels\n", o.epochs);
+    auto const epochs = fmt::format("{} epoch{}", o.epochs, o.epochs == 1 ? "" : "s");
+    out.print("\n3. DenseNet121 from random weights, {} at 64 × 64 pixels\n", epochs);
     train_options t;
     t.train = in("train.csv");
     t.valid = in("valid.csv");
@@ -119,7 +122,7 @@ int run_demo(demo_options const& o, global_options const& global) {
     result["run"] = run;
     result["seconds"] = seconds;
 
-    out.print("\nAUROC 0.5 is guessing, 1 is perfect. {} images and {} epochs show that training works, not how good the model can be.", statistics.at("rows").get<std::size_t>(), o.epochs);
+    out.print("\nAUROC 0.5 is guessing, 1 is perfect. {} images and {} show that training works, not how good the model can be.", statistics.at("rows").get<std::size_t>(), epochs);
     out.print("Done in {:.0f} s. The run with its plots lies in {}", seconds, fs::absolute(run).lexically_normal().string());
     out.print("  class-frequency.svg   contributions.svg   loss.svg   auroc.svg   roc.svg   (and .png)");
     out.result(result);

@@ -50,7 +50,7 @@ template <elementwise S>
 
 /// No parameters.
 template <class Backend, elementwise S, class T>
-class generic_layer<Backend, S, T> {
+class generic_layer<Backend, S, T> : public without_parameters {
 public:
     /// The output.
     struct tape {
@@ -68,11 +68,6 @@ public:
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
         if (d_in.data() != nullptr) S::template derive<Backend, T>(ctx, t.out, d_out, d_in, accumulate);
     }
-
-    void commit(tape&) {}
-
-    template <class Self, class F>
-    static void visit(Self&, std::string const&, F&) {}
 
     /// The same function.
     struct frozen {

@@ -94,6 +94,15 @@ template <class Layer>
     return l.freeze();
 }
 
+/// Base of layers without parameters.
+struct without_parameters {
+    template <class Tape>
+    void commit(Tape&) {}
+
+    template <class Self, class F>
+    static void visit(Self&, std::string const&, F&) {}
+};
+
 /// An observer that looks at nothing.
 struct no_observer {
     template <class Activation>

@@ -40,7 +40,7 @@ template <std::size_t Size, std::size_t Stride>
 
 /// No parameters.
 template <class Backend, std::size_t Size, std::size_t Stride, std::size_t Padding, class T>
-class generic_layer<Backend, max_pool<Size, Stride, Padding>, T> {
+class generic_layer<Backend, max_pool<Size, Stride, Padding>, T> : public without_parameters {
 public:
     using spec_type = max_pool<Size, Stride, Padding>;  ///< the description
     /// Which element of each window was the largest.
@@ -58,11 +58,6 @@ public:
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
         if (d_in.data() != nullptr) ops::max_pool_backward<Backend, T>(ctx, spec_type::window, t.chosen.view(), d_out, d_in, accumulate);
     }
-
-    void commit(tape&) {}
-
-    template <class Self, class F>
-    static void visit(Self&, std::string const&, F&) {}
 
     /// The same function, without a record of what was chosen.
     struct frozen {
@@ -83,7 +78,7 @@ inline constexpr bool averages<average_pool<Size, Stride>> = true;
 /// No parameters.
 template <class Backend, class S, class T>
     requires averages<S>
-class generic_layer<Backend, S, T> {
+class generic_layer<Backend, S, T> : public without_parameters {
 public:
     /// Means need no record.
     struct tape {};
@@ -97,11 +92,6 @@ public:
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<T, 1>) const {
         if (d_in.data() != nullptr) ops::average_pool_backward<Backend, T>(ctx, S::window, d_out, d_in, accumulate);
     }
-
-    void commit(tape&) {}
-
-    template <class Self, class F>
-    static void visit(Self&, std::string const&, F&) {}
 
     /// The same function.
     struct frozen {

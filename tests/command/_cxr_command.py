@@ -5,6 +5,7 @@ import json
 import os
 import random
 import resource
+import shutil
 import signal
 import struct
 import subprocess
@@ -67,8 +68,14 @@ class CommandTest(unittest.TestCase):
                 os.setgid(user)
                 os.setuid(user)
 
+        program = EXECUTABLE
+        if user is not None:  # who may not be let into the folder of the build
+            place = tempfile.TemporaryDirectory(prefix="cxr-program-")
+            self.addCleanup(place.cleanup)
+            os.chmod(place.name, 0o755)
+            program = shutil.copy2(EXECUTABLE, place.name)
         return subprocess.run(
-            [EXECUTABLE, *map(str, arguments)],
+            [program, *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=timeout,

@@ -64,7 +64,9 @@ int main(int argc, char** argv) {
     try {
         // A full disk, or a limit on file sizes, shall be an error of the write.
         std::signal(SIGXFSZ, SIG_IGN);
-        return run(argc, argv);
+        int const status = run(argc, argv);
+        if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail(world, "standard output: not all of the result could be written");
+        return status;
     } catch (usage_error const& e) {
         return fail(usage, e.what());
     } catch (cxr::error const& e) {

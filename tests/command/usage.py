@@ -72,6 +72,14 @@ class Usage(CommandTest):
             self.bad(2, "stats", "--csv", self.path("train.csv"), option + "=-1", says=[option])
         self.bad(2, "stats", "--csv", self.path("train.csv"), "--log-level", "loud", says=["--log-level", "loud"])
 
+    def test_standard_output_that_takes_nothing_more(self):
+        self.data_set()
+        for options in ([], ["--json", "-"]):
+            with open("/dev/full", "w") as full:
+                result = subprocess.run([EXECUTABLE, "stats", "--csv", self.path("train.csv"), *options], stdout=full, stderr=subprocess.PIPE, text=True)
+            self.assertEqual(result.returncode, 1)
+            self.assertRegex(result.stderr, r"^cxr: error: standard output: [^\n]*\n$")
+
     def test_a_size_that_is_too_small_says_the_least(self):
         data = self.data_set()
         with self.unchanged():

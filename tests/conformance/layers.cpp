@@ -62,6 +62,7 @@ void convolution_conforms() {
     auto const cases = {
         convolution_case{{1, 1, 1, 1}, 1, {1, 1, 0}, 0},       {{2, 7, 9, 5}, 3, {3, 1, 1}, 0},         {{3, 8, 8, 16}, 32, {3, 1, 1}, 7},
         {{2, 17, 18, 3}, 64, {7, 2, 3}, 0},                    {{5, 9, 9, 6}, 4, {2, 3, 0}, 1},         {{4, 9, 9, 6}, 4, {1, 2, 0}, 1},
+        {{4, 10, 10, 6}, 4, {1, 2, 0}, 1},                     // the windows of the one before on a larger image
         {{9, 2, 2, 128}, 32, {3, 1, 1}, 5},                    {{1, 32, 5, 8}, 8, {3, 1, 1}, 0},        {{2, 11, 13, 4}, 6, {5, 2, 0}, 3},
         {{1, 224, 224, 3}, 64, {7, 2, 3}, 0},                  // DenseNet-121 at 224: the stem,
         {{1, 56, 56, 128}, 32, {3, 1, 1}, 64},                 // a dense layer of the first block, written into its block,

@@ -37,7 +37,7 @@ private:
 class context : public eigen::context {
 public:
     using backend = tag;                                   ///< whose context this is
-    using cache_key = std::array<std::int64_t, 16>;        ///< what kind of primitive, for which shapes
+    using cache_key = std::array<std::int64_t, 20>;        ///< what kind of primitive, for which shapes
 
     /// With `threads` workers, the calling one included; 0 means one a hardware thread.
     explicit context(std::size_t threads = 1) : context(std::make_shared<executor>(threads)) {}

@@ -58,9 +58,9 @@ struct geometry {
         if (right < 0) in_columns += right, right = 0;
     }
 
-    /// Key of a primitive of this `kind` whose data lies with these distances between pixels.
-    [[nodiscard]] context::cache_key key(std::int64_t kind, std::ptrdiff_t first_step, std::ptrdiff_t second_step) const {
-        return {kind, images, inputs, outputs, in_rows, in_columns, out_rows, out_columns, size, stride, top, bottom, left, right, first_step, second_step};
+    /// Key of a primitive of this `kind` for images that lie with these strides.
+    [[nodiscard]] context::cache_key key(std::int64_t kind, view<float const, 4>::strides_type const& in, view<float const, 4>::strides_type const& out) const {
+        return {kind, images, inputs, outputs, in_rows, in_columns, out_rows, out_columns, size, stride, top, bottom, left, right, in[0], in[1], in[2], out[0], out[1], out[2]};
     }
 
     using md = dnnl::memory::desc;
@@ -158,14 +158,14 @@ enum class operation : std::int64_t { forward, backward_data, backward_weights }
 
 /// Calls f(tile number, tile, geometry, prepared, execution) for each tile in parallel; make(geometry) prepares what is not cached yet.
 template <class Make, class F>
-void for_each_tile(context& ctx, tiling const& tiles, operation kind, ops::window w, shape const& in, shape const& out, std::ptrdiff_t first_step,
-                   std::ptrdiff_t second_step, Make make, F f) {
+void for_each_tile(context& ctx, tiling const& tiles, operation kind, ops::window w, shape const& in, shape const& out,
+                   view<float const, 4>::strides_type const& first, view<float const, 4>::strides_type const& second, Make make, F f) {
     std::vector<prepared const*> primitives(tiles.size());
     std::size_t bytes = 0;
     call("making a convolution", [&] {
         for (std::size_t t = 0; t < tiles.size(); ++t) {
             geometry const g(w, tiles[t], in, out);
-            primitives[t] = &ctx.cached<prepared>(g.key(static_cast<std::int64_t>(kind), first_step, second_step), [&] { return make(g); });
+            primitives[t] = &ctx.cached<prepared>(g.key(static_cast<std::int64_t>(kind), first, second), [&] { return make(g); });
             bytes = std::max(bytes, primitives[t]->bytes());
         }
     });
@@ -205,7 +205,7 @@ inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<
                         d.scratchpad_desc().get_size(),
                         {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST}};
     };
-    for_each_tile(ctx, {out.shape(), true}, operation::forward, w, in.shape(), out.shape(), in.stride(2), out.stride(2), make,
+    for_each_tile(ctx, {out.shape(), true}, operation::forward, w, in.shape(), out.shape(), in.strides(), out.strides(), make,
                   [&](std::size_t, tile const& t, geometry const& g, prepared const& p, execution run) {
                       run(p, begin(in, t, g.first_row), weights.data(), begin(out, t, t.row));
                   });
@@ -252,7 +252,7 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
                         {DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC}};
     };
     clear_unreached(ctx, w, d_out, d_in);
-    for_each_tile(ctx, {d_out.shape(), false}, operation::backward_data, w, d_in.shape(), d_out.shape(), d_out.stride(2), d_in.stride(2), make,
+    for_each_tile(ctx, {d_out.shape(), false}, operation::backward_data, w, d_in.shape(), d_out.shape(), d_out.strides(), d_in.strides(), make,
                   [&](std::size_t, tile const& t, geometry const&, prepared const& p, execution run) {
                       run(p, begin(d_out, t, 0), weights.data(), begin(d_in, t, 0));
                   });
@@ -293,7 +293,7 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
     };
     tiling const tiles(d_out.shape(), false);
     auto* const partial = scratch.take<float>(tiles.size() * size);
-    for_each_tile(ctx, tiles, operation::backward_weights, w, in.shape(), d_out.shape(), in.stride(2), d_out.stride(2), make,
+    for_each_tile(ctx, tiles, operation::backward_weights, w, in.shape(), d_out.shape(), in.strides(), d_out.strides(), make,
                   [&](std::size_t number, tile const& t, geometry const& g, prepared const& p, execution run) {
                       run(p, begin(in, t, g.first_row), begin(d_out, t, 0), partial + number * size);
                   });

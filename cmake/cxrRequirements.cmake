@@ -2,10 +2,12 @@
 #
 # cxr_<component>_parents    components whose headers it includes
 # cxr_<component>_headers    which headers are its own, as globs below include/cxr; what no component claims is cxr::cxr
+# cxr_<component>_device     which of them only a CUDA compiler can compile, as globs
 # cxr_<component>_packages   <CMake package>:<Debian package that has it>, in the order of the search
 # cxr_<component>_links      the targets that these packages define
+# cxr_<component>_unnamed_links  the same for aliases, whose real names must not get into the installed package
 
-set(cxr_components eigen xtensor onednn image table)
+set(cxr_components eigen xtensor onednn image table thrust cuda)
 
 set(cxr_core_packages Threads:libc6-dev)
 set(cxr_core_links Threads::Threads)
@@ -37,6 +39,20 @@ set(cxr_table_parents core)
 set(cxr_table_headers data/gzip.hpp data/label_table.hpp)
 set(cxr_table_packages ZLIB:zlib1g-dev)
 set(cxr_table_links ZLIB::ZLIB)
+
+# Thrust's systems OpenMP and TBB are the consumer's choice: he compiles with OpenMP, or links TBB, where he includes their header. No CUDA is needed.
+set(cxr_thrust_parents eigen)
+set(cxr_thrust_headers interop/thrust.hpp backend/thrust/*.hpp)
+set(cxr_thrust_device backend/thrust/cuda.hpp)
+set(cxr_thrust_packages Thrust:libthrust-dev)
+set(cxr_thrust_unnamed_links Thrust::Thrust)
+
+# CUDA is NVIDIA's own package, not Debian's; cuDNN and NCCL lie in it or beside it.
+set(cxr_cuda_parents thrust)
+set(cxr_cuda_headers backend/cuda/*.hpp train/distributed/nccl.hpp)
+set(cxr_cuda_device backend/cuda/*.hpp train/distributed/nccl.hpp)
+set(cxr_cuda_packages CUDAToolkit:cuda-toolkit-13-0 cuDNN:cudnn9-cuda-13 NCCL:libnccl-dev)
+set(cxr_cuda_links CUDA::cudart CUDA::cublasLt cuDNN::cuDNN NCCL::NCCL)
 
 # Finds what a component needs; `missing` is empty, or names each absent package and the Debian package that has it.
 macro(cxr_find_requirements component missing)

@@ -53,7 +53,7 @@ int main() {
 
     // On a backend it has layers, here with random weights, and layers can be frozen for inference.
     cxr::context<cxr::onednn_backend> context(2);  // threads
-    auto const frozen = freeze(cxr::nn::build<float>(context, network, {1, 224, 224, 3}, cxr::random(1)));
+    auto const frozen = freeze(context, cxr::nn::build<float>(context, network, {1, 224, 224, 3}, cxr::random(1)));
 
     std::string const data = CXR_SOURCE_DIR "/examples/data/nih-sample/";
     auto const test = cxr::data::read_label_table(data + "test.csv");

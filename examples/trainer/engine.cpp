@@ -12,7 +12,12 @@
 namespace cxr::trainer {
 
 std::vector<backend_entry> const& backends() {
-    static std::vector<backend_entry> const all{reference_entry(), eigen_entry(), xtensor_entry(), onednn_entry()};
+    static std::vector<backend_entry> const all{
+        reference_entry(), eigen_entry(), xtensor_entry(), onednn_entry(), thrust_cpp_entry(), thrust_tbb_entry(),
+#if defined(CXR_WITH_THRUST_OMP)
+        thrust_omp_entry(),
+#endif
+    };
     return all;
 }
 

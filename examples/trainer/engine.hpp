@@ -87,6 +87,14 @@ backend_entry eigen_entry();
 backend_entry xtensor_entry();
 /// oneDNN's.
 backend_entry onednn_entry();
+/// Thrust's on plain C++.
+backend_entry thrust_cpp_entry();
+/// Thrust's on oneTBB.
+backend_entry thrust_tbb_entry();
+#if defined(CXR_WITH_THRUST_OMP)
+/// Thrust's on OpenMP.
+backend_entry thrust_omp_entry();
+#endif
 
 /// All backends that are built in.
 std::vector<backend_entry> const& backends();

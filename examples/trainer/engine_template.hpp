@@ -5,6 +5,7 @@
 #include "engine.hpp"
 
 #include "cxr/core/error.hpp"
+#include "cxr/core/host_mirror.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/loss/weighted_loss.hpp"
 #include "cxr/models/densenet.hpp"
@@ -77,18 +78,25 @@ public:
 
     void save(io::checkpoint& into) override {
         into.metadata["cxr.optimizer"] = "{\"name\":\"adam\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
-        for (auto const& s : slots(true)) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
+        mirrors held(*this);
+        for (auto const& s : held.slots(true)) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
     }
 
     void load(io::checkpoint const& from, std::string const& path, bool optimizer) override {
-        auto const targets = slots(optimizer);
+        mirrors held(*this);
         std::uint64_t steps = 0;
         if (optimizer) steps = optimizer_steps(from, path);
-        io::assign(from, path, targets);
+        io::assign(from, path, held.slots(optimizer));
+        held.store();
         if (optimizer) network_.optimizer().restore(steps);
     }
 
-    std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override { return io::assign(from, path, slots(false), {.optional_prefix = "classifier."}); }
+    std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override {
+        mirrors held(*this);
+        auto kept = io::assign(from, path, held.slots(false), {.optional_prefix = "classifier."});
+        held.store();
+        return kept;
+    }
 
     [[nodiscard]] engine_description describe() override {
         engine_description d;
@@ -115,19 +123,44 @@ private:
                             optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
     }
 
-    // Every parameter and running statistic, and with `optimizer` Adam's two moments of each trainable one.
-    std::vector<io::target> slots(bool optimizer) {
-        std::vector<io::target> all, moments;
-        auto const m = network_.optimizer().first_moments(), v = network_.optimizer().second_moments();
-        network_.visit([&](std::string const& name, nn::parameter<float>& p) {
-            all.push_back({name, p.shape, p.values.view()});
-            if (!optimizer || !p.trainable) return;
-            moments.push_back({"optimizer.m." + name, p.shape, m.slice(0, p.offset, p.values.size())});
-            moments.push_back({"optimizer.v." + name, p.shape, v.slice(0, p.offset, p.values.size())});
-        });
-        all.insert(all.end(), moments.begin(), moments.end());
-        return all;
-    }
+    // All numbers of the network and its optimizer as the host sees them.
+    class mirrors {
+    public:
+        explicit mirrors(layered_engine& owner) : first_(owner.network_.optimizer().first_moments()), second_(owner.network_.optimizer().second_moments()) {
+            owner.network_.visit([&](std::string const& name, typename network_type::parameter_type& p) { parameters_.push_back({name, &p, mirror(p.values)}); });
+        }
+
+        // Every parameter and running statistic, and with `optimizer` Adam's two moments of each trainable one.
+        std::vector<io::target> slots(bool optimizer) {
+            std::vector<io::target> all, moments;
+            auto const m = first_.view(), v = second_.view();
+            for (auto& [name, p, values] : parameters_) {
+                all.push_back({name, p->shape, values.view()});
+                if (!optimizer || !p->trainable) continue;
+                moments.push_back({"optimizer.m." + name, p->shape, m.slice(0, p->offset, p->values.size())});
+                moments.push_back({"optimizer.v." + name, p->shape, v.slice(0, p->offset, p->values.size())});
+            }
+            all.insert(all.end(), moments.begin(), moments.end());
+            return all;
+        }
+
+        // Brings them back to where the backend keeps them.
+        void store() {
+            for (auto& p : parameters_) p.values.store();
+            first_.store();
+            second_.store();
+        }
+
+    private:
+        using mirror = host_mirror<float, 1, memory_of<Backend>>;
+        struct entry {
+            std::string name;
+            typename network_type::parameter_type* parameter;
+            mirror values;
+        };
+        mirror first_, second_;
+        std::vector<entry> parameters_;
+    };
 
     engine_options options_;
     network_type network_;

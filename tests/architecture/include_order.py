@@ -34,16 +34,18 @@ FOLDERS = {
 }
 
 # A backend's folder includes what a backend implements, its own files and those of its parent; nothing else includes it.
-BACKENDS = {"reference": None, "eigen": "reference", "xtensor": "reference", "onednn": "eigen"}
+BACKENDS = {"reference": None, "eigen": "reference", "xtensor": "reference", "onednn": "eigen", "thrust": "eigen", "cuda": "thrust"}
 BACKEND_MAY = OPS | {"nn"}
 
 # A component's headers include those of the core, of its parents and its own; and these third parties.
-COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen", "image": "core", "table": "core"}
+COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen", "image": "core", "table": "core", "thrust": "eigen", "cuda": "thrust"}
 THIRD_PARTY = {
-    "eigen": r"Eigen/",
+    "eigen": r"Eigen/|omp\.h",
     "xtensor": r"(xtensor|xtl)/",
     "onednn": r"(dnnl\w*\.h|oneapi/dnnl/|omp\.h|dlfcn\.h)",
     "image": r"png\.h|zlib\.h",
+    "thrust": r"thrust/|omp\.h|tbb/|cuda_runtime(_api)?\.h",
+    "cuda": r"(cuda_runtime(_api)?|cuda_bf16|cublasLt|cudnn(_\w+)?|nccl|driver_types)\.h",
     "table": r"zlib\.h",
 }
 # The C++ standard library has no dot in its names; these come with the compiler and the C library.

@@ -1,10 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Class counts of every backend, in every layout, against a count one label at a time.
 
-#include "cxr/backend/eigen/backend.hpp"
-#include "cxr/backend/onednn/backend.hpp"
-#include "cxr/backend/reference/backend.hpp"
-#include "cxr/backend/xtensor/backend.hpp"
+#include "backends.hpp"
+
 #include "cxr/core/random.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 
@@ -16,7 +14,6 @@
 #include <utility>
 #include <vector>
 
-#define EVERY_BACKEND cxr::reference_backend, cxr::eigen_backend, cxr::xtensor_backend, cxr::onednn_backend
 
 namespace {
 
@@ -82,7 +79,7 @@ void check_everywhere() {
                 if (rows < 5000 || order < 2) check<Backend, Label>(rows, classes, order, masked);
 }
 
-TEMPLATE_TEST_CASE("every backend counts exactly in every layout, masked or not", "", EVERY_BACKEND) {
+TEMPLATE_TEST_CASE("every backend counts exactly in every layout, masked or not", "", CXR_BACKENDS) {
     check_everywhere<TestType, bool>();
     check_everywhere<TestType, std::int8_t>();
     check_everywhere<TestType, std::uint8_t>();
@@ -92,7 +89,7 @@ TEMPLATE_TEST_CASE("every backend counts exactly in every layout, masked or not"
     check_everywhere<TestType, cxr::bf16>();
 }
 
-TEMPLATE_TEST_CASE("every backend names row and column of the first label that is none, on any number of threads", "", EVERY_BACKEND) {
+TEMPLATE_TEST_CASE("every backend names row and column of the first label that is none, on any number of threads", "", CXR_BACKENDS) {
     cxr::tensor<float, 2> labels({50000, 14});
     labels(49000, 3) = 0.5F;
     labels(31234, 13) = 2.0F;

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 // Every operation that layers are made of, on each backend that has layers, against the reference backend in double.
 
-#include "cxr/backend/eigen/backend.hpp"
-#include "cxr/backend/onednn/backend.hpp"
+#include "backends.hpp"
+
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
@@ -190,6 +190,19 @@ void batch_norm_conforms() {
             CHECK(dbeta.deviation() < tolerance);
             if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
         }
+        images scale({1, 1, 1, channels}, 9), shift({1, 1, 1, channels}, 10), r(s, 11, 2), dr(s, 12, 1);
+        ops::normalise_rectify<Backend, float>(ctx, x.single(), vector(scale.f), vector(shift.f), r.single());
+        ops::normalise_rectify<reference_backend, double>(exact, x.exact(), vector(scale.d), vector(shift.d), r.exact());
+        CHECK(r.deviation() < tolerance);
+        for (bool const accumulate : {false, true}) {
+            ops::normalise_rectify_backward<Backend, float>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), vector(scale.f), vector(shift.f), d.single(), dr.single(),
+                                                            accumulate, vector(dgamma.f), vector(dbeta.f));
+            ops::normalise_rectify_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), vector(scale.d), vector(shift.d), d.exact(),
+                                                                       dr.exact(), accumulate, vector(dgamma.d), vector(dbeta.d));
+            if (x.d.size() > 4) CHECK(dr.deviation() < tolerance);
+            CHECK(dbeta.deviation() < tolerance);
+            if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
+        }
         images y(s, 8, 1);
         ops::scale_shift<Backend, float>(ctx, x.single(), vector(gamma.f), vector(dbeta.f), y.single());
         ops::scale_shift<reference_backend, double>(exact, x.exact(), vector(gamma.d), vector(dbeta.d), y.exact());
@@ -225,22 +238,12 @@ void same_bits() {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("operations of layers agree with the reference in double", "[conformance][nn]", reference_backend, eigen_backend, onednn_backend) {
+TEMPLATE_TEST_CASE("operations of layers agree with the reference in double", "[conformance][nn]", CXR_BACKENDS_WITH_LAYERS) {
     SECTION("convolution and its derivatives") { convolution_conforms<TestType>(); }
     SECTION("functions of one element, copies and biases") { elementwise_conforms<TestType>(); }
     SECTION("pools and their derivatives") { pools_conform<TestType>(); }
     SECTION("batch norm and its derivative") { batch_norm_conforms<TestType>(); }
     SECTION("the same bits from any number of threads") { same_bits<TestType>(); }
-}
-
-TEST_CASE("a backend says which of its parents serves an operation", "[conformance][backend]") {
-    using v = view<float, 4>;
-    using cv = view<float const, 4>;
-    static_assert(serving<onednn_backend, ops::convolution_key, context<onednn_backend>&, ops::window, cv, cv, v>() == "onednn");
-    static_assert(serving<eigen_backend, ops::convolution_key, context<eigen_backend>&, ops::window, cv, cv, v>() == "eigen");
-    static_assert(serving<onednn_backend, ops::relu_key, context<onednn_backend>&, cv, v>() == "reference");
-    static_assert(serving<onednn_backend, ops::relu_key>().empty());
-    CHECK(serving<onednn_backend, ops::relu_key, context<onednn_backend>&, cv, v>() == "reference");
 }
 
 TEST_CASE("shapes that do not fit are a contract violation that states both", "[ops]") {

@@ -2,10 +2,8 @@
 // The weighted losses of every backend against an evaluation in long double, which shares no code with them, and their
 // gradients against numeric differentiation of that evaluation.
 
-#include "cxr/backend/eigen/backend.hpp"
-#include "cxr/backend/onednn/backend.hpp"
-#include "cxr/backend/reference/backend.hpp"
-#include "cxr/backend/xtensor/backend.hpp"
+#include "backends.hpp"
+
 #include "cxr/core/random.hpp"
 #include "cxr/loss/weighted_logits_loss.hpp"
 #include "cxr/loss/weighted_loss.hpp"
@@ -18,13 +16,6 @@
 #include <string>
 #include <utility>
 #include <vector>
-
-#define EVERY_BACKEND cxr::reference_backend, cxr::eigen_backend, cxr::xtensor_backend, cxr::onednn_backend
-#define EVERY_BACKEND_AND_ELEMENT                                                                           \
-    (std::pair<cxr::reference_backend, float>), (std::pair<cxr::reference_backend, double>),                \
-        (std::pair<cxr::eigen_backend, float>), (std::pair<cxr::eigen_backend, double>),                    \
-        (std::pair<cxr::xtensor_backend, float>), (std::pair<cxr::xtensor_backend, double>),                \
-        (std::pair<cxr::onednn_backend, float>), (std::pair<cxr::onednn_backend, double>)
 
 namespace {
 
@@ -158,15 +149,17 @@ void check_everywhere(bool logits) {
             }
 }
 
-TEMPLATE_TEST_CASE("the loss of probabilities and its gradient agree with long double", "", EVERY_BACKEND_AND_ELEMENT) {
-    check_everywhere<typename TestType::first_type, typename TestType::second_type>(false);
+TEMPLATE_TEST_CASE("the loss of probabilities and its gradient agree with long double", "", CXR_BACKENDS) {
+    check_everywhere<TestType, float>(false);
+    check_everywhere<TestType, double>(false);
 }
 
-TEMPLATE_TEST_CASE("the loss of logits and its gradient agree with long double", "", EVERY_BACKEND_AND_ELEMENT) {
-    check_everywhere<typename TestType::first_type, typename TestType::second_type>(true);
+TEMPLATE_TEST_CASE("the loss of logits and its gradient agree with long double", "", CXR_BACKENDS) {
+    check_everywhere<TestType, float>(true);
+    check_everywhere<TestType, double>(true);
 }
 
-TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers", "", EVERY_BACKEND) {
+TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers", "", CXR_BACKENDS) {
     batch<double> b;
     fill(b, 57, 14, targets_kind::unknown, layout::dense, false);
     cxr::tensor<std::int8_t, 2> integers({57, 14});
@@ -182,7 +175,7 @@ TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers",
     REQUIRE(loss(flags, b.p, known) == expected);
 }
 
-TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", EVERY_BACKEND) {
+TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", CXR_BACKENDS) {
     batch<float> b;
     fill(b, 4001, 14, targets_kind::unknown, layout::dense, false);
     std::vector<float> gradient;
@@ -195,19 +188,6 @@ TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads"
         REQUIRE(now + of_logits == value);
         REQUIRE(b.memory_d == gradient);
     }
-}
-
-TEST_CASE("it is known which backend serves the losses") {
-    auto const serves = []<class Backend>(Backend) {
-        return cxr::serving<Backend, cxr::ops::weighted_bce, cxr::context<Backend>&, cxr::ops::bce_weights const&,
-                            cxr::view<float const, 2> const&, cxr::view<float const, 2> const&,
-                            cxr::ops::optional_view<bool const> const&, cxr::ops::optional_view<float> const&>();
-    };
-    REQUIRE(serves(cxr::reference_backend{}) == "reference");
-    REQUIRE(serves(cxr::eigen_backend{}) == "eigen");
-    REQUIRE(serves(cxr::xtensor_backend{}) == "xtensor");
-    // oneDNN has no double, and the error of its logarithm near 1 is absolute.
-    REQUIRE(serves(cxr::onednn_backend{}) == "eigen");
 }
 
 }  // namespace

@@ -1,11 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 // DenseNet121 in inference against Keras (every stage, probabilities) and torchvision (logits), on four chest X-rays.
 
+#include "backends.hpp"
 #include "golden/reference.hpp"
 
-#include "cxr/backend/eigen/backend.hpp"
-#include "cxr/backend/onednn/backend.hpp"
-#include "cxr/backend/reference/backend.hpp"
 #include "cxr/models/densenet.hpp"
 
 #include <catch2/catch.hpp>
@@ -29,7 +27,7 @@ template <class T, class Context, class Spec>
 auto network(Context& ctx, Spec const& spec, std::size_t size) {
     auto layer = nn::build<T>(ctx, spec, shape{1, size, size, 3}, cxr::random(0));
     nn::visit(layer, [](std::string const& name, nn::parameter<T>& p) { golden::fill(name, p); });
-    return nn::freeze(layer);
+    return nn::freeze(ctx, layer);
 }
 
 /// Holds every stage and the probabilities against Keras; tolerances are relative norms.
@@ -99,7 +97,7 @@ void agrees_with_torch(std::size_t size, double output) {
 
 }  // namespace
 
-TEMPLATE_TEST_CASE("DenseNet121 infers what Keras and torchvision infer", "[golden][models]", reference_backend, eigen_backend, onednn_backend) {
+TEMPLATE_TEST_CASE("DenseNet121 infers what Keras and torchvision infer", "[golden][models]", CXR_BACKENDS_WITH_LAYERS) {
     auto const noise = [](char const* framework) {
         auto const inference = golden::read(framework).at("inference");
         return std::max(inference.at("224").at("noise").template get<double>(), inference.at("320").at("noise").template get<double>());

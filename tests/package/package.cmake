@@ -41,13 +41,13 @@ set(find_installed ${configure} -D CMAKE_PREFIX_PATH=${prefix})
 
 if(CASE STREQUAL "every_component")
     install_headers()
-    run(${find_installed} -S ${here}/consumer -D COMPONENTS=eigen,xtensor,onednn,image,table)
+    run(${find_installed} -S ${here}/consumer -D COMPONENTS=eigen,xtensor,onednn,image,table,thrust)
     run(${CMAKE_COMMAND} --build ${build})
     run(${build}/consumer)
 elseif(CASE STREQUAL "core_only")
     install_headers()
     set(hidden "")
-    foreach(package IN ITEMS Eigen3 xtl xtensor OpenCL dnnl PNG ZLIB)
+    foreach(package IN ITEMS Eigen3 xtl xtensor OpenCL dnnl PNG ZLIB Thrust CUDAToolkit)
         list(APPEND hidden -D CMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
     endforeach()
     run(${find_installed} -S ${here}/core_only ${hidden})
@@ -63,7 +63,7 @@ elseif(CASE STREQUAL "missing_third_party")
         triple
         IN ITEMS
             "eigen Eigen3 libeigen3-dev" "xtensor xtensor libxtensor-dev" "onednn dnnl libdnnl-dev"
-            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "table ZLIB zlib1g-dev"
+            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "table ZLIB zlib1g-dev" "thrust Thrust libthrust-dev"
     )
         string(REPLACE " " ";" triple "${triple}")
         list(GET triple 0 component)
@@ -78,7 +78,7 @@ elseif(CASE STREQUAL "missing_third_party")
 elseif(CASE STREQUAL "unknown_component")
     install_headers()
     expect_failure(
-        "cxr has no component 'eigne'; it has: eigen, xtensor, onednn, image, table."
+        "cxr has no component 'eigne'; it has: eigen, xtensor, onednn, image, table, thrust, cuda."
         ${find_installed} -S ${here}/consumer -D COMPONENTS=eigne
     )
 elseif(CASE STREQUAL "component_left_out")

@@ -48,7 +48,7 @@ template <class Network>
 std::vector<float> state(Network& n) {
     std::vector<float> all{static_cast<float>(n.optimizer().steps())};
     n.visit([&](std::string const&, auto const& p) { all.insert(all.end(), p.values.begin(), p.values.end()); });
-    for (auto const moments : {n.optimizer().first_moments(), n.optimizer().second_moments()}) all.insert(all.end(), moments.data(), moments.data() + moments.size());
+    for (auto const* moments : {&n.optimizer().first_moments(), &n.optimizer().second_moments()}) all.insert(all.end(), moments->data(), moments->data() + moments->size());
     return all;
 }
 
@@ -86,9 +86,8 @@ TEST_CASE("a network that takes over the state of another continues with its bit
     first->visit([&](std::string const&, auto const& p) { values.emplace_back(p.values.begin(), p.values.end()); });
     std::size_t k = 0;
     second->visit([&](std::string const&, auto& p) { std::copy(values[k].begin(), values[k].end(), p.values.begin()), ++k; });
-    for (auto moments : {&optim::adam::first_moments, &optim::adam::second_moments}) {
-        auto const from = (first->optimizer().*moments)(), to = (second->optimizer().*moments)();
-        std::copy_n(from.data(), from.size(), to.data());
+    for (auto moments : {&optim::adam<>::first_moments, &optim::adam<>::second_moments}) {
+        (second->optimizer().*moments)() = (first->optimizer().*moments)();
     }
     second->optimizer().restore(first->optimizer().steps());
     run(*second, 4, 8, 3);

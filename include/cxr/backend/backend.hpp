@@ -4,6 +4,8 @@
 // A kernel is an overload `kernel(key, tag, context, …)` in the tag's namespace, found by argument-dependent lookup; the
 // tag's base class is its fallback. Nothing here knows any backend.
 
+#include "cxr/core/memory.hpp"
+
 #include <concepts>
 #include <string_view>
 #include <utility>
@@ -20,6 +22,21 @@ concept backend = requires {
 /// What a backend's kernels need besides their arguments: threads, engines, caches. One thread uses a context at a time.
 template <backend B>
 using context = typename B::context;
+
+/// Where a backend's arrays live: `Backend::memory`, or the host's where it names none.
+template <class Backend>
+struct memory_of_backend {
+    using type = host_memory;  ///< the host's
+};
+template <class Backend>
+    requires requires { typename Backend::memory; }
+struct memory_of_backend<Backend> {
+    using type = typename Backend::memory;  ///< its own
+};
+
+/// See `memory_of_backend`.
+template <class Backend>
+using memory_of = typename memory_of_backend<Backend>::type;
 
 /// Whether `Backend`, or a parent it declares, has a kernel for `Key` that takes these arguments.
 template <class Backend, class Key, class... Args>

@@ -2,6 +2,7 @@
 #pragma once
 // The owning counterpart of `view`: dense, row-major, aligned for vector units.
 
+#include "cxr/core/memory.hpp"
 #include "cxr/core/view.hpp"
 
 #include <algorithm>
@@ -15,26 +16,33 @@
 
 namespace cxr {
 
-/// A dense row-major tensor that owns its elements, aligned to 64 bytes; copies are deep. `T` is trivially copyable.
-template <class T, std::size_t Rank>
+/// A dense row-major tensor that owns its elements, aligned to 64 bytes, in `Memory`; copies are deep. `T` is trivially copyable.
+/// Elements are reached one by one only where the host may dereference the memory; `assign` and `to_host` copy them in and out.
+template <class T, std::size_t Rank, memory Memory = host_memory>
 class tensor {
     static_assert(std::is_trivially_copyable_v<T>, "cxr::tensor holds trivially copyable elements");
 
 public:
     using value_type = T;                                ///< the element
     using extents_type = std::array<std::size_t, Rank>;  ///< one extent a dimension
+    using memory_type = Memory;                          ///< where the elements live
     static constexpr std::size_t rank = Rank;            ///< number of dimensions
     static constexpr std::size_t alignment = 64;         ///< of the first element, in bytes
 
     tensor() = default;
 
     /// Zeros of this shape. Throws `std::bad_alloc` where memory, or `std::size_t`, does not suffice.
-    explicit tensor(extents_type const& extents) : tensor(extents, uninitialised{}) { std::fill_n(data_.get(), size(), T{}); }
+    explicit tensor(extents_type const& extents) : tensor(extents, T{}) {}
 
     /// `value` everywhere.
-    tensor(extents_type const& extents, T value) : tensor(extents, uninitialised{}) { std::fill_n(data_.get(), size(), value); }
+    tensor(extents_type const& extents, T value) : tensor(extents, uninitialised{}) {
+        if constexpr (Memory::host_accessible)
+            std::fill_n(data_.get(), size(), value);
+        else
+            assign(tensor<T, Rank>(extents, value).data());
+    }
 
-    tensor(tensor const& other) : tensor(other.extents_, uninitialised{}) { std::copy_n(other.data(), size(), data_.get()); }
+    tensor(tensor const& other) : tensor(other.extents_, uninitialised{}) { Memory::copy(data_.get(), other.data(), size() * sizeof(T)); }
     tensor(tensor&& other) noexcept
         : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)), extents_(std::exchange(other.extents_, {})) {}
     tensor& operator=(tensor other) noexcept {
@@ -57,6 +65,17 @@ public:
         extents_ = extents;
     }
 
+    /// Copies `size()` elements from the host's memory.
+    void assign(T const* host) { Memory::upload(data_.get(), host, size() * sizeof(T)); }
+
+    /// The same elements in the host's memory.
+    [[nodiscard]] tensor<T, Rank> to_host() const {
+        tensor<T, Rank> copy;
+        copy.resize(extents_);
+        Memory::download(copy.data(), data(), size() * sizeof(T));
+        return copy;
+    }
+
     [[nodiscard]] T* data() { return data_.get(); }              ///< first element
     [[nodiscard]] T const* data() const { return data_.get(); }  ///< first element
     [[nodiscard]] extents_type const& extents() const { return extents_; }                  ///< all extents
@@ -70,10 +89,10 @@ public:
         return n;
     }
 
-    [[nodiscard]] T* begin() { return data(); }                     ///< iteration in row-major order
-    [[nodiscard]] T* end() { return data() + size(); }              ///< one past the last element
-    [[nodiscard]] T const* begin() const { return data(); }         ///< iteration in row-major order
-    [[nodiscard]] T const* end() const { return data() + size(); }  ///< one past the last element
+    [[nodiscard]] T* begin() requires(Memory::host_accessible) { return data(); }                     ///< iteration in row-major order
+    [[nodiscard]] T* end() requires(Memory::host_accessible) { return data() + size(); }              ///< one past the last element
+    [[nodiscard]] T const* begin() const requires(Memory::host_accessible) { return data(); }         ///< iteration in row-major order
+    [[nodiscard]] T const* end() const requires(Memory::host_accessible) { return data() + size(); }  ///< one past the last element
 
     [[nodiscard]] cxr::view<T, Rank> view() { return {data(), extents_}; }               ///< the whole as a window
     [[nodiscard]] cxr::view<T const, Rank> view() const { return {data(), extents_}; }   ///< the whole as a window
@@ -83,23 +102,25 @@ public:
 
     /// Element (i, j, …); indices are not checked.
     template <std::integral... Index>
+        requires(Memory::host_accessible)
     [[nodiscard]] T& operator()(Index... index) { return view()(index...); }
     /// Element (i, j, …); indices are not checked.
     template <std::integral... Index>
+        requires(Memory::host_accessible)
     [[nodiscard]] T const& operator()(Index... index) const { return view()(index...); }
     /// Element i in row-major order; not checked.
-    [[nodiscard]] T& operator[](std::size_t i) { return data_[i]; }
+    [[nodiscard]] T& operator[](std::size_t i) requires(Memory::host_accessible) { return data_[i]; }
     /// Element i in row-major order; not checked.
-    [[nodiscard]] T const& operator[](std::size_t i) const { return data_[i]; }
+    [[nodiscard]] T const& operator[](std::size_t i) const requires(Memory::host_accessible) { return data_[i]; }
 
 private:
     struct uninitialised {};
     struct release {
-        void operator()(T* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+        void operator()(T* p) const { Memory::release(p); }
     };
 
     tensor(extents_type const& extents, uninitialised) : capacity_(element_count(extents)), extents_(extents) {
-        data_.reset(static_cast<T*>(::operator new(std::max<std::size_t>(capacity_, 1) * sizeof(T), std::align_val_t{alignment})));
+        data_.reset(static_cast<T*>(Memory::allocate(std::max<std::size_t>(capacity_, 1) * sizeof(T))));
     }
 
     static std::size_t element_count(extents_type const& extents) {

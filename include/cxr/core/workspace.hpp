@@ -3,6 +3,8 @@
 // Scratch memory in the order of a stack: a computation takes what it needs and gives all back when it ends, so that
 // after the first batch nothing is allocated any more.
 
+#include "cxr/core/memory.hpp"
+
 #include <algorithm>
 #include <cstddef>
 #include <memory>
@@ -13,16 +15,17 @@
 namespace cxr {
 
 /// A stack of scratch memory that keeps its pages. One thread uses it at a time. A copy begins empty.
-class workspace {
+template <memory Memory>
+class basic_workspace {
 public:
-    workspace() = default;
-    workspace(workspace const&) {}
-    workspace& operator=(workspace const&) { return *this; }
+    basic_workspace() = default;
+    basic_workspace(basic_workspace const&) {}
+    basic_workspace& operator=(basic_workspace const&) { return *this; }
 
     /// Everything taken through a frame is given back when the frame ends; frames end in the reverse order of their beginnings.
     class frame {
     public:
-        explicit frame(workspace& owner) : owner_(owner), block_(owner.block_), used_(owner.used_) {}
+        explicit frame(basic_workspace& owner) : owner_(owner), block_(owner.block_), used_(owner.used_) {}
         frame(frame const&) = delete;
         frame& operator=(frame const&) = delete;
         ~frame() {
@@ -38,9 +41,12 @@ public:
         }
 
     private:
-        workspace& owner_;
+        basic_workspace& owner_;
         std::size_t block_, used_;
     };
+
+    /// A frame on top of those that are open.
+    [[nodiscard]] frame open() { return frame(*this); }
 
     /// Bytes held, used or not.
     [[nodiscard]] std::size_t capacity() const {
@@ -53,7 +59,7 @@ private:
     static constexpr std::size_t alignment = 64;
 
     struct release {
-        void operator()(std::byte* p) const { ::operator delete(p, std::align_val_t{alignment}); }
+        void operator()(std::byte* p) const { Memory::release(p); }
     };
     struct block {
         std::unique_ptr<std::byte, release> memory;
@@ -68,7 +74,7 @@ private:
         }
         if (block_ == blocks_.size()) {
             auto const size = std::max({bytes, std::size_t{1} << 20, capacity() / 2});
-            blocks_.push_back({std::unique_ptr<std::byte, release>(static_cast<std::byte*>(::operator new(size, std::align_val_t{alignment}))), size});
+            blocks_.push_back({std::unique_ptr<std::byte, release>(static_cast<std::byte*>(Memory::allocate(size))), size});
         }
         void* const p = blocks_[block_].memory.get() + used_;
         used_ += bytes;
@@ -78,5 +84,8 @@ private:
     std::vector<block> blocks_;
     std::size_t block_ = 0, used_ = 0;
 };
+
+/// Scratch in the host's memory.
+using workspace = basic_workspace<host_memory>;
 
 }  // namespace cxr

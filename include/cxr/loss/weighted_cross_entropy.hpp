@@ -64,6 +64,13 @@ public:
         return call(y.view(), p.view(), k.view(), destination<Predictions>(d_predictions));
     }
 
+    /// The same without waiting for the value, which goes to `*value`: for backends whose work goes on beside the host's. All operands lie in the
+    /// backend's memory.
+    template <class Target, class T>
+    void enqueue_gradient(context<Backend>& ctx, view<Target const, 2> targets, view<T const, 2> predictions, view<T, 2> d_predictions, double* value) const {
+        ops::enqueue_weighted_cross_entropy<Key, Backend>(ctx, {positive_, negative_, epsilon_}, targets, predictions, std::nullopt, std::optional(d_predictions), value);
+    }
+
     /// Weights of positive labels, one a class.
     [[nodiscard]] std::vector<double> const& positive_weights() const { return positive_; }
     /// Weights of negative labels, one a class.

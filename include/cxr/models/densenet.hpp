@@ -8,6 +8,7 @@
 #include "cxr/nn/chain.hpp"
 #include "cxr/nn/conv.hpp"
 #include "cxr/nn/elementwise.hpp"
+#include "cxr/nn/in_bf16.hpp"
 #include "cxr/nn/linear.hpp"
 #include "cxr/nn/pool.hpp"
 #include "cxr/nn/repeat.hpp"
@@ -47,8 +48,8 @@ struct densenet_options {
     return chain(named("norm", norm), named("relu", relu{}), named("conv", conv<1>{out, initial}), named("pool", average_pool<2>{}));
 }
 
-/// DenseNet from images (N, H, W, C) to logits (N, 1, 1, classes); H and W at least 32 pixels.
-[[nodiscard]] constexpr auto densenet_logits(densenet_options const& o = {}) {
+/// What comes before the head: images (N, H, W, C) to features (N, H / 32, W / 32, C').
+[[nodiscard]] constexpr auto densenet_features(densenet_options const& o = {}) {
     using namespace nn;
     auto const keras = o.details == convention::keras;
     auto const norm = keras ? keras_batch_norm : torchvision_batch_norm;
@@ -60,19 +61,33 @@ struct densenet_options {
         channels += o.blocks[b] * o.growth;
         kept[b] = channels = static_cast<std::size_t>(static_cast<double>(channels) * o.compression);
     }
-    return chain(named("features", chain(named("conv0", conv<7, 2>{o.stem, initial}), named("norm0", norm), named("relu0", relu{}), named("pool0", max_pool<3, 2, 1>{}),
-                                         named("denseblock1", repeat("denselayer", o.blocks[0], layer)), named("transition1", transition(kept[0], norm, initial)),
-                                         named("denseblock2", repeat("denselayer", o.blocks[1], layer)), named("transition2", transition(kept[1], norm, initial)),
-                                         named("denseblock3", repeat("denselayer", o.blocks[2], layer)), named("transition3", transition(kept[2], norm, initial)),
-                                         named("denseblock4", repeat("denselayer", o.blocks[3], layer)),  //
-                                         named("norm5", norm), named("relu5", relu{}))),
-                 named("pool", global_average_pool{}),
-                 named("classifier", linear{o.classes, keras ? initialisation::glorot_uniform : initialisation::fan_in_uniform}));
+    return chain(named("conv0", conv<7, 2>{o.stem, initial}), named("norm0", norm), named("relu0", relu{}), named("pool0", max_pool<3, 2, 1>{}),
+                 named("denseblock1", repeat("denselayer", o.blocks[0], layer)), named("transition1", transition(kept[0], norm, initial)),
+                 named("denseblock2", repeat("denselayer", o.blocks[1], layer)), named("transition2", transition(kept[1], norm, initial)),
+                 named("denseblock3", repeat("denselayer", o.blocks[2], layer)), named("transition3", transition(kept[2], norm, initial)),
+                 named("denseblock4", repeat("denselayer", o.blocks[3], layer)),  //
+                 named("norm5", norm), named("relu5", relu{}));
 }
+
+/// The head: features (N, H, W, C) to one logit a class (N, 1, 1, classes).
+template <nn::spec Features>
+[[nodiscard]] constexpr auto with_head(Features features, densenet_options const& o) {
+    using namespace nn;
+    auto const initial = o.details == convention::keras ? initialisation::glorot_uniform : initialisation::fan_in_uniform;
+    return chain(named("features", features), named("pool", global_average_pool{}), named("classifier", linear{o.classes, initial}));
+}
+
+/// DenseNet from images (N, H, W, C) to logits (N, 1, 1, classes); H and W at least 32 pixels.
+[[nodiscard]] constexpr auto densenet_logits(densenet_options const& o = {}) { return with_head(densenet_features(o), o); }
 
 /// DenseNet from images (N, H, W, C) to one probability a class (N, 1, 1, classes): a finding does not exclude another.
 [[nodiscard]] constexpr auto densenet(densenet_options const& o = {}) {
     return nn::extend(densenet_logits(o), nn::named("sigmoid", nn::sigmoid{}));
+}
+
+/// The same with bfloat16 activations up to the head, which stays float, as do all weights: mixed precision.
+[[nodiscard]] constexpr auto densenet_in_bf16(densenet_options const& o = {}) {
+    return nn::extend(with_head(nn::in_bf16(densenet_features(o)), o), nn::named("sigmoid", nn::sigmoid{}));
 }
 
 /// DenseNet-121 with `classes` sigmoid outputs.

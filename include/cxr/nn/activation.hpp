@@ -5,33 +5,25 @@
 #include "cxr/core/tensor.hpp"
 #include "cxr/ops/batch_norm.hpp"
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
-#include <utility>
 
 namespace cxr::nn {
 
 /// Mean and variance over a batch of the channels of one buffer. They do not depend on who reads the channel, so they are computed
 /// once, for the first `known` channels, and shared by every batch norm that reads the buffer.
 struct batch_statistics {
-    tensor<double, 1> mean;      ///< mean over N·H·W pixels of each channel
-    tensor<double, 1> variance;  ///< population variance of each channel
-    std::size_t known = 0;       ///< channels [0, known) are valid
+    view<double, 1> mean;      ///< mean over N·H·W pixels of each channel of the buffer
+    view<double, 1> variance;  ///< population variance of each channel of the buffer
+    std::size_t known = 0;     ///< channels [0, known) are valid
 
-    /// Makes the statistics of all channels of `values` (N, H, W, C) valid; computes those that are not yet.
+    /// Makes the statistics of all channels of `values` (N, H, W, C) valid; computes those that are not yet. There is room for C channels.
     template <class Backend, class T>
     void ensure(context<Backend>& ctx, view<T const, 4> values) {
         auto const channels = values.extent(3);
         if (known >= channels) return;
-        for (auto* const moments : {&mean, &variance})
-            if (moments->size() < channels) {
-                tensor<double, 1> wider({channels});
-                std::copy_n(moments->data(), known, wider.data());
-                *moments = std::move(wider);
-            }
         auto const fresh = channels - known;
-        ops::batch_moments<Backend, T>(ctx, values.slice(3, known, fresh), mean.view().slice(0, known, fresh), variance.view().slice(0, known, fresh));
+        ops::batch_moments<Backend, T>(ctx, values.slice(3, known, fresh), mean.slice(0, known, fresh), variance.slice(0, known, fresh));
         known = channels;
     }
 };
@@ -58,19 +50,33 @@ struct activation {
     [[nodiscard]] activation first(std::size_t count) const { return {values.slice(3, 0, count), statistics}; }
 };
 
+/// Batch statistics with the memory they lie in.
+template <memory Memory>
+struct statistics_buffer {
+    tensor<double, 1, Memory> mean, variance;  ///< one entry a channel
+    batch_statistics statistics;               ///< windows onto them
+
+    /// Makes room for `channels` channels and forgets what was known.
+    void begin(std::size_t channels) {
+        mean.resize({channels});
+        variance.resize({channels});
+        statistics = {mean.view(), variance.view(), 0};
+    }
+};
+
 /// A buffer of images that a tape keeps, with its statistics.
-template <class T>
+template <class T, memory Memory = host_memory>
 struct image_buffer {
-    tensor<T, 4> values;          ///< (N, H, W, C)
-    batch_statistics statistics;  ///< of its channels
+    tensor<T, 4, Memory> values;           ///< (N, H, W, C)
+    statistics_buffer<Memory> statistics;  ///< of its channels
 
     /// Takes the shape (N, H, W, C) and forgets what was known.
     void begin(shape const& s) {
         values.resize({s[0], s[1], s[2], s[3]});
-        statistics.known = 0;
+        statistics.begin(s[3]);
     }
     /// The whole of it.
-    [[nodiscard]] activation<T> all() { return {values.view(), &statistics}; }
+    [[nodiscard]] activation<T> all() { return {values.view(), &statistics.statistics}; }
 };
 
 }  // namespace cxr::nn

@@ -41,7 +41,7 @@ public:
         typename part_type::tape part;
     };
 
-    generic_layer(builder<T>& b, append_spec<Spec> const& s, shape const& in) : channels_(in[3]), grown_(infer(s, in).output[3] - in[3]), part_(b, unnamed(s.part), in) {}
+    generic_layer(builder_of<Backend, T>& b, append_spec<Spec> const& s, shape const& in) : channels_(in[3]), grown_(infer(s, in).output[3] - in[3]), part_(b, unnamed(s.part), in) {}
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         keep<T>(ctx, in.values, out.values);
@@ -49,12 +49,12 @@ public:
         part_.forward(ctx, source, {out.values.slice(3, channels_, grown_), nullptr}, t.part);
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         if (d_in.data() != nullptr && d_in.data() != d_out.data()) ops::copy<Backend, T>(ctx, d_out.slice(3, 0, channels_), d_in, accumulate);
         part_.backward(ctx, d_out.slice(3, channels_, grown_), d_in, true, t.part, gradients);
     }
 
-    void commit(tape& t) { part_.commit(t.part); }
+    void commit(context<Backend>& ctx, tape& t, double const* gate) { part_.commit(ctx, t.part, gate); }
 
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
@@ -71,7 +71,7 @@ public:
             part.infer(ctx, out.slice(3, 0, channels), out.slice(3, channels, grown), observer, path);
         }
     };
-    [[nodiscard]] frozen freeze() const { return {channels_, grown_, part_.freeze()}; }
+    [[nodiscard]] frozen freeze(context<Backend>& ctx) const { return {channels_, grown_, part_.freeze(ctx)}; }
 
 private:
     // Inside a chain the input already is the beginning of the output.

@@ -2,10 +2,7 @@
 #pragma once
 // Batch normalisation, with the conventions of both families of frameworks.
 
-#include "cxr/core/workspace.hpp"
 #include "cxr/nn/layer.hpp"
-
-#include <cmath>
 
 namespace cxr::nn {
 
@@ -31,44 +28,59 @@ public:
     /// The input and the statistics it was normalised with.
     struct tape {
         view<T const, 4> in;
-        batch_statistics own;
+        statistics_buffer<memory_of<Backend>> own;
         batch_statistics* statistics = nullptr;
-        tensor<double, 1> inverse_deviation;
+        tensor<double, 1, memory_of<Backend>> inverse_deviation;
+        tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;
     };
 
-    generic_layer(builder<T>& b, batch_norm const& s, shape const& in)
-        : spec_(s), weight_(b.constant({in[3]}, T{1})), bias_(b.constant({in[3]}, T{0})), mean_(b.constant({in[3]}, T{0}, false)), variance_(b.constant({in[3]}, T{1}, false)) {}
+    generic_layer(builder_of<Backend, T>& b, batch_norm const& s, shape const& in)
+        : spec_(s), weight_(b.constant({in[3]}, 1)), bias_(b.constant({in[3]}, 0)), mean_(b.constant({in[3]}, 0, false)), variance_(b.constant({in[3]}, 1, false)) {}
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
+        prepare(ctx, in, t);
+        ops::scale_shift<Backend, T>(ctx, in.values, t.scale.view(), t.shift.view(), out.values);
+    }
+
+    /// Takes the batch's statistics and makes the affine map of them: all of forward but its application.
+    void prepare(context<Backend>& ctx, activation<T const> in, tape& t) const {
         auto const channels = in.values.extent(3);
         t.in = in.values;
-        t.statistics = in.statistics != nullptr ? in.statistics : &t.own;
-        if (t.statistics == &t.own) t.own.known = 0;
+        t.statistics = in.statistics;
+        if (t.statistics == nullptr) {
+            t.own.begin(channels);
+            t.statistics = &t.own.statistics;
+        }
         t.statistics->template ensure<Backend, T>(ctx, in.values);
         t.inverse_deviation.resize({channels});
-        workspace::frame scratch(ctx.scratch());
-        view<T, 1> const scale(scratch.template take<T>(channels), {channels}), shift(scratch.template take<T>(channels), {channels});
-        for (std::size_t c = 0; c < channels; ++c) {
-            t.inverse_deviation[c] = 1 / std::sqrt(t.statistics->variance[c] + spec_.epsilon);
-            affine(c, t.statistics->mean[c], t.inverse_deviation[c], scale, shift);
-        }
-        ops::scale_shift<Backend, T>(ctx, in.values, scale, shift, out.values);
+        t.scale.resize({channels});
+        t.shift.resize({channels});
+        ops::affine<Backend, double, weight_type>(ctx, first(t.statistics->mean, channels), first(t.statistics->variance, channels), weight_.as_vector(), bias_.as_vector(),
+                                                  spec_.epsilon, t.inverse_deviation.view(), t.scale.view(), t.shift.view());
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
-        auto const channels = weight_.values.size();
-        ops::batch_norm_backward<Backend, T>(ctx, t.in, t.statistics->mean.view().slice(0, 0, channels), t.inverse_deviation.view(), weight_.template as<1>(), d_out,
-                                             d_in, accumulate, weight_.of(gradients), bias_.of(gradients));
+    /// out = max(γ · (in − mean) / σ + β, 0) of what was prepared: batch norm and a rectifier behind it.
+    void normalise_rectify(context<Backend>& ctx, view<T, 4> out, tape const& t) const {
+        ops::normalise_rectify<Backend, T>(ctx, t.in, t.scale.view(), t.shift.view(), out);
     }
 
-    void commit(tape& t) {
+    /// Backward of `normalise_rectify`; `d_in` may be `d_out` where not `accumulate`.
+    void backward_rectified(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
+        ops::normalise_rectify_backward<Backend, T>(ctx, t.in, first(t.statistics->mean, weight_.values.size()), t.inverse_deviation.view(), weight_.as_vector(), t.scale.view(),
+                                                    t.shift.view(), d_out, d_in, accumulate, weight_.of(gradients), bias_.of(gradients));
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
+        ops::batch_norm_backward<Backend, T>(ctx, t.in, first(t.statistics->mean, weight_.values.size()), t.inverse_deviation.view(), weight_.as_vector(), d_out, d_in, accumulate,
+                                             weight_.of(gradients), bias_.of(gradients));
+    }
+
+    void commit(context<Backend>& ctx, tape& t, double const* gate) {
+        auto const channels = mean_.values.size();
         auto const pixels = static_cast<double>(t.in.extent(0) * t.in.extent(1) * t.in.extent(2));
         double const correction = spec_.unbiased && pixels > 1 ? pixels / (pixels - 1) : 1;
-        auto const blend = [&](T& running, double batch) { running = static_cast<T>((1 - spec_.momentum) * static_cast<double>(running) + spec_.momentum * batch); };
-        for (std::size_t c = 0; c < mean_.values.size(); ++c) {
-            blend(mean_.values[c], t.statistics->mean[c]);
-            blend(variance_.values[c], t.statistics->variance[c] * correction);
-        }
+        ops::blend_running_statistics<Backend, weight_type>(ctx, first(t.statistics->mean, channels), first(t.statistics->variance, channels), spec_.momentum, correction, gate,
+                                                            mean_.values.view(), variance_.values.view());
     }
 
     template <class Self, class F>
@@ -81,29 +93,32 @@ public:
 
     /// One scale and shift a channel.
     struct frozen {
-        tensor<T, 1> scale, shift;
+        tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;
+
+        /// out = max(scale · in + shift, 0).
+        void normalise_rectify(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) const { ops::normalise_rectify<Backend, T>(ctx, in, scale.view(), shift.view(), out); }
+
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
-            ops::scale_shift<Backend, T>(ctx, in, scale, shift, out);
+            ops::scale_shift<Backend, T>(ctx, in, scale.view(), shift.view(), out);
         }
     };
-    [[nodiscard]] frozen freeze() const {
-        auto const channels = weight_.values.size();
-        frozen f{tensor<T, 1>({channels}), tensor<T, 1>({channels})};
-        for (std::size_t c = 0; c < channels; ++c)
-            affine(c, static_cast<double>(mean_.values[c]), 1 / std::sqrt(static_cast<double>(variance_.values[c]) + spec_.epsilon), f.scale.view(), f.shift.view());
+    [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
+        frozen f;
+        f.scale.resize({weight_.values.size()});
+        f.shift.resize({weight_.values.size()});
+        ops::affine<Backend, weight_type, weight_type>(ctx, mean_.as_vector(), variance_.as_vector(), weight_.as_vector(), bias_.as_vector(), spec_.epsilon, {}, f.scale.view(),
+                                                       f.shift.view());
         return f;
     }
 
 private:
-    void affine(std::size_t c, double mean, double inverse_deviation, view<T, 1> scale, view<T, 1> shift) const {
-        double const s = static_cast<double>(weight_.values[c]) * inverse_deviation;
-        scale[c] = static_cast<T>(s);
-        shift[c] = static_cast<T>(static_cast<double>(bias_.values[c]) - mean * s);
-    }
+    using weight_type = master_t<T>;
+
+    [[nodiscard]] static view<double const, 1> first(view<double, 1> all, std::size_t channels) { return all.slice(0, 0, channels); }
 
     batch_norm spec_;
-    parameter<T> weight_, bias_, mean_, variance_;
+    parameter_of<Backend, T> weight_, bias_, mean_, variance_;
 };
 
 }  // namespace cxr::nn

@@ -86,10 +86,10 @@ public:
     /// The parts' tapes and what flows between them.
     struct tape {
         std::tuple<typename layer<Backend, Parts, T>::tape...> parts;
-        std::array<image_buffer<T>, sizeof...(Parts)> buffers;
+        std::array<image_buffer<T, memory_of<Backend>>, sizeof...(Parts)> buffers;
     };
 
-    generic_layer(builder<T>& b, spec_type const& s, shape const& in) : generic_layer(b, s, shapes(s, in), std::index_sequence_for<Parts...>{}) {}
+    generic_layer(builder_of<Backend, T>& b, spec_type const& s, shape const& in) : generic_layer(b, s, shapes(s, in), std::index_sequence_for<Parts...>{}) {}
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         auto const shape_of = shapes(spec_, in.shape());
@@ -103,7 +103,7 @@ public:
         });
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         // Only two neighbouring buffers have a gradient at a time, so two pieces of scratch serve all of them in turn.
         std::array<std::size_t, 2> largest{};
         std::size_t turn = 0;
@@ -112,7 +112,7 @@ public:
                 largest[turn % 2] = std::max(largest[turn % 2], t.buffers[i].values.size());
                 ++turn;
             }
-        workspace::frame scratch(ctx.scratch());
+        auto scratch = ctx.scratch().open();
         std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
         view<T, 4> current = d_out;  // gradient of the buffer that part i writes to
         for_each_index<n>([&](auto reversed) {
@@ -133,8 +133,8 @@ public:
         });
     }
 
-    void commit(tape& t) {
-        for_each_index<n>([&](auto i) { std::get<i>(layers_).commit(std::get<i>(t.parts)); });
+    void commit(context<Backend>& ctx, tape& t, double const* gate) {
+        for_each_index<n>([&](auto i) { std::get<i>(layers_).commit(ctx, std::get<i>(t.parts), gate); });
     }
 
     template <class Self, class F>
@@ -153,7 +153,7 @@ public:
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
             auto const shape_of = shapes(spec, in.shape());
-            workspace::frame scratch(ctx.scratch());
+            auto scratch = ctx.scratch().open();
             view<T const, 4> current = in;
             view<T, 4> buffer = out;
             for_each_index<n>([&](auto i) {
@@ -171,8 +171,8 @@ public:
             });
         }
     };
-    [[nodiscard]] frozen freeze() const {
-        return std::apply([&](auto const&... part) { return frozen{spec_, {part.freeze()...}}; }, layers_);
+    [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
+        return std::apply([&](auto const&... part) { return frozen{spec_, {part.freeze(ctx)...}}; }, layers_);
     }
 
 private:
@@ -188,7 +188,7 @@ private:
     }
 
     template <class Part>
-    [[nodiscard]] static layer<Backend, Part, T> make(builder<T>& b, Part const& part, std::size_t position, shape const& in) {
+    [[nodiscard]] static layer<Backend, Part, T> make(builder_of<Backend, T>& b, Part const& part, std::size_t position, shape const& in) {
         auto const outer = std::exchange(b.path, join(b.path, part_name(part, position)));
         layer<Backend, Part, T> made(b, unnamed(part), in);
         b.path = outer;
@@ -196,7 +196,7 @@ private:
     }
 
     template <std::size_t... I>
-    generic_layer(builder<T>& b, spec_type const& s, std::array<shape, n + 1> const& shape_of, std::index_sequence<I...>)
+    generic_layer(builder_of<Backend, T>& b, spec_type const& s, std::array<shape, n + 1> const& shape_of, std::index_sequence<I...>)
         : spec_(s), channels_{shape_of[I + 1][3]...}, layers_{make(b, std::get<I>(s.parts), I, shape_of[I])...} {}
 
     spec_type spec_;

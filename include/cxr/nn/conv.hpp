@@ -32,7 +32,7 @@ public:
         view<T const, 4> in;
     };
 
-    generic_layer(builder<T>& b, spec_type const& s, shape const& in)
+    generic_layer(builder_of<Backend, T>& b, spec_type const& s, shape const& in)
         : spec_(s), weight_(b.weight("weight", {s.out, in[3], Size, Size}, s.initial)) {
         static_cast<void>(infer(s, in));  // an image too small for the window throws here
     }
@@ -42,14 +42,17 @@ public:
         ops::convolution<Backend, T>(ctx, spec_.window, in.values, weight_.template as<4>(), out.values);
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         auto const g = weight_.of(gradients);
-        ops::convolution_backward_weights<Backend, T>(ctx, spec_.window, t.in, d_out, view<T, 4>(g.data(), weight_.template as<4>().extents()));
+        ops::convolution_backward_weights<Backend, T>(ctx, spec_.window, t.in, d_out, view<master_t<T>, 4>(g.data(), weight_.template as<4>().extents()));
         if (d_in.data() != nullptr)
             ops::convolution_backward_data<Backend, T>(ctx, spec_.window, d_out, weight_.template as<4>(), d_in, accumulate);
     }
 
-    void commit(tape&) {}
+    void commit(context<Backend>&, tape&, double const*) {}
+
+    /// The weights (O, I, Size, Size).
+    [[nodiscard]] parameter_of<Backend, T> const& weight() const { return weight_; }
 
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
@@ -58,17 +61,17 @@ public:
 
     /// Weights that no longer change.
     struct frozen {
-        parameter<T> weight;
+        parameter_of<Backend, T> weight;
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             ops::convolution<Backend, T>(ctx, spec_type::window, in, weight.template as<4>(), out);
         }
     };
-    [[nodiscard]] frozen freeze() const { return {weight_}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {weight_}; }
 
 private:
     spec_type spec_;
-    parameter<T> weight_;
+    parameter_of<Backend, T> weight_;
 };
 
 }  // namespace cxr::nn

@@ -57,7 +57,7 @@ public:
         view<T const, 4> out;
     };
 
-    generic_layer(builder<T>&, S const&, shape const&) {}
+    generic_layer(builder_of<Backend, T>&, S const&, shape const&) {}
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         if (out.statistics != nullptr) out.statistics->known = 0;
@@ -65,7 +65,7 @@ public:
         t.out = out.values;
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1>) const {
         if (d_in.data() != nullptr) S::template derive<Backend, T>(ctx, t.out, d_out, d_in, accumulate);
     }
 
@@ -76,7 +76,7 @@ public:
             S::template apply<Backend, T>(ctx, in, out);
         }
     };
-    [[nodiscard]] frozen freeze() const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
 };
 
 }  // namespace cxr::nn

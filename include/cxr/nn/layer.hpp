@@ -5,8 +5,8 @@
 //   layer.forward(context, in, out, tape) const;                                    in training: batch statistics, and a tape for backward
 //   layer.backward(context, d_out, d_in, accumulate, tape, gradients) const;        d_in += or =, or without data where nobody wants it;
 //                                                                                   the elements of d_out may be overwritten
-//   layer.commit(tape);                                                             running statistics, after a step that succeeded
-//   layer.freeze()  ->  frozen.infer(context, in, out, observer, path) const;       inference: another type, const, shared by threads
+//   layer.commit(context, tape, gate);                                              running statistics, after a step that succeeded
+//   layer.freeze(context)  ->  frozen.infer(context, in, out, observer, path) const;   inference: another type, const, shared by threads
 //
 // `in` must live, unchanged, until backward has run: tapes refer to it.
 
@@ -17,6 +17,7 @@
 #include "cxr/nn/spec.hpp"
 
 #include <string>
+#include <type_traits>
 #include <utility>
 
 namespace cxr::nn {
@@ -30,6 +31,10 @@ class generic_layer;
 template <class Backend, class Spec>
 struct claim;
 
+/// Whether the backend of tag `Asked` takes `Spec` over. (g++ 12 takes a member template for no type unless something is made of it.)
+template <class Asked, class Spec, class Backend, class T>
+concept claims = requires { typename std::type_identity<typename claim<Asked, Spec>::template layer<Backend, T>>::type; };
+
 /// The layer that `Backend` has for `Spec`: its own claim, or the nearest parent's, or the generic layer.
 template <class Backend, class Spec, class T, class Asked = Backend>
 struct resolution {
@@ -37,13 +42,13 @@ struct resolution {
 };
 
 template <class Backend, class Spec, class T, class Asked>
-    requires requires { typename claim<Asked, Spec>::template layer<Backend, T>; }
+    requires claims<Asked, Spec, Backend, T>
 struct resolution<Backend, Spec, T, Asked> {
     using type = typename claim<Asked, Spec>::template layer<Backend, T>;
 };
 
 template <class Backend, class Spec, class T, class Asked>
-    requires(!requires { typename claim<Asked, Spec>::template layer<Backend, T>; } && requires { typename Asked::parent; })
+    requires(!claims<Asked, Spec, Backend, T> && requires { typename Asked::parent; })
 struct resolution<Backend, Spec, T, Asked> : resolution<Backend, Spec, T, typename Asked::parent> {};
 
 /// The layer type of `Spec` on `Backend` with elements `T`.
@@ -69,7 +74,7 @@ template <class Spec>
 /// Throws `contract_violation` where an image is too small for a window.
 template <class T, class Context, spec Spec>
 [[nodiscard]] layer<typename Context::backend, Spec, T> build(Context&, Spec const& s, shape const& in, random numbers) {
-    builder<T> b(numbers);
+    builder_of<typename Context::backend, T> b(numbers);
     return layer<typename Context::backend, Spec, T>(b, unnamed(s), in);
 }
 
@@ -89,15 +94,15 @@ template <class Layer>
 }
 
 /// The layer for inference: running statistics folded into one scale and shift a channel; const, to be shared by threads with a context each.
-template <class Layer>
-[[nodiscard]] auto freeze(Layer const& l) {
-    return l.freeze();
+template <class Context, class Layer>
+[[nodiscard]] auto freeze(Context& ctx, Layer const& l) {
+    return l.freeze(ctx);
 }
 
 /// Base of layers without parameters.
 struct without_parameters {
-    template <class Tape>
-    void commit(Tape&) {}
+    template <class Context, class Tape>
+    void commit(Context&, Tape&, double const*) {}
 
     template <class Self, class F>
     static void visit(Self&, std::string const&, F&) {}

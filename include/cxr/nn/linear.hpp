@@ -28,21 +28,21 @@ public:
         view<T const, 4> in;
     };
 
-    generic_layer(builder<T>& b, linear const& s, shape const& in) : weight_(b.weight("weight", {s.out, in[3]}, s.initial)), bias_(b.constant({s.out}, T{0})) {}
+    generic_layer(builder_of<Backend, T>& b, linear const& s, shape const& in) : weight_(b.weight("weight", {s.out, in[3]}, s.initial)), bias_(b.constant({s.out}, T{0})) {}
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         t.in = in.values;
         apply(ctx, weight_, bias_, in.values, out.values);
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         auto const g = weight_.of(gradients);
-        ops::convolution_backward_weights<Backend, T>(ctx, {}, t.in, d_out, view<T, 4>(g.data(), window(weight_).extents()));
+        ops::convolution_backward_weights<Backend, T>(ctx, {}, t.in, d_out, view<master_t<T>, 4>(g.data(), window(weight_).extents()));
         ops::bias_backward<Backend, T>(ctx, d_out, bias_.of(gradients));
         if (d_in.data() != nullptr) ops::convolution_backward_data<Backend, T>(ctx, {}, d_out, window(weight_), d_in, accumulate);
     }
 
-    void commit(tape&) {}
+    void commit(context<Backend>&, tape&, double const*) {}
 
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
@@ -52,23 +52,23 @@ public:
 
     /// Weights that no longer change.
     struct frozen {
-        parameter<T> weight, bias;
+        parameter_of<Backend, T> weight, bias;
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             apply(ctx, weight, bias, in, out);
         }
     };
-    [[nodiscard]] frozen freeze() const { return {weight_, bias_}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {weight_, bias_}; }
 
 private:
-    [[nodiscard]] static view<T const, 4> window(parameter<T> const& weight) { return {weight.values.data(), {weight.shape[0], weight.shape[1], 1, 1}}; }
+    [[nodiscard]] static view<master_t<T> const, 4> window(parameter_of<Backend, T> const& weight) { return {weight.values.data(), {weight.shape[0], weight.shape[1], 1, 1}}; }
 
-    static void apply(context<Backend>& ctx, parameter<T> const& weight, parameter<T> const& bias, view<T const, 4> in, view<T, 4> out) {
+    static void apply(context<Backend>& ctx, parameter_of<Backend, T> const& weight, parameter_of<Backend, T> const& bias, view<T const, 4> in, view<T, 4> out) {
         ops::convolution<Backend, T>(ctx, {}, in, window(weight), out);
         ops::add_bias<Backend, T>(ctx, bias.template as<1>(), out);
     }
 
-    parameter<T> weight_, bias_;
+    parameter_of<Backend, T> weight_, bias_;
 };
 
 }  // namespace cxr::nn

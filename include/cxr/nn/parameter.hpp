@@ -2,6 +2,8 @@
 #pragma once
 // The numbers that a network is made of, by name: the one enumeration that optimisers, checkpoints and weight import share.
 
+#include "cxr/backend/backend.hpp"
+#include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/shape.hpp"
 #include "cxr/core/tensor.hpp"
@@ -14,12 +16,12 @@
 namespace cxr::nn {
 
 /// One named array of a layer, in torch's layout (convolutions O, I, H, W; linear layers O, I).
-template <class T>
+template <class T, memory Memory = host_memory>
 struct parameter {
-    tensor<T, 1> values;     ///< row-major elements
-    cxr::shape shape;        ///< shape they have
-    bool trainable = true;   ///< false: a running statistic
-    std::size_t offset = 0;  ///< of a trainable parameter's first element in the network's gradients
+    tensor<T, 1, Memory> values;  ///< row-major elements
+    cxr::shape shape;             ///< shape they have
+    bool trainable = true;        ///< false: a running statistic
+    std::size_t offset = 0;       ///< of a trainable parameter's first element in the network's gradients
 
     /// The elements as a tensor of rank `Rank`.
     template <std::size_t Rank>
@@ -28,6 +30,9 @@ struct parameter {
         for (std::size_t d = 0; d < Rank; ++d) extents[d] = shape[d];
         return {values.data(), extents};
     }
+
+    /// The elements as a vector.
+    [[nodiscard]] view<T const, 1> as_vector() const { return values.view(); }
 
     /// The part of `gradients`, the flat gradients of the whole network, that belongs to this parameter.
     [[nodiscard]] view<T, 1> of(view<T, 1> gradients) const { return gradients.slice(0, offset, values.size()); }
@@ -45,8 +50,12 @@ enum class initialisation {
     return a.empty() ? std::string(b) : b.empty() ? a : a + "." + std::string(b);
 }
 
+/// A parameter of a layer on `Backend` whose activations are of type `T`.
+template <class Backend, class T>
+using parameter_of = parameter<master_t<T>, memory_of<Backend>>;
+
 /// Hands out parameters while a network is built: names their random streams and numbers their gradients.
-template <class T>
+template <class T, memory Memory = host_memory>
 class builder {
 public:
     /// Draws from `numbers`; a parameter's stream is named by its path, so it does not depend on what else the network holds.
@@ -56,21 +65,23 @@ public:
     std::string path;
 
     /// A parameter of `s` filled with `value`; running statistics are not trainable.
-    [[nodiscard]] parameter<T> constant(shape const& s, T value, bool trainable = true) {
-        parameter<T> p{tensor<T, 1>({s.size()}, value), s, trainable, trainable ? trainable_ : 0};
+    [[nodiscard]] parameter<T, Memory> constant(shape const& s, T value, bool trainable = true) {
+        parameter<T, Memory> p{tensor<T, 1, Memory>({s.size()}, value), s, trainable, trainable ? trainable_ : 0};
         if (trainable) trainable_ += s.size();
         return p;
     }
 
     /// A weight (O, I, …) drawn as `how` says; fan-in is I × window, fan-out O × window.
-    [[nodiscard]] parameter<T> weight(std::string_view name, shape const& s, initialisation how) {
+    [[nodiscard]] parameter<T, Memory> weight(std::string_view name, shape const& s, initialisation how) {
         auto p = constant(s, T{0});
         auto const numbers = random_.stream(join(path, name));
         auto const taps = s.size() / (s[0] * s[1]);
         auto const in = static_cast<double>(s[1] * taps), out = static_cast<double>(s[0] * taps);
         double const bound = how == initialisation::glorot_uniform ? std::sqrt(6 / (in + out)) : std::sqrt(1 / in);
-        for (std::size_t i = 0; i < p.values.size(); ++i)
-            p.values[i] = static_cast<T>(how == initialisation::he_normal ? std::sqrt(2 / in) * numbers.normal(i) : bound * (2 * numbers.uniform(i) - 1));
+        tensor<T, 1> drawn({p.values.size()});
+        for (std::size_t i = 0; i < drawn.size(); ++i)
+            drawn[i] = static_cast<T>(how == initialisation::he_normal ? std::sqrt(2 / in) * numbers.normal(i) : bound * (2 * numbers.uniform(i) - 1));
+        p.values.assign(drawn.data());
         return p;
     }
 
@@ -81,5 +92,9 @@ private:
     random random_;
     std::size_t trainable_ = 0;
 };
+
+/// What hands out the parameters of a layer on `Backend` whose activations are of type `T`.
+template <class Backend, class T>
+using builder_of = builder<master_t<T>, memory_of<Backend>>;
 
 }  // namespace cxr::nn

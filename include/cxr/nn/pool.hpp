@@ -45,17 +45,17 @@ public:
     using spec_type = max_pool<Size, Stride, Padding>;  ///< the description
     /// Which element of each window was the largest.
     struct tape {
-        tensor<std::uint8_t, 4> chosen;
+        tensor<std::uint8_t, 4, memory_of<Backend>> chosen;
     };
 
-    generic_layer(builder<T>&, spec_type const& s, shape const& in) { static_cast<void>(infer(s, in)); }
+    generic_layer(builder_of<Backend, T>&, spec_type const& s, shape const& in) { static_cast<void>(infer(s, in)); }
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         t.chosen.resize(out.values.extents());
-        ops::max_pool<Backend, T>(ctx, spec_type::window, in.values, out.values, t.chosen);
+        ops::max_pool<Backend, T>(ctx, spec_type::window, in.values, out.values, t.chosen.view());
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1>) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1>) const {
         if (d_in.data() != nullptr) ops::max_pool_backward<Backend, T>(ctx, spec_type::window, t.chosen.view(), d_out, d_in, accumulate);
     }
 
@@ -66,7 +66,7 @@ public:
             ops::max_pool<Backend, T>(ctx, spec_type::window, in, out, {});
         }
     };
-    [[nodiscard]] frozen freeze() const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
 };
 
 /// A spec whose layer takes means.
@@ -83,13 +83,13 @@ public:
     /// Means need no record.
     struct tape {};
 
-    generic_layer(builder<T>&, S const& s, shape const& in) { static_cast<void>(infer(s, in)); }
+    generic_layer(builder_of<Backend, T>&, S const& s, shape const& in) { static_cast<void>(infer(s, in)); }
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
         ops::average_pool<Backend, T>(ctx, S::window, in.values, out.values);
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<T, 1>) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<master_t<T>, 1>) const {
         if (d_in.data() != nullptr) ops::average_pool_backward<Backend, T>(ctx, S::window, d_out, d_in, accumulate);
     }
 
@@ -100,7 +100,7 @@ public:
             ops::average_pool<Backend, T>(ctx, S::window, in, out);
         }
     };
-    [[nodiscard]] frozen freeze() const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
 };
 
 }  // namespace cxr::nn

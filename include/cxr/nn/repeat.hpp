@@ -48,7 +48,7 @@ public:
         std::vector<typename part_type::tape> parts;
     };
 
-    generic_layer(builder<T>& b, repeat_spec<Spec> const& s, shape const& in) : name_(s.name) {
+    generic_layer(builder_of<Backend, T>& b, repeat_spec<Spec> const& s, shape const& in) : name_(s.name) {
         channels_.push_back(in[3]);
         auto current = in;
         layers_.reserve(s.count);
@@ -71,15 +71,15 @@ public:
         }
     }
 
-    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<T, 1> gradients) const {
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         for (std::size_t k = layers_.size(); k-- > 0;) {
             bool const first = k == 0;
             layers_[k].backward(ctx, d_out.slice(3, 0, channels_[k + 1]), first ? d_in : d_out.slice(3, 0, channels_[k]), first && accumulate, t.parts[k], gradients);
         }
     }
 
-    void commit(tape& t) {
-        for (std::size_t k = 0; k < layers_.size(); ++k) layers_[k].commit(t.parts[k]);
+    void commit(context<Backend>& ctx, tape& t, double const* gate) {
+        for (std::size_t k = 0; k < layers_.size(); ++k) layers_[k].commit(ctx, t.parts[k], gate);
     }
 
     template <class Self, class F>
@@ -102,9 +102,9 @@ public:
             }
         }
     };
-    [[nodiscard]] frozen freeze() const {
+    [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
         frozen f{name_, channels_, {}};
-        for (auto const& l : layers_) f.parts.push_back(l.freeze());
+        for (auto const& l : layers_) f.parts.push_back(l.freeze(ctx));
         return f;
     }
 

@@ -12,6 +12,7 @@ struct relu_backward_key {};     ///< kernel(key, tag, context, out, d_out, d_in
 struct sigmoid_key {};           ///< kernel(key, tag, context, in, out)
 struct sigmoid_backward_key {};  ///< kernel(key, tag, context, out, d_out, d_in, accumulate)
 struct add_key {};               ///< kernel(key, tag, context, in, out, accumulate)
+struct convert_key {};           ///< kernel(key, tag, context, in, out, accumulate), of two element types
 
 /// out = max(in, 0). `in` and `out` (N, H, W, C) may be the same elements. Throws `contract_violation` on other shapes.
 template <backend Backend, class T>
@@ -48,6 +49,13 @@ template <backend Backend, class T>
 void copy(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, bool accumulate = false) {
     require_shape(out.shape(), in.shape(), "cxr::ops::copy: output");
     dispatch<Backend>(add_key{}, ctx, in, out, accumulate);
+}
+
+/// out (+)= in, rounded to the other element type. Throws `contract_violation` on other shapes.
+template <backend Backend, class From, class To>
+void convert(context<Backend>& ctx, view<From const, 4> in, view<To, 4> out, bool accumulate = false) {
+    require_shape(out.shape(), in.shape(), "cxr::ops::convert: output");
+    dispatch<Backend>(convert_key{}, ctx, in, out, accumulate);
 }
 
 }  // namespace cxr::ops

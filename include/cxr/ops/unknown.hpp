@@ -3,6 +3,7 @@
 // What an unknown label looks like in memory: the one rule that counting and the losses share.
 
 #include "cxr/core/bf16.hpp"
+#include "cxr/core/host_device.hpp"
 
 #include <concepts>
 #include <type_traits>
@@ -15,7 +16,7 @@ concept label_element = std::is_arithmetic_v<T> || std::same_as<T, bf16>;
 
 /// Whether `label` says that nothing is known: NaN of a floating type, a negative number of a signed integer type.
 template <label_element Label>
-[[nodiscard]] constexpr bool unknown(Label label) {
+[[nodiscard]] CXR_HOST_DEVICE constexpr bool unknown(Label label) {
     if constexpr (std::same_as<Label, bf16>)
         return (label.bits & 0x7fffU) > 0x7f80U;
     else if constexpr (std::floating_point<Label>)

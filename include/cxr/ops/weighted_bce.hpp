@@ -27,6 +27,11 @@ struct weighted_bce {};
 /// Key of the form that takes logits; its kernels have the same signature.
 struct weighted_bce_logits {};
 
+/// Key of a form that does not wait for its value, for backends whose work goes on beside the host's: a kernel takes the same arguments and
+/// last a `double*` in the backend's memory, where the value will be.
+template <class Key>
+struct deferred {};
+
 /// What labels weigh, one entry a class, and what is added to a probability before its logarithm is taken.
 struct bce_weights {
     std::span<double const> positive;  ///< weights of positive labels
@@ -60,6 +65,15 @@ inline void require_bce_operands(char const* who, bce_weights const& weights, sh
                                      to_string(targets));
 }
 
+/// The same for the operands of the form `Key`.
+template <class Key, class Target, class T>
+void require_bce_operands(bce_weights const& weights, view<Target const, 2> const& targets, view<T const, 2> const& input, optional_view<bool const> const& known,
+                          optional_view<T> const& gradient) {
+    auto const shape_of = [](auto const& operand) { return operand ? std::optional(operand->shape()) : std::nullopt; };
+    require_bce_operands(std::same_as<Key, weighted_bce> ? "cxr::weighted_loss" : "cxr::weighted_logits_loss", weights, targets.shape(), input.shape(), shape_of(known),
+                         shape_of(gradient));
+}
+
 /// Runs the form `Key` of the loss on `Backend` and returns its value; with `gradient`, also its derivative with respect to
 /// `input`, in the same pass. See `cxr::weighted_loss` and `cxr::weighted_logits_loss` for the formulas.
 /// `targets`, `input`, `known`, `gradient`: rows × classes, any strides; `gradient` may be the memory of `input`.
@@ -68,10 +82,16 @@ template <class Key, backend Backend, label_element Target, std::floating_point 
 double weighted_cross_entropy(context<Backend>& context, bce_weights const& weights, view<Target const, 2> const& targets,
                               view<T const, 2> const& input, optional_view<bool const> const& known,
                               optional_view<T> const& gradient) {
-    auto const shape_of = [](auto const& operand) { return operand ? std::optional(operand->shape()) : std::nullopt; };
-    require_bce_operands(std::same_as<Key, weighted_bce> ? "cxr::weighted_loss" : "cxr::weighted_logits_loss", weights,
-                         targets.shape(), input.shape(), shape_of(known), shape_of(gradient));
+    require_bce_operands<Key>(weights, targets, input, known, gradient);
     return dispatch<Backend>(Key{}, context, weights, targets, input, known, gradient);
+}
+
+/// The same without waiting for the value, which goes to `*value` in the backend's memory, where all operands lie too.
+template <class Key, backend Backend, label_element Target, std::floating_point T>
+void enqueue_weighted_cross_entropy(context<Backend>& context, bce_weights const& weights, view<Target const, 2> const& targets, view<T const, 2> const& input,
+                                    optional_view<bool const> const& known, optional_view<T> const& gradient, double* value) {
+    require_bce_operands<Key>(weights, targets, input, known, gradient);
+    dispatch<Backend>(deferred<Key>{}, context, weights, targets, input, known, gradient, value);
 }
 
 }  // namespace cxr::ops

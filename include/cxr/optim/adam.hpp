@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Adam, with the epsilon of either family of frameworks.
+// Adam and AdamW, with the epsilon of either family of frameworks.
 
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/core/view.hpp"
+#include "cxr/ops/optimizer.hpp"
 
 #include <cmath>
 #include <cstddef>
@@ -26,14 +27,20 @@ struct adam_options {
     double beta2 = 0.999;                                      ///< β₂, in [0, 1)
     double epsilon = 1e-7;                                     ///< ε, finite, > 0; PyTorch's default is 1e-8
     epsilon_convention convention = epsilon_convention::keras;  ///< where ε stands
+    double weight_decay = 0;                                   ///< λ of AdamW, finite, ≥ 0: p ← (1 − α λ) p before the step
 };
 
 /// Adam over all parameters of a network: m ← β₁ m + (1 − β₁) g, v ← β₂ v + (1 − β₂) g², and a step of α in the direction m / √v.
-/// The moments lie in one array, by the parameters' offsets. Source: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015.
+/// The moments lie in one array in `Memory`, by the parameters' offsets. With a weight decay it is AdamW.
+/// Sources: Kingma and Ba, "Adam: a method for stochastic optimization", ICLR 2015; Loshchilov and Hutter, "Decoupled weight decay
+/// regularization", ICLR 2019.
+template <memory Memory = host_memory>
 class adam {
 public:
+    using options_type = adam_options;  ///< its numbers
+
     /// For `parameters` numbers in all, moments 0. Throws `contract_violation` where an option is out of its range.
-    adam(std::size_t parameters, adam_options const& options) : options_(options), first_({parameters}), second_({parameters}) {
+    adam(std::size_t parameters, adam_options const& options) : options_(options), first_({parameters}), second_({parameters}), numbers_({1}) {
         auto const check = [](bool holds, char const* what, double value) {
             if (!holds) throw contract_violation(std::string("cxr::optim::adam: ") + what + ", not " + std::to_string(value));
         };
@@ -41,39 +48,50 @@ public:
         check(options.beta1 >= 0 && options.beta1 < 1, "beta1 must be in [0, 1)", options.beta1);
         check(options.beta2 >= 0 && options.beta2 < 1, "beta2 must be in [0, 1)", options.beta2);
         check(std::isfinite(options.epsilon) && options.epsilon > 0, "epsilon must be finite and positive", options.epsilon);
+        check(std::isfinite(options.weight_decay) && options.weight_decay >= 0, "the weight decay must be a finite number that is not negative", options.weight_decay);
     }
 
-    /// Begins step t + 1; `update` then belongs to it.
+    /// Begins step t + 1; `step` and `update` then belong to it. Waits for whatever still reads the numbers of the step before.
     void begin_step() {
         ++steps_;
         auto const t = static_cast<double>(steps_);
         double const correction1 = 1 - std::pow(options_.beta1, t), root = std::sqrt(1 - std::pow(options_.beta2, t));
         bool const keras = options_.convention == epsilon_convention::keras;
-        // √(v / c²) + ε = (√v + ε c) / c: one loop serves both conventions.
-        rate_ = static_cast<float>(options_.learning_rate * root / correction1);
-        epsilon_ = static_cast<float>(keras ? options_.epsilon : options_.epsilon * root);
+        current_ = {static_cast<float>(options_.beta1),
+                    static_cast<float>(options_.beta2),
+                    static_cast<float>(1 - options_.beta1),
+                    static_cast<float>(1 - options_.beta2),
+                    // √(v / c²) + ε = (√v + ε c) / c: one loop serves both conventions.
+                    static_cast<float>(options_.learning_rate * root / correction1),
+                    static_cast<float>(keras ? options_.epsilon : options_.epsilon * root),
+                    static_cast<float>(1 - options_.learning_rate * options_.weight_decay)};
+        numbers_.assign(&current_);
+    }
+
+    /// Moves all parameters, given as pieces, by their flat `gradients`; both, and `gate`, lie in the backend's memory. Where the number at `gate` is not
+    /// finite, nothing changes (null: no gate). Throws `contract_violation` for another number of gradients, or before the first `begin_step`.
+    template <backend Backend>
+        requires std::same_as<memory_of<Backend>, Memory>
+    void step(context<Backend>& ctx, view<ops::parameter_piece<float> const, 1> pieces, view<float const, 1> gradients, double const* gate = nullptr) {
+        require(steps_ != 0, "cxr::optim::adam: step before begin_step");
+        ops::adam_step<Backend, float>(ctx, pieces, gradients, first_.view(), second_.view(), numbers_.data(), gate);
     }
 
     /// Moves `parameter`, whose moments begin at `offset`, by its `gradient` of the same length. Both are dense. Same bits for any number of threads.
     /// Throws `contract_violation` where lengths differ or reach past the parameters' number, or before the first `begin_step`.
-    void update(executor& workers, std::size_t offset, view<float, 1> parameter, view<float const, 1> gradient) {
+    void update(executor& workers, std::size_t offset, view<float, 1> parameter, view<float const, 1> gradient)
+        requires(Memory::host_accessible)
+    {
         auto const n = parameter.size();
         require_shape(gradient.shape(), parameter.shape(), "cxr::optim::adam: gradient");
         require(steps_ != 0, "cxr::optim::adam: update before begin_step");
         require(offset <= first_.size() && n <= first_.size() - offset, "cxr::optim::adam: a parameter reaches past the number of parameters");
         require(parameter.contiguous() && gradient.contiguous(), "cxr::optim::adam: parameters and gradients are dense");
-        auto const b1 = static_cast<float>(options_.beta1), b2 = static_cast<float>(options_.beta2);
-        auto const c1 = static_cast<float>(1 - options_.beta1), c2 = static_cast<float>(1 - options_.beta2);
         auto const groups = group_count(n, std::size_t{1} << 14);
         workers(groups, [&](std::size_t group, std::size_t) {
             auto const range = part(n, groups, group);
-            float *const p = parameter.data(), *const m = first_.data() + offset, *const v = second_.data() + offset;
-            float const* const g = gradient.data();
-            for (std::size_t i = range.first; i < range.last; ++i) {
-                m[i] = b1 * m[i] + c1 * g[i];
-                v[i] = b2 * v[i] + c2 * (g[i] * g[i]);
-                p[i] -= rate_ * m[i] / (std::sqrt(v[i]) + epsilon_);
-            }
+            float *const m = first_.data() + offset, *const v = second_.data() + offset;
+            for (std::size_t i = range.first; i < range.last; ++i) ops::adam_move(current_, gradient.data()[i], parameter.data()[i], m[i], v[i]);
         });
     }
 
@@ -83,9 +101,9 @@ public:
     void restore(std::uint64_t steps) { steps_ = steps; }
 
     /// m, the mean of gradients, by the parameters' offsets; to be written by whoever restores a checkpoint.
-    [[nodiscard]] view<float, 1> first_moments() { return first_.view(); }
+    [[nodiscard]] tensor<float, 1, Memory>& first_moments() { return first_; }
     /// v, the mean of squared gradients.
-    [[nodiscard]] view<float, 1> second_moments() { return second_.view(); }
+    [[nodiscard]] tensor<float, 1, Memory>& second_moments() { return second_; }
 
     /// α for the steps to come. Throws `contract_violation` unless finite and not negative.
     void set_learning_rate(double rate) {
@@ -98,8 +116,9 @@ public:
 private:
     adam_options options_;
     std::uint64_t steps_ = 0;
-    float rate_ = 0, epsilon_ = 0;  // of this step
-    tensor<float, 1> first_, second_;
+    ops::adam_numbers current_;  // of this step
+    tensor<float, 1, Memory> first_, second_;
+    tensor<ops::adam_numbers, 1, Memory> numbers_;  // the same, where kernels read them
 };
 
 }  // namespace cxr::optim

@@ -9,47 +9,81 @@
 #include "cxr/optim/adam.hpp"
 #include "cxr/train/diverged.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>
 #include <string>
+#include <type_traits>
 #include <utility>
+#include <vector>
 
 namespace cxr::train {
 
-/// A network of `Spec`, from images to probabilities, with the course's weighted loss and Adam, on `Backend` in float32.
-/// One thread uses it at a time; two networks in two threads share nothing.
-template <backend Backend, nn::spec Spec>
+/// A network of `Spec`, from images to probabilities, with the course's weighted loss and an optimizer, on `Backend`; parameters, images and
+/// probabilities are float32. One thread uses it at a time; two networks in two threads share nothing.
+template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>>
 class network {
 public:
-    using layer_type = nn::layer<Backend, Spec, float>;  ///< what is trained
+    using memory = memory_of<Backend>;                      ///< where parameters and activations live
+    using layer_type = nn::layer<Backend, Spec, float>;     ///< what is trained
+    using parameter_type = nn::parameter<float, memory>;    ///< what `visit` shows
 
     /// A network for images (height, width, channels), its weights drawn from `numbers`. `loss` has a weight for each of its outputs.
     /// Throws `contract_violation` where the images are too small or the loss has other classes.
-    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, optim::adam_options const& adam, random numbers)
+    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, random numbers)
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
-          gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), adam) {
+          gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), options), pieces_(pieces()), value_({1}) {
         require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
-    /// One step of training on images (N, height, width, channels) and targets (N, classes), NaN where unknown: forward, loss, backward, Adam,
+    network(network&&) noexcept = default;
+    network(network const&) = delete;  // its table of parameters holds addresses
+    network& operator=(network const&) = delete;
+    network& operator=(network&&) = delete;
+    ~network() = default;
+
+    /// One step of training on images (N, height, width, channels) and targets (N, classes), NaN where unknown: forward, loss, backward, optimizer,
     /// running statistics. Returns the loss before the step. Throws `diverged`, with nothing changed, where it is not finite.
     double step(view<float const, 4> images, view<float const, 2> targets) {
+        return step(images, targets, [] {});
+    }
+
+    /// The same; where the backend's work goes on beside the host's, `meanwhile()` is called while it does, and else at the end of the step.
+    template <class Meanwhile>
+        requires std::is_invocable_v<Meanwhile&>
+    double step(view<float const, 4> images, view<float const, 2> targets, Meanwhile&& meanwhile) {
         check(images);
         auto const n = images.extent(0);
+        require_shape(targets.shape(), {n, classes()}, "cxr::train::network: targets");
         out_.resize({n, 1, 1, classes()});
         d_out_.resize(out_.extents());
-        layer_.forward(context_, images, out_.view(), tape_);
-        view<float, 2> const gradient(d_out_.data(), {n, classes()});
-        double const value = loss_.gradient(targets, view<float const, 2>(out_.data(), {n, classes()}), gradient);
-        if (!std::isfinite(value)) throw diverged(optimizer_.steps() + 1, value);
-        layer_.backward(context_, d_out_.view(), {}, false, tape_, gradients_.view());
-        optimizer_.begin_step();
-        nn::visit(layer_, [&](std::string const&, nn::parameter<float>& p) {
-            if (p.trainable) optimizer_.update(context_.workers(), p.offset, p.values.view(), p.of(gradients_.view()));
-        });
-        layer_.commit(tape_);
         frozen_.reset();
+        double value = 0;
+        if constexpr (memory::host_accessible) {
+            layer_.forward(context_, images, out_.view(), tape_);
+            value = loss_.gradient(targets, probabilities(), d_probabilities());
+            if (!std::isfinite(value)) throw diverged(optimizer_.steps() + 1, value);
+            learn(nullptr);
+            meanwhile();
+        } else {
+            images_.resize(images.extents());
+            targets_.resize(targets.extents());
+            context_.upload(images, images_.view());
+            context_.upload(targets, targets_.view());
+            optimizer_.begin_step();
+            context_.replay(n, [&] {
+                layer_.forward(context_, view<float const, 4>(images_.view()), out_.view(), tape_);
+                loss_.enqueue_gradient(context_, view<float const, 2>(targets_.view()), probabilities(), d_probabilities(), value_.data());
+                learn(value_.data());
+            });
+            meanwhile();
+            context_.download(view<double const, 1>(value_.view()), view<double, 1>(&value, {1}));
+            if (!std::isfinite(value)) {
+                optimizer_.restore(optimizer_.steps() - 1);
+                throw diverged(optimizer_.steps() + 1, value);
+            }
+        }
         return value;
     }
 
@@ -57,12 +91,19 @@ public:
     void predict(view<float const, 4> images, view<float, 2> probabilities) {
         check(images);
         require_shape(probabilities.shape(), {images.extent(0), classes()}, "cxr::train::network: probabilities");
-        if (!frozen_) frozen_.emplace(nn::freeze(layer_));
+        if (!frozen_) frozen_.emplace(nn::freeze(context_, layer_));
         out_.resize({images.extent(0), 1, 1, classes()});
         nn::no_observer nobody;
-        frozen_->infer(context_, images, out_.view(), nobody, "");
+        if constexpr (memory::host_accessible) {
+            frozen_->infer(context_, images, out_.view(), nobody, "");
+        } else {
+            images_.resize(images.extents());
+            context_.upload(images, images_.view());
+            frozen_->infer(context_, images_.view(), out_.view(), nobody, "");
+        }
+        tensor<float, 4> const host = to_host(out_);
         for (std::size_t i = 0; i < probabilities.extent(0); ++i)
-            for (std::size_t c = 0; c < classes(); ++c) probabilities(i, c) = out_(i, std::size_t{0}, std::size_t{0}, c);
+            for (std::size_t c = 0; c < classes(); ++c) probabilities(i, c) = host(i, std::size_t{0}, std::size_t{0}, c);
     }
 
     /// The training's loss of these probabilities (N, classes).
@@ -78,14 +119,49 @@ public:
     /// Number of outputs.
     [[nodiscard]] std::size_t classes() const { return infer(spec_, shape{1, image_[0], image_[1], image_[2]}).output[3]; }
     /// The optimizer, for checkpoints.
-    [[nodiscard]] optim::adam& optimizer() { return optimizer_; }
-    /// The gradients of the last step, by the parameters' offsets.
-    [[nodiscard]] view<float const, 1> gradients() const { return gradients_.view(); }
+    [[nodiscard]] Optimizer& optimizer() { return optimizer_; }
+    /// The gradients of the last step, by the parameters' offsets, in the backend's memory.
+    [[nodiscard]] tensor<float, 1, memory> const& gradients() const { return gradients_; }
 
 private:
+    using piece = ops::parameter_piece<float>;
+
+    // Backward and everything that changes the network; where the number at `gate` is not finite, nothing does.
+    void learn(double const* gate) {
+        layer_.backward(context_, d_out_.view(), {}, false, tape_, gradients_.view());
+        if constexpr (memory::host_accessible) optimizer_.begin_step();
+        optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
+        layer_.commit(context_, tape_, gate);
+    }
+
+    [[nodiscard]] view<float const, 2> probabilities() const { return {out_.data(), {out_.extent(0), out_.extent(3)}}; }
+    [[nodiscard]] view<float, 2> d_probabilities() { return {d_out_.data(), {d_out_.extent(0), d_out_.extent(3)}}; }
+
+    // Where the trainable parameters lie; their memory stays where it is for the life of the network.
+    [[nodiscard]] tensor<piece, 1, memory> pieces() {
+        std::vector<piece> all;
+        nn::visit(layer_, [&](std::string const&, parameter_type& p) {
+            if (!p.trainable) return;
+            for (std::size_t first = 0; first < p.values.size(); first += ops::piece_elements)
+                all.push_back({p.values.data() + first, p.offset + first, std::min(ops::piece_elements, p.values.size() - first)});
+        });
+        tensor<piece, 1, memory> table;
+        table.resize({all.size()});
+        table.assign(all.data());
+        return table;
+    }
+
     void check(view<float const, 4> images) const {
         require_shape(images.shape(), {images.extent(0), image_[0], image_[1], image_[2]}, "cxr::train::network: images");
         require(images.extent(0) != 0, "cxr::train::network: an empty batch");
+    }
+
+    template <class Tensor>
+    static decltype(auto) to_host(Tensor const& t) {
+        if constexpr (memory::host_accessible)
+            return (t);
+        else
+            return t.to_host();
     }
 
     context<Backend> context_;
@@ -95,9 +171,12 @@ private:
     layer_type layer_;
     typename layer_type::tape tape_;
     std::optional<typename layer_type::frozen> frozen_;
-    tensor<float, 1> gradients_;
-    optim::adam optimizer_;
-    tensor<float, 4> out_, d_out_;
+    tensor<float, 1, memory> gradients_;
+    Optimizer optimizer_;
+    tensor<piece, 1, memory> pieces_;
+    tensor<double, 1, memory> value_;
+    tensor<float, 4, memory> images_, out_, d_out_;  // images_ and targets_ only where the backend's memory is not the host's
+    tensor<float, 2, memory> targets_;
 };
 
 template <class Context, nn::spec Spec, class Loss>

@@ -67,7 +67,7 @@ TEST_CASE("a DenseNet can have other blocks, growth, stem, compression and input
     });
     CHECK(shapes == std::vector<std::string>{"(10, 1, 7, 7)", "(4, 18, 1, 1)"});
     tensor<float, 4> x({2, 96, 64, 1}, 0.5F), y({2, 1, 1, 3});
-    auto const frozen = nn::freeze(layer);
+    auto const frozen = nn::freeze(ctx, layer);
     nn::no_observer nobody;
     frozen.infer(ctx, x.view(), y.view(), nobody, "");
     for (auto const p : y) CHECK((p > 0 && p < 1));

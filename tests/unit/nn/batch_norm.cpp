@@ -32,7 +32,7 @@ struct fixture {
         layer.forward(ctx, x.view(), y.view(), tape);
         std::map<std::string, double> values;
         nn::visit(layer, [&](std::string const& path, auto const& p) { values["before " + path] = p.values[0]; });
-        layer.commit(tape);
+        layer.commit(ctx, tape, nullptr);
         nn::visit(layer, [&](std::string const& path, auto const& p) { values[path] = p.values[0]; });
         return values;
     }
@@ -81,7 +81,9 @@ TEST_CASE("the moments of a channel far from zero keep their digits in float", "
 TEST_CASE("statistics of a block's channels are computed once and shared", "[nn]") {
     context<reference_backend> ctx;
     tensor<float, 4> x({1, 2, 2, 5}, 1.0F);
-    nn::batch_statistics s;
+    nn::statistics_buffer<host_memory> buffer;
+    buffer.begin(5);
+    auto& s = buffer.statistics;
     s.ensure<reference_backend, float>(ctx, view<float const, 4>(x.view().slice(3, 0, 3)));
     CHECK(s.known == 3);
     CHECK(s.mean[2] == 1);
@@ -101,10 +103,10 @@ TEST_CASE("training and inference agree when running statistics are those of the
     auto layer = build<double>(ctx, spec, x.shape(), cxr::random(1));
     decltype(layer)::tape tape;
     layer.forward(ctx, x.view(), y.view(), tape);
-    layer.commit(tape);
+    layer.commit(ctx, tape, nullptr);
     std::vector<std::string> seen;
     auto const observer = [&](std::string const& path, view<double const, 4> out) { seen.push_back(path + " " + to_string(out.shape())); };
-    freeze(layer).infer(ctx, x.view(), z.view(), observer, "net");
+    freeze(ctx, layer).infer(ctx, x.view(), z.view(), observer, "net");
     for (std::size_t i = 0; i < y.size(); ++i) CHECK(z[i] == Approx(y[i]).margin(1e-12));
     CHECK(seen.front() == "net.0 (3, 6, 5, 6)");
     CHECK(std::find(seen.begin(), seen.end(), "net.1.layer2.2 (3, 6, 5, 3)") != seen.end());

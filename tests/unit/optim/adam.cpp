@@ -82,7 +82,7 @@ TEST_CASE("Adam gives the same bits for any number of threads, and again from re
     for (std::size_t i = 0; i < n; ++i) g[i] = static_cast<float>(numbers.normal(i));
     cxr::executor serial(1), parallel(4);
     adam a(n, {}), b(n, {});
-    auto const step = [&](adam& o, cxr::executor& e, std::vector<float>& p) {
+    auto const step = [&](adam<>& o, cxr::executor& e, std::vector<float>& p) {
         o.begin_step();
         o.update(e, 0, std::span(p), std::span<float const>(g));
     };

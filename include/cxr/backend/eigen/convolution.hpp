@@ -9,6 +9,10 @@
 
 #include <Eigen/Core>
 
+#if defined(_OPENMP)
+#include <omp.h>
+#endif
+
 #include <algorithm>
 #include <cstddef>
 
@@ -34,11 +38,32 @@ inline constexpr std::size_t tile_pixels = 256;
 /// Whether the images themselves are the matrix of windows.
 [[nodiscard]] constexpr bool pointwise(ops::window w) { return w.size == 1 && w.stride == 1 && w.padding == 0; }
 
+/// Keeps Eigen from starting threads of its own while it lives: with -fopenmp it would, inside each of cxr's own. The thread's setting comes back
+/// afterwards; without -fopenmp there is nothing to do.
+class one_thread_a_product {
+public:
+#if defined(_OPENMP)
+    one_thread_a_product() : before_(omp_get_max_threads()) { omp_set_num_threads(1); }
+    ~one_thread_a_product() { omp_set_num_threads(before_); }
+#else
+    one_thread_a_product() = default;
+    ~one_thread_a_product() = default;
+#endif
+    one_thread_a_product(one_thread_a_product const&) = delete;
+    one_thread_a_product& operator=(one_thread_a_product const&) = delete;
+
+private:
+    [[maybe_unused]] int before_ = 0;
+};
+
 /// Calls f(first pixel, pixels, worker) for tiles of `pixels` pixels in parallel.
 template <class F>
 void for_each_tile(context& ctx, std::size_t pixels, F f) {
     auto const tiles = (pixels + tile_pixels - 1) / tile_pixels;
-    ctx.workers()(tiles, [&](std::size_t g, std::size_t worker) { f(g * tile_pixels, std::min(tile_pixels, pixels - g * tile_pixels), worker); });
+    ctx.workers()(tiles, [&](std::size_t g, std::size_t worker) {
+        one_thread_a_product const guard;
+        f(g * tile_pixels, std::min(tile_pixels, pixels - g * tile_pixels), worker);
+    });
 }
 
 /// Rows [first, first + count) of the matrix of windows of `in`: row p holds (i, j, c) ↦ in(pixel of output p moved by (i, j), c), 0 in the padding.
@@ -136,6 +161,7 @@ void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops::windo
     T* const partial = scratch.template take<T>(groups * outputs * length);
     T* const rows = scratch.template take<T>(pointwise(w) ? 0 : ctx.workers().size() * tile_pixels * length);
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
+        one_thread_a_product const guard;
         auto const range = part(dy.pixels, groups, g);
         auto sum = matrix(partial + g * outputs * length, outputs, length);
         sum.setZero();

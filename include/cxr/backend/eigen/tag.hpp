@@ -1,8 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The eigen backend: Eigen's vectorised expressions and matrix products. What it does not do itself, `reference` does.
-// Products are called inside cxr's own parallel loops: where you compile with -fopenmp, Eigen would start threads of its own in each of them, which is slow;
-// `Eigen::setNbThreads(1)` keeps it from that.
 
 #include "cxr/backend/reference/tag.hpp"
 

@@ -65,6 +65,19 @@ void kernel(ops::add_key, tag, context& ctx, view<T const, 4> in, view<T, 4> out
     transform(ctx, out, accumulate, [](T x) { return x; }, in);
 }
 
+template <class From, class To>
+void kernel(ops::convert_key, tag, context& ctx, view<From const, 4> in, view<To, 4> out, bool accumulate) {
+    auto const x = ops::pixels(in);
+    auto const y = ops::pixels(out);
+    for_each_pixel(ctx, y.pixels, y.channels, [=](std::size_t p) {
+        using wide = master_t<To>;
+        for (std::size_t c = 0; c < y.channels; ++c) {
+            auto const value = static_cast<wide>(x.row(p)[c]);
+            y.row(p)[c] = static_cast<To>(accumulate ? static_cast<wide>(y.row(p)[c]) + value : value);
+        }
+    });
+}
+
 template <class T>
 void kernel(ops::add_bias_key, tag, context& ctx, view<T const, 1> bias, view<T, 4> out) {
     auto const y = ops::pixels(out);

@@ -6,6 +6,7 @@
 #include "cxr/ops/batch_norm.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <cstddef>
 
 namespace cxr::reference {
@@ -67,6 +68,28 @@ void kernel(ops::batch_moments_key, tag, context& ctx, view<T const, 4> in, view
     }
 }
 
+template <class Moment, class Weight>
+void kernel(ops::affine_key, tag, context&, view<Moment const, 1> mean, view<Moment const, 1> variance, view<Weight const, 1> gamma, view<Weight const, 1> beta, double epsilon,
+            view<double, 1> inverse_deviation, view<Weight, 1> scale, view<Weight, 1> shift) {
+    for (std::size_t c = 0; c < mean.size(); ++c) {
+        double const r = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon), s = static_cast<double>(gamma[c]) * r;
+        if (inverse_deviation.data() != nullptr) inverse_deviation[c] = r;
+        scale[c] = static_cast<Weight>(s);
+        shift[c] = static_cast<Weight>(static_cast<double>(beta[c]) - static_cast<double>(mean[c]) * s);
+    }
+}
+
+template <class Weight>
+void kernel(ops::running_statistics_key, tag, context&, view<double const, 1> mean, view<double const, 1> variance, double momentum, double correction, double const* gate,
+            view<Weight, 1> running_mean, view<Weight, 1> running_variance) {
+    if (gate != nullptr && !std::isfinite(*gate)) return;
+    auto const blend = [=](Weight& running, double batch) { running = static_cast<Weight>((1 - momentum) * static_cast<double>(running) + momentum * batch); };
+    for (std::size_t c = 0; c < mean.size(); ++c) {
+        blend(running_mean[c], mean[c]);
+        blend(running_variance[c], variance[c] * correction);
+    }
+}
+
 template <class T>
 void kernel(ops::scale_shift_key, tag, context& ctx, view<T const, 4> in, view<T const, 1> scale, view<T const, 1> shift, view<T, 4> out) {
     auto const x = ops::pixels(in);
@@ -80,8 +103,24 @@ void kernel(ops::scale_shift_key, tag, context& ctx, view<T const, 4> in, view<T
 }
 
 template <class T>
-void kernel(ops::batch_norm_backward_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
-            view<T const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma, view<T, 1> d_beta) {
+void kernel(ops::normalise_rectify_key, tag, context& ctx, view<T const, 4> in, view<T const, 1> scale, view<T const, 1> shift, view<T, 4> out) {
+    auto const x = ops::pixels(in);
+    auto const y = ops::pixels(out);
+    T const *const a = scale.data(), *const b = shift.data();
+    for_each_pixel(ctx, x.pixels, x.channels, [=](std::size_t p) {
+        T const* const from = x.row(p);
+        T* const to = y.row(p);
+        for (std::size_t c = 0; c < x.channels; ++c) {
+            T const z = a[c] * from[c] + b[c];
+            to[c] = z < 0 ? T{0} : z;  // NaN stays NaN
+        }
+    });
+}
+
+/// Backward of batch norm where `gradient(x, d, c)` is what reaches the norm's output in channel c, of its input x and the gradient d behind it.
+template <class T, class Gradient>
+void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation, view<T const, 1> gamma, view<T const, 4> d_out,
+                   view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma, view<T, 1> d_beta, Gradient gradient) {
     auto const x = ops::pixels(in);
     auto const dy = ops::pixels(d_out);
     auto const channels = x.channels;
@@ -93,8 +132,9 @@ void kernel(ops::batch_norm_backward_key, tag, context& ctx, view<T const, 4> in
     channel_sums<T>(ctx, x.pixels, channels, sum, dot, [=](std::size_t p, std::size_t c, std::size_t n, T* a, T* b) {
         T const *const row = x.row(p) + c, *const d = dy.row(p) + c, *const m = centre + c;
         for (std::size_t k = 0; k < n; ++k) {
-            a[k] += d[k];
-            b[k] += d[k] * (row[k] - m[k]);
+            T const g = gradient(row[k], d[k], c + k);
+            a[k] += g;
+            b[k] += g * (row[k] - m[k]);
         }
     });
     // d_x = γ/σ·d_y − s·(x − mean) − t, s and t per channel
@@ -116,10 +156,24 @@ void kernel(ops::batch_norm_backward_key, tag, context& ctx, view<T const, 4> in
         T const *const row = x.row(p), *const d = dy.row(p);
         T* const to = dx.row(p);
         if (accumulate)
-            for (std::size_t c = 0; c < channels; ++c) to[c] += slope[c] * d[c] - pull[c] * (row[c] - centre[c]) - rest[c];
+            for (std::size_t c = 0; c < channels; ++c) to[c] += slope[c] * gradient(row[c], d[c], c) - pull[c] * (row[c] - centre[c]) - rest[c];
         else
-            for (std::size_t c = 0; c < channels; ++c) to[c] = slope[c] * d[c] - pull[c] * (row[c] - centre[c]) - rest[c];
+            for (std::size_t c = 0; c < channels; ++c) to[c] = slope[c] * gradient(row[c], d[c], c) - pull[c] * (row[c] - centre[c]) - rest[c];
     });
+}
+
+template <class T>
+void kernel(ops::batch_norm_backward_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
+            view<T const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma, view<T, 1> d_beta) {
+    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta, [](T, T d, std::size_t) { return d; });
+}
+
+template <class T>
+void kernel(ops::normalise_rectify_backward_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
+            view<T const, 1> gamma, view<T const, 1> scale, view<T const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma,
+            view<T, 1> d_beta) {
+    T const *const a = scale.data(), *const b = shift.data();
+    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta, [a, b](T x, T d, std::size_t c) { return a[c] * x + b[c] > 0 ? d : T{0}; });
 }
 
 }  // namespace cxr::reference

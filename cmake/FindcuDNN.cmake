@@ -1,0 +1,15 @@
+# NVIDIA cuDNN 9: cuDNN_FOUND and the target cuDNN::cuDNN. It ships no package file of its own.
+find_package(CUDAToolkit QUIET)
+find_path(cuDNN_INCLUDE_DIR cudnn_graph.h HINTS ${CUDAToolkit_INCLUDE_DIRS})
+find_library(cuDNN_LIBRARY cudnn HINTS ${CUDAToolkit_LIBRARY_DIR})
+mark_as_advanced(cuDNN_INCLUDE_DIR cuDNN_LIBRARY)
+
+include(FindPackageHandleStandardArgs)
+find_package_handle_standard_args(cuDNN REQUIRED_VARS cuDNN_LIBRARY cuDNN_INCLUDE_DIR)
+if(cuDNN_FOUND AND NOT TARGET cuDNN::cuDNN)
+    add_library(cuDNN::cuDNN UNKNOWN IMPORTED)
+    set_target_properties(
+        cuDNN::cuDNN
+        PROPERTIES IMPORTED_LOCATION ${cuDNN_LIBRARY} INTERFACE_INCLUDE_DIRECTORIES ${cuDNN_INCLUDE_DIR}
+    )
+endif()

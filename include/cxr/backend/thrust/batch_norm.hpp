@@ -1,0 +1,227 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Batch normalisation as functors: statistics and backward's sums are reductions down the columns of the pixel matrix.
+
+#include "cxr/backend/thrust/columns.hpp"
+#include "cxr/backend/thrust/optimizer.hpp"
+#include "cxr/ops/batch_norm.hpp"
+
+#include <cmath>
+#include <cstddef>
+
+namespace cxr::on_thrust {
+
+/// Two sums of a channel.
+struct two_sums {
+    double first = 0, second = 0;  ///< whatever is summed
+
+    /// Adds another part of the pixels.
+    CXR_HOST_DEVICE two_sums& operator+=(two_sums const& other) {
+        first += other.first;
+        second += other.second;
+        return *this;
+    }
+};
+
+/// Adds an element and its square, as differences to the channel's first pixel, so that a mean far from zero costs no digits.
+template <class T>
+struct sum_moments {
+    matrix<T const> x;  ///< pixels × channels
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c, two_sums& sum) const {
+        double const d = static_cast<double>(x(p, c)) - static_cast<double>(x(0, c));
+        sum.first += d;
+        sum.second += d * d;
+    }
+};
+
+/// Mean and population variance of a channel from its sums.
+template <class T>
+struct finish_moments {
+    matrix<T const> x;      ///< pixels × channels
+    double pixels;          ///< their number
+    double *mean, *variance;  ///< one a channel
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c, two_sums const& sum) const {
+        double const shift = sum.first / pixels, spread = sum.second / pixels - shift * shift;
+        mean[c] = static_cast<double>(x(0, c)) + shift;
+        variance[c] = spread < 0 ? 0 : spread;  // NaN stays NaN
+    }
+};
+
+template <class System, class T>
+void kernel(ops::batch_moments_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double, 1> mean, view<double, 1> variance) {
+    auto const x = matrix_of(in);
+    reduce_columns<two_sums>(ctx, pixel_count(in), in.extent(3), sum_moments<T>{x},
+                             finish_moments<T>{x, static_cast<double>(pixel_count(in)), mean.data(), variance.data()});
+}
+
+/// The affine map of one channel; see `ops::affine`.
+template <class M, class W>
+struct make_affine {
+    M const *mean, *variance;   ///< one a channel, as all below
+    W const *gamma, *beta;      ///< γ, β
+    double epsilon;             ///< added to the variance
+    double* inverse_deviation;  ///< null where nobody wants it
+    W *scale, *shift;           ///< what comes out
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c) const {
+        double const r = 1 / std::sqrt(static_cast<double>(variance[c]) + epsilon), s = static_cast<double>(gamma[c]) * r;
+        if (inverse_deviation != nullptr) inverse_deviation[c] = r;
+        scale[c] = static_cast<W>(s);
+        shift[c] = static_cast<W>(static_cast<double>(beta[c]) - static_cast<double>(mean[c]) * s);
+    }
+};
+
+template <class System, class M, class W>
+void kernel(ops::affine_key, tag<System>, context<System>& ctx, view<M const, 1> mean, view<M const, 1> variance, view<W const, 1> gamma, view<W const, 1> beta, double epsilon,
+            view<double, 1> inverse_deviation, view<W, 1> scale, view<W, 1> shift) {
+    for_each(ctx, mean.size(), make_affine<M, W>{mean.data(), variance.data(), gamma.data(), beta.data(), epsilon, inverse_deviation.data(), scale.data(), shift.data()});
+}
+
+/// Blends one channel's batch statistics into the running ones.
+template <class W>
+struct blend_statistics {
+    double const *mean, *variance;  ///< the batch's, one a channel
+    double momentum, correction;    ///< see `ops::blend_running_statistics`
+    double const* gate;             ///< null, or a number that must be finite
+    W *running_mean, *running_variance;  ///< what changes
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c) const {
+        if (gate != nullptr && !open(gate)) return;
+        running_mean[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_mean[c]) + momentum * mean[c]);
+        running_variance[c] = static_cast<W>((1 - momentum) * static_cast<double>(running_variance[c]) + momentum * (variance[c] * correction));
+    }
+};
+
+template <class System, class W>
+void kernel(ops::running_statistics_key, tag<System>, context<System>& ctx, view<double const, 1> mean, view<double const, 1> variance, double momentum, double correction,
+            double const* gate, view<W, 1> running_mean, view<W, 1> running_variance) {
+    for_each(ctx, mean.size(), blend_statistics<W>{mean.data(), variance.data(), momentum, correction, gate, running_mean.data(), running_variance.data()});
+}
+
+/// scale · x + shift of one element, rectified or not.
+template <class T, bool Rectify>
+struct apply_affine {
+    matrix<T const> x;                 ///< pixels × channels
+    master_t<T> const *scale, *shift;  ///< one a channel
+    matrix<T> y;                       ///< what comes out
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
+        auto const z = scale[c] * static_cast<master_t<T>>(x(p, c)) + shift[c];
+        y(p, c) = static_cast<T>(Rectify && z < 0 ? master_t<T>{0} : z);
+    }
+};
+
+template <class System, class T>
+void kernel(ops::scale_shift_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift, view<T, 4> out) {
+    for_each_element(ctx, pixel_count(in), in.extent(3), apply_affine<T, false>{matrix_of(in), scale.data(), shift.data(), matrix_of(out)});
+}
+
+template <class System, class T>
+void kernel(ops::normalise_rectify_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift,
+            view<T, 4> out) {
+    for_each_element(ctx, pixel_count(in), in.extent(3), apply_affine<T, true>{matrix_of(in), scale.data(), shift.data(), matrix_of(out)});
+}
+
+/// The gradient that reaches a batch norm's output: as it is, or through a rectifier whose input is computed again.
+template <class T, bool Rectified>
+struct gradient_of_norm {
+    matrix<T const> x, d;                         ///< pixels × channels: the norm's input, the gradient behind it
+    master_t<T> const *scale = nullptr, *shift = nullptr;  ///< one a channel; only with a rectifier
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE master_t<T> operator()(std::size_t p, std::size_t c) const {
+        auto const g = static_cast<master_t<T>>(d(p, c));
+        if constexpr (Rectified)
+            return scale[c] * static_cast<master_t<T>>(x(p, c)) + shift[c] > 0 ? g : master_t<T>{0};
+        else
+            return g;
+    }
+};
+
+/// Adds d_y and d_y · (x − mean).
+template <class T, bool Rectified>
+struct sum_norm_gradients {
+    gradient_of_norm<T, Rectified> gradient;  ///< d_y
+    double const* mean;                       ///< one a channel
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c, two_sums& sum) const {
+        auto const d = gradient(p, c);
+        sum.first += static_cast<double>(d);
+        sum.second += static_cast<double>(d) * (static_cast<double>(gradient.x(p, c)) - mean[c]);
+    }
+};
+
+/// What d_x is made of, in each channel: d_x = slope · d_y − pull · (x − centre) − rest.
+template <class A>
+struct norm_coefficients {
+    A slope, pull, centre, rest;  ///< of one channel
+};
+
+/// Derivatives of γ and β of a channel, and the coefficients of d_x.
+template <class W>
+struct finish_norm_gradients {
+    double const *mean, *inverse_deviation;  ///< one a channel, as all below
+    W const* gamma;                          ///< γ
+    double pixels;                           ///< their number
+    W *d_gamma, *d_beta;                     ///< derivatives
+    norm_coefficients<W>* coefficients;      ///< of d_x
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c, two_sums const& sum) const {
+        double const r = inverse_deviation[c], g = static_cast<double>(gamma[c]);
+        d_beta[c] = static_cast<W>(sum.first);
+        d_gamma[c] = static_cast<W>(sum.second * r);
+        coefficients[c] = {static_cast<W>(g * r), static_cast<W>(g * r * r * r * sum.second / pixels), static_cast<W>(mean[c]), static_cast<W>(g * r * sum.first / pixels)};
+    }
+};
+
+/// d_x of one element.
+template <class T, bool Rectified>
+struct apply_norm_gradient {
+    gradient_of_norm<T, Rectified> gradient;               ///< d_y
+    norm_coefficients<master_t<T>> const* coefficients;    ///< one set a channel
+    matrix<T> dx;                                          ///< what comes out
+    bool accumulate;                                       ///< whether to add
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
+        auto const k = coefficients[c];
+        store(dx(p, c), k.slope * gradient(p, c) - k.pull * (static_cast<master_t<T>>(gradient.x(p, c)) - k.centre) - k.rest, accumulate);
+    }
+};
+
+/// Backward of a batch norm, and of a rectifier behind it.
+template <class System, class T, bool Rectified>
+void norm_backward(context<System>& ctx, gradient_of_norm<T, Rectified> gradient, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation,
+                   master_t<T> const* gamma, view<T, 4> d_in, bool accumulate, master_t<T>* d_gamma, master_t<T>* d_beta) {
+    auto scratch = ctx.scratch().open();
+    auto* const coefficients = scratch.template take<norm_coefficients<master_t<T>>>(channels);
+    reduce_columns<two_sums>(ctx, pixels, channels, sum_norm_gradients<T, Rectified>{gradient, mean},
+                             finish_norm_gradients<master_t<T>>{mean, inverse_deviation, gamma, static_cast<double>(pixels), d_gamma, d_beta, coefficients});
+    if (d_in.data() != nullptr) for_each_element(ctx, pixels, channels, apply_norm_gradient<T, Rectified>{gradient, coefficients, matrix_of(d_in), accumulate});
+}
+
+template <class System, class T>
+void kernel(ops::batch_norm_backward_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
+            view<master_t<T> const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+    norm_backward(ctx, gradient_of_norm<T, false>{matrix_of(in), matrix_of(d_out)}, pixel_count(in), in.extent(3), mean.data(), inverse_deviation.data(), gamma.data(), d_in,
+                  accumulate, d_gamma.data(), d_beta.data());
+}
+
+template <class System, class T>
+void kernel(ops::normalise_rectify_backward_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
+            view<master_t<T> const, 1> gamma, view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate,
+            view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+    norm_backward(ctx, gradient_of_norm<T, true>{matrix_of(in), matrix_of(d_out), scale.data(), shift.data()}, pixel_count(in), in.extent(3), mean.data(),
+                  inverse_deviation.data(), gamma.data(), d_in, accumulate, d_gamma.data(), d_beta.data());
+}
+
+}  // namespace cxr::on_thrust

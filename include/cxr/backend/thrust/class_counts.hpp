@@ -1,0 +1,101 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Class counts: one reduction over the whole label matrix, all classes at once, in whole numbers.
+
+#include "cxr/backend/thrust/columns.hpp"
+#include "cxr/backend/thrust/resident.hpp"
+#include "cxr/ops/class_counts.hpp"
+
+#include <thrust/functional.h>
+#include <thrust/transform_reduce.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <vector>
+
+namespace cxr::on_thrust {
+
+/// How many labels of a class are of each kind.
+struct label_tally {
+    std::uint64_t positives = 0, negatives = 0, unknowns = 0;  ///< rows
+
+    /// Adds another part of the rows.
+    CXR_HOST_DEVICE label_tally& operator+=(label_tally const& other) {
+        positives += other.positives;
+        negatives += other.negatives;
+        unknowns += other.unknowns;
+        return *this;
+    }
+};
+
+/// Adds one label to a tally; a label that is none is not counted.
+template <class Label>
+struct tally_label {
+    strided<Label const> labels;  ///< rows × classes
+    strided<bool const> known;    ///< without data where there is no mask
+
+    /// Row `r`, class `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t r, std::size_t c, label_tally& sum) const {
+        Label const label = labels(r, c);
+        bool const hidden = (known.data != nullptr && !known(r, c)) || ops::unknown(label);
+        sum.unknowns += hidden ? 1 : 0;
+        sum.positives += !hidden && label == Label(1) ? 1 : 0;
+        sum.negatives += !hidden && label == Label(0) ? 1 : 0;
+    }
+};
+
+/// Keeps the tally of a class.
+struct keep_tally {
+    label_tally* tallies;  ///< one a class
+
+    /// Class `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c, label_tally const& sum) const { tallies[c] = sum; }
+};
+
+/// The place of an entry that is no label, in row-major order; a number past the last for those that are.
+template <class Label>
+struct place_of_wrong_label {
+    tally_label<Label> tally;  ///< counts a label, unless it is none
+    std::size_t classes;       ///< columns
+    std::size_t none;          ///< past the last entry
+
+    /// Entry number `i`.
+    CXR_HOST_DEVICE std::size_t operator()(std::size_t i) const {
+        label_tally one;
+        tally(i / classes, i % classes, one);
+        return one.positives + one.negatives + one.unknowns == 0 ? i : none;
+    }
+};
+
+/// Class counts of any label type and layout, in the host's memory or the system's; see `ops::count_classes`.
+template <class System, ops::label_element Label>
+void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label const, 2> const& given, std::optional<view<bool const, 2>> const& mask, ops::class_tally tally) {
+    auto const rows = given.extent(0), classes = given.extent(1);
+    if (classes == 0) return;
+    auto scratch = ctx.scratch().open();
+    auto const labels = resident<System>(scratch, given);
+    auto const known = resident<System>(scratch, mask);
+    label_tally* const there = scratch.template take<label_tally>(classes);
+    tally_label<Label> const count{strided(labels), strided(known)};
+    reduce_columns<label_tally>(ctx, rows, classes, count, keep_tally{there});
+    std::vector<label_tally> here(classes);
+    System::memory::download(here.data(), there, classes * sizeof(label_tally));
+    for (auto const& c : here)
+        if (c.positives + c.negatives + c.unknowns != rows) {
+            auto const none = rows * classes;
+            std::size_t place = none;
+            System::run(ctx, [&](auto const& policy) {
+                place = ::thrust::transform_reduce(policy, ::thrust::counting_iterator<std::size_t>(0), ::thrust::counting_iterator<std::size_t>(none),
+                                                   place_of_wrong_label<Label>{count, classes, none}, none, ::thrust::minimum<std::size_t>());
+            });
+            ops::refuse_label(element<System>(labels, place / classes, place % classes), place / classes, place % classes);
+        }
+    for (std::size_t c = 0; c < classes; ++c) {
+        tally.positives[c] = here[c].positives;
+        tally.negatives[c] = here[c].negatives;
+        tally.unknowns[c] = here[c].unknowns;
+    }
+}
+
+}  // namespace cxr::on_thrust

@@ -1,0 +1,49 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Convolutions of bfloat16 images on systems that have a parent: in the parent's float, rounded once. They are the oracle of mixed precision on machines
+// without a GPU, not a fast way.
+
+#include "cxr/backend/thrust/activations.hpp"
+#include "cxr/ops/convolution.hpp"
+
+#include <cstddef>
+
+namespace cxr::on_thrust {
+
+/// A system whose parent does its convolutions.
+template <class System>
+concept has_parent = requires { typename System::parent; };
+
+/// `v` widened to float, in scratch.
+template <class System, class Frame>
+[[nodiscard]] view<float, 4> widened(context<System>& ctx, Frame& scratch, view<bf16 const, 4> v) {
+    view<float, 4> const wide(scratch.template take<float>(v.size()), v.extents());
+    ops::convert<tag<System>, bf16, float>(ctx, v, wide);
+    return wide;
+}
+
+template <has_parent System>
+void kernel(ops::convolution_key, tag<System>, context<System>& ctx, ops::window w, view<bf16 const, 4> in, view<float const, 4> weights, view<bf16, 4> out) {
+    auto scratch = ctx.scratch().open();
+    view<float, 4> const y(scratch.template take<float>(out.size()), out.extents());
+    ops::convolution<tag<System>, float>(ctx, w, widened(ctx, scratch, in), weights, y);
+    ops::convert<tag<System>, float, bf16>(ctx, y, out);
+}
+
+template <has_parent System>
+void kernel(ops::convolution_backward_data_key, tag<System>, context<System>& ctx, ops::window w, view<bf16 const, 4> d_out, view<float const, 4> weights, view<bf16, 4> d_in,
+            bool accumulate) {
+    auto scratch = ctx.scratch().open();
+    view<float, 4> const dx(scratch.template take<float>(d_in.size()), d_in.extents());
+    ops::convolution_backward_data<tag<System>, float>(ctx, w, widened(ctx, scratch, d_out), weights, dx, false);
+    ops::convert<tag<System>, float, bf16>(ctx, dx, d_in, accumulate);
+}
+
+template <has_parent System>
+void kernel(ops::convolution_backward_weights_key, tag<System>, context<System>& ctx, ops::window w, view<bf16 const, 4> in, view<bf16 const, 4> d_out,
+            view<float, 4> d_weights) {
+    auto scratch = ctx.scratch().open();
+    ops::convolution_backward_weights<tag<System>, float>(ctx, w, widened(ctx, scratch, in), widened(ctx, scratch, d_out), d_weights);
+}
+
+}  // namespace cxr::on_thrust

@@ -1,0 +1,234 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The Thrust backend on an NVIDIA GPU; compile with nvcc. Statistics, losses, metrics and all layers but convolutions, which cxr/backend/cuda/ has.
+
+#include "cxr/backend/thrust/system.hpp"
+
+#include "cxr/backend/thrust/backend.hpp"
+#include "cxr/backend/thrust/cuda_runtime.hpp"
+#include "cxr/core/workspace.hpp"
+
+#include <thrust/system/cuda/execution_policy.h>
+#include <thrust/system_error.h>
+
+#include <array>
+#include <atomic>
+#include <cstddef>
+#include <cstdint>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <string_view>
+
+namespace cxr::on_thrust {
+
+/// Memory of the current GPU.
+struct device_memory {
+    static constexpr bool host_accessible = false;  ///< the host may not dereference it
+
+    /// Allocations so far in this process: a recorded step is only good for as long as nothing moved.
+    static std::atomic<std::uint64_t>& allocations() {
+        static std::atomic<std::uint64_t> count{0};
+        return count;
+    }
+
+    /// `bytes` of unspecified content. Throws `out_of_memory` that says what was asked for, and what is free of how much.
+    [[nodiscard]] static void* allocate(std::size_t bytes) {
+        void* p = nullptr;
+        if (auto const status = cudaMalloc(&p, bytes == 0 ? 1 : bytes); status != cudaSuccess) {
+            std::size_t free = 0, total = 0;
+            static_cast<void>(cudaGetLastError());
+            static_cast<void>(cudaMemGetInfo(&free, &total));
+            check(status, ("cudaMalloc (" + std::to_string(free) + " bytes free of " + std::to_string(total) + ")").c_str(), bytes);
+        }
+        ++allocations();
+        return p;
+    }
+    /// Gives back what `allocate` gave; waits for work that may use it.
+    static void release(void* p) noexcept { static_cast<void>(cudaFree(p)); }
+    /// Copies between places that do not overlap, after all work given so far.
+    static void copy(void* to, void const* from, std::size_t bytes) { move(to, from, bytes, cudaMemcpyDeviceToDevice); }
+    /// Copies from the host, after all work given so far.
+    static void upload(void* to, void const* from, std::size_t bytes) { move(to, from, bytes, cudaMemcpyHostToDevice); }
+    /// Copies to the host, after all work given so far.
+    static void download(void* to, void const* from, std::size_t bytes) { move(to, from, bytes, cudaMemcpyDeviceToHost); }
+
+    /// Whether `p` lies in a GPU's memory, or in memory that CUDA manages for both.
+    [[nodiscard]] static bool holds(void const* p) {
+        cudaPointerAttributes about{};
+        check(cudaPointerGetAttributes(&about, p), "cudaPointerGetAttributes");
+        return about.type == cudaMemoryTypeDevice || about.type == cudaMemoryTypeManaged;
+    }
+
+private:
+    static void move(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind) {
+        if (bytes == 0) return;
+        check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // streams of ours do not wait for the default stream, nor it for them
+        check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
+    }
+};
+
+/// Page-locked memory of the host, from which copies to a GPU need not wait.
+struct pinned_memory {
+    static constexpr bool host_accessible = true;  ///< the host may dereference it
+
+    /// `bytes` of unspecified content. Throws `backend_error`.
+    [[nodiscard]] static void* allocate(std::size_t bytes) {
+        void* p = nullptr;
+        check(cudaMallocHost(&p, bytes == 0 ? 1 : bytes), "cudaMallocHost", bytes);
+        return p;
+    }
+    /// Gives back what `allocate` gave.
+    static void release(void* p) noexcept { static_cast<void>(cudaFreeHost(p)); }
+    /// Copies between places that do not overlap.
+    static void copy(void* to, void const* from, std::size_t bytes) { host_memory::copy(to, from, bytes); }
+    /// As `copy`.
+    static void upload(void* to, void const* from, std::size_t bytes) { host_memory::copy(to, from, bytes); }
+    /// As `copy`.
+    static void download(void* to, void const* from, std::size_t bytes) { host_memory::copy(to, from, bytes); }
+    /// Every address of the host will do.
+    [[nodiscard]] static bool holds(void const*) { return true; }
+};
+
+/// A GPU, its streams, and scratch memory on it. Copies share the streams and begin with scratch of their own. One thread uses it at a time.
+class gpu_context {
+public:
+    /// On GPU number `device`. Throws `backend_error` that says what was found and what is needed.
+    explicit gpu_context(int device = 0) : shared_(std::make_shared<shared>(device)) {}
+
+    /// The GPU's number.
+    [[nodiscard]] int device() const { return shared_->report.device; }
+    /// What is known of the GPU.
+    [[nodiscard]] device_report const& report() const { return shared_->report; }
+    /// Where work goes.
+    [[nodiscard]] stream const& work() const { return shared_->work; }
+    /// Scratch memory, for the thread that uses this context; what is taken is used in the order of the work.
+    [[nodiscard]] basic_workspace<device_memory>& scratch() { return scratch_; }
+
+    /// Begins to bring host data to the GPU on a stream of its own, beside the work; `take_staged` of the same slot uses it. Waits only for the slot's memory.
+    template <class T, std::size_t Rank>
+    void stage(std::size_t slot, view<T const, Rank> from) {
+        require(slot < slots, "cxr::on_thrust::gpu_context: no such slot");
+        require(from.contiguous(), "cxr::on_thrust::gpu_context: what is uploaded must be dense");
+        auto& s = shared_->staging[slot];
+        auto const bytes = from.size() * sizeof(T);
+        s.uploaded.synchronize();  // the last upload may still read the pinned memory
+        s.pinned.resize(std::array{bytes});
+        s.device.resize(std::array{bytes});
+        std::memcpy(s.pinned.data(), from.data(), bytes);
+        shared_->copies.wait(s.taken);
+        check(cudaMemcpyAsync(s.device.data(), s.pinned.data(), bytes, cudaMemcpyHostToDevice, shared_->copies), "cudaMemcpyAsync");
+        s.uploaded.record(shared_->copies);
+    }
+
+    /// Copies what was staged in `slot` to `to`, in the order of the work. Throws `contract_violation` for another size.
+    template <class T, std::size_t Rank>
+    void take_staged(std::size_t slot, view<T, Rank> to) {
+        auto& s = shared_->staging[slot];
+        require(to.contiguous() && to.size() * sizeof(T) == s.device.size(), "cxr::on_thrust::gpu_context: something else was staged");
+        shared_->work.wait(s.uploaded);
+        check(cudaMemcpyAsync(to.data(), s.device.data(), s.device.size(), cudaMemcpyDeviceToDevice, shared_->work), "cudaMemcpyAsync");
+        s.taken.record(shared_->work);
+    }
+
+    /// Copies host data to `to`, in the order of the work.
+    template <class T, std::size_t Rank>
+    void upload(view<T const, Rank> from, view<T, Rank> to) {
+        stage(slots - 1, from);
+        take_staged(slots - 1, to);
+    }
+
+    /// Copies `from` to the host when the work so far is done, and waits for it.
+    template <class T, std::size_t Rank>
+    void download(view<T const, Rank> from, view<T, Rank> to) {
+        require(from.contiguous() && to.contiguous() && from.shape() == to.shape(), "cxr::on_thrust::gpu_context: what is downloaded must be dense and of one shape");
+        check(cudaMemcpyAsync(to.data(), from.data(), from.size() * sizeof(T), cudaMemcpyDeviceToHost, shared_->work), "cudaMemcpyAsync");
+        shared_->work.synchronize();
+    }
+
+    /// Does what `f()` gives to the stream. The first call with a key runs it, the second records it as a graph, and later ones replay the graph, as long as
+    /// nothing was allocated on the GPU since; else it begins anew. `f` must give the same work each time: what changes lies in the GPU's memory.
+    template <class F>
+    void replay(std::size_t key, F f) {
+        auto& g = shared_->graphs[key];
+        auto const now = device_memory::allocations().load();
+        if (g.executable && g.allocations == now) {
+            check(cudaGraphLaunch(g.executable.get(), shared_->work), "cudaGraphLaunch");
+            return;
+        }
+        g.executable.reset();
+        if (!g.ran || g.allocations != now) {
+            f();
+            g.ran = true;
+            g.allocations = device_memory::allocations().load();
+            return;
+        }
+        cudaGraph_t graph = nullptr;
+        check(cudaStreamBeginCapture(shared_->work, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
+        try {
+            f();
+        } catch (...) {
+            static_cast<void>(cudaStreamEndCapture(shared_->work, &graph));
+            if (graph != nullptr) static_cast<void>(cudaGraphDestroy(graph));
+            static_cast<void>(cudaGetLastError());
+            throw;
+        }
+        check(cudaStreamEndCapture(shared_->work, &graph), "cudaStreamEndCapture");
+        cudaGraphExec_t made = nullptr;
+        auto const status = cudaGraphInstantiate(&made, graph, 0);
+        static_cast<void>(cudaGraphDestroy(graph));
+        check(status, "cudaGraphInstantiate");
+        g.executable.reset(made);
+        check(cudaGraphLaunch(g.executable.get(), shared_->work), "cudaGraphLaunch");
+    }
+
+private:
+    static constexpr std::size_t slots = 3;  // images, targets, everything else
+
+    struct slot_state {
+        tensor<std::byte, 1, pinned_memory> pinned;
+        tensor<std::byte, 1, device_memory> device;
+        event uploaded, taken;
+    };
+    struct end_graph {
+        void operator()(cudaGraphExec_t g) const { static_cast<void>(cudaGraphExecDestroy(g)); }
+    };
+    struct recorded {
+        bool ran = false;
+        std::uint64_t allocations = 0;
+        std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, end_graph> executable;
+    };
+    struct shared {
+        explicit shared(int device) : report(require_device(device)) { check(cudaSetDevice(device), "cudaSetDevice"); }
+        device_report report;
+        stream work, copies;
+        std::array<slot_state, slots> staging;
+        std::map<std::size_t, recorded> graphs;
+    };
+
+    std::shared_ptr<shared> shared_;
+    basic_workspace<device_memory> scratch_;
+};
+
+/// An NVIDIA GPU.
+struct cuda {
+    static constexpr std::string_view name = "thrust-cuda";  ///< for messages; the command line has `cuda`, which adds convolutions
+    using memory = device_memory;                            ///< where arrays live
+    using context_base = gpu_context;                        ///< a GPU and its streams
+    static constexpr bool one_element_a_call = true;         ///< thousands of threads, one element each
+
+    /// Calls f(policy) with the context's stream; the host does not wait, unless for a value. Thrust's errors become `backend_error`.
+    template <class F>
+    static void run(context_base& ctx, F f) {
+        try {
+            f(::thrust::cuda::par_nosync.on(ctx.work()));
+        } catch (::thrust::system_error const& e) {
+            static_cast<void>(cudaGetLastError());
+            throw backend_error(std::string("CUDA: Thrust: ") + e.what());
+        }
+    }
+};
+
+}  // namespace cxr::on_thrust

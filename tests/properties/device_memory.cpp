@@ -1,0 +1,265 @@
+// SPDX-License-Identifier: Apache-2.0
+// A system whose memory the host must not touch, made of the host's own: between kernels its pages are inaccessible, so that whatever would read or write a
+// device's memory from the host ends in a fault here. A network trained on it has the bits of one trained on plain C++.
+
+#include "cxr/backend/thrust/cpp.hpp"
+
+#include "cxr/core/random.hpp"
+#include "cxr/metrics/roc.hpp"
+#include "cxr/models/densenet.hpp"
+#include "cxr/ops/auroc.hpp"
+#include "cxr/stats/class_frequencies.hpp"
+#include "cxr/train/network.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <sys/mman.h>
+
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+#include <cstring>
+#include <limits>
+#include <map>
+#include <new>
+#include <string>
+#include <vector>
+
+namespace guard {
+
+using cxr::view;
+namespace ops = cxr::ops;
+
+/// Pages that only kernels and copies may touch.
+struct memory {
+    static constexpr bool host_accessible = false;
+
+    static std::map<char*, std::size_t>& blocks() {
+        static std::map<char*, std::size_t> all;
+        return all;
+    }
+    static int& depth() {
+        static int open = 0;
+        return open;
+    }
+    static void protect(int how) {
+        for (auto const& [p, bytes] : blocks()) ::mprotect(p, bytes, how);
+    }
+    /// Kernels and copies run while one of these lives.
+    struct unlocked {
+        unlocked() { if (depth()++ == 0) protect(PROT_READ | PROT_WRITE); }
+        unlocked(unlocked const&) = delete;
+        unlocked& operator=(unlocked const&) = delete;
+        ~unlocked() { if (--depth() == 0) protect(PROT_NONE); }
+    };
+
+    static void* allocate(std::size_t bytes) {
+        auto const size = (std::max<std::size_t>(bytes, 1) + 4095) / 4096 * 4096;
+        void* const p = ::mmap(nullptr, size, depth() > 0 ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+        if (p == MAP_FAILED) throw std::bad_alloc();
+        blocks()[static_cast<char*>(p)] = size;
+        return p;
+    }
+    static void release(void* p) noexcept {
+        if (p == nullptr) return;
+        auto const found = blocks().find(static_cast<char*>(p));
+        ::munmap(p, found->second);
+        blocks().erase(found);
+    }
+    static void copy(void* to, void const* from, std::size_t bytes) {
+        unlocked const now;
+        if (bytes != 0) std::memcpy(to, from, bytes);
+    }
+    static void upload(void* to, void const* from, std::size_t bytes) {
+        REQUIRE((bytes == 0 || (holds(to) && !holds(from))));
+        copy(to, from, bytes);
+    }
+    static void download(void* to, void const* from, std::size_t bytes) {
+        REQUIRE((bytes == 0 || (holds(from) && !holds(to))));
+        copy(to, from, bytes);
+    }
+    static bool holds(void const* p) {
+        auto const* const at = static_cast<char const*>(p);
+        auto const after = blocks().upper_bound(const_cast<char*>(at));
+        if (after == blocks().begin()) return false;
+        auto const block = std::prev(after);
+        return at < block->first + block->second;
+    }
+};
+
+/// What a context is made of: scratch in that memory, and the parent for convolutions.
+class state {
+public:
+    explicit state(std::size_t threads = 1) : host(threads) {}
+    cxr::basic_workspace<memory>& scratch() { return scratch_; }
+
+    template <class T, std::size_t Rank>
+    void upload(view<T const, Rank> from, view<T, Rank> to) {
+        memory::upload(to.data(), from.data(), from.size() * sizeof(T));
+    }
+    template <class T, std::size_t Rank>
+    void download(view<T const, Rank> from, view<T, Rank> to) {
+        memory::download(to.data(), from.data(), from.size() * sizeof(T));
+    }
+    template <class F>
+    void replay(std::size_t, F f) {
+        f();
+    }
+
+    cxr::context<cxr::eigen_backend> host;
+
+private:
+    cxr::basic_workspace<memory> scratch_;
+};
+
+/// The system.
+struct pages {
+    static constexpr std::string_view name = "guarded pages";
+    using memory = guard::memory;
+    using context_base = state;
+    static constexpr bool one_element_a_call = true;  // the form that a device runs
+
+    template <class F>
+    static void run(context_base&, F f) {
+        memory::unlocked const now;
+        f(::thrust::cpp::par);
+    }
+};
+
+using tag = cxr::on_thrust::tag<pages>;
+using context = cxr::on_thrust::context<pages>;
+
+template <class T>
+void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const, 4> in, view<T const, 4> weights, view<T, 4> out) {
+    memory::unlocked const now;
+    ops::convolution<cxr::eigen_backend, T>(ctx.host, w, in, weights, out);
+}
+template <class T>
+void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::window w, view<T const, 4> d_out, view<T const, 4> weights, view<T, 4> d_in, bool accumulate) {
+    memory::unlocked const now;
+    ops::convolution_backward_data<cxr::eigen_backend, T>(ctx.host, w, d_out, weights, d_in, accumulate);
+}
+template <class T>
+void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops::window w, view<T const, 4> in, view<T const, 4> d_out, view<T, 4> d_weights) {
+    memory::unlocked const now;
+    ops::convolution_backward_weights<cxr::eigen_backend, T>(ctx.host, w, in, d_out, d_weights);
+}
+
+}  // namespace guard
+
+using namespace cxr;
+using guarded = thrust_backend<guard::pages>;
+using plain = thrust_backend<cxr::on_thrust::cpp>;
+
+namespace {
+
+constexpr auto spec = models::densenet({.blocks = {2, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 3});
+
+struct data {
+    tensor<float, 4> images{{5, 32, 32, 3}};
+    tensor<float, 2> targets{{5, 3}};
+
+    data() {
+        cxr::random const numbers(1);
+        for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(numbers.normal(i));
+        for (std::size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<float>(numbers.stream("y").below(i, 2));
+        targets[4] = std::numeric_limits<float>::quiet_NaN();
+    }
+};
+
+template <class Backend>
+auto network() {
+    context<Backend> const ctx(1);
+    return train::network(ctx, spec, shape{32, 32, 3}, loss::weighted_loss<Backend>(ctx, std::vector<double>{0.9, 0.8, 0.7}, std::vector<double>{0.1, 0.2, 0.3}),
+                          optim::adam_options{}, cxr::random(4));
+}
+
+/// All parameters, running statistics and moments.
+template <class Network>
+std::vector<float> state_of(Network& n) {
+    std::vector<float> all;
+    auto const add = [&](auto const& t) {
+        auto const host = t.to_host();
+        all.insert(all.end(), host.begin(), host.end());
+    };
+    n.visit([&](std::string const&, auto& p) { add(p.values); });
+    add(n.optimizer().first_moments()), add(n.optimizer().second_moments());
+    return all;
+}
+
+}  // namespace
+
+TEST_CASE("the host touches no memory of a device, and training there gives the same bits", "[properties][thrust]") {
+    data const d;
+    auto there = network<guarded>();
+    auto here = network<plain>();
+    for (int step = 0; step < 3; ++step) {
+        INFO("step " << step);
+        CHECK(there.step(d.images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
+    }
+    auto const a = state_of(there), b = state_of(here);
+    REQUIRE(a.size() == b.size());
+    CHECK(std::equal(a.begin(), a.end(), b.begin()));
+    tensor<float, 2> p({5, 3}), q({5, 3});
+    there.predict(d.images.view(), p.view());
+    here.predict(d.images.view(), q.view());
+    CHECK(std::equal(p.begin(), p.end(), q.begin()));
+    CHECK(there.loss(d.targets.view(), p.view()) == here.loss(d.targets.view(), q.view()));
+}
+
+TEST_CASE("a loss that is not finite changes nothing on a device", "[properties][thrust]") {
+    data d;
+    auto network = ::network<guarded>();
+    network.step(d.images.view(), d.targets.view());
+    auto const before = state_of(network);
+    d.images[7] = std::numeric_limits<float>::infinity();
+    CHECK_THROWS_WITH(network.step(d.images.view(), d.targets.view()), Catch::Contains("step 2"));
+    CHECK(network.optimizer().steps() == 1);
+    auto const after = state_of(network);
+    CHECK(std::equal(before.begin(), before.end(), after.begin(), [](float x, float y) { return std::memcmp(&x, &y, sizeof x) == 0; }));
+}
+
+TEST_CASE("counts, losses and areas take operands of the host and of a device", "[properties][thrust]") {
+    constexpr std::size_t rows = 777, classes = 70;  // more classes than one launch of the loss takes
+    tensor<float, 2> y({rows, classes}), p({rows, classes});
+    cxr::random const numbers(2);
+    for (std::size_t i = 0; i < y.size(); ++i) {
+        y[i] = static_cast<float>(numbers.below(i, 2));
+        if (i % 11 == 0 && i % classes != 5) y[i] = std::numeric_limits<float>::quiet_NaN();
+        p[i] = static_cast<float>(numbers.stream("p").uniform(i));
+    }
+    tensor<float, 2, guard::memory> device_y(y.extents()), device_p(p.extents()), device_d(p.extents());
+    device_y.assign(y.data());
+    device_p.assign(p.data());
+    context<guarded> ctx;
+    context<plain> host(1);
+    std::vector<double> const positive(classes, 0.75), negative(classes, 0.25);
+
+    stats::class_frequencies a(classes), b(classes), c(classes);
+    a.add<guarded>(ctx, device_y.view());
+    b.add<guarded>(ctx, y.view());
+    c.add<plain>(host, y.view());
+    CHECK(a.counts() == b.counts());
+    CHECK(a.counts() == c.counts());
+
+    loss::weighted_loss<guarded> const there(ctx, positive, negative);
+    loss::weighted_loss<plain> const here(host, positive, negative);
+    tensor<float, 2> d({rows, classes}), e({rows, classes});
+    auto const value = here.gradient(y, p, d);
+    CHECK(there.gradient(y, p, e) == value);
+    CHECK(std::equal(d.begin(), d.end(), e.begin()));
+    CHECK(there.gradient(device_y.view(), device_p.view(), device_d.view()) == value);
+    auto const back = device_d.to_host();
+    CHECK(std::equal(d.begin(), d.end(), back.begin()));
+    CHECK(there.gradient(device_y.view(), device_p.view(), device_p.view()) == value);  // in place
+    auto const in_place = device_p.to_host();
+    CHECK(std::equal(d.begin(), d.end(), in_place.begin()));
+    device_p.assign(p.data());
+
+    view<float const, 2> const dy = device_y.view(), dp = device_p.view();
+    CHECK(ops::auroc<guarded, float, float>(ctx, dp, dy) == ops::auroc<plain, float, float>(host, p.view(), y.view()));
+
+    y(400, 3) = 0.5F;
+    device_y.assign(y.data());
+    CHECK_THROWS_WITH(a.add<guarded>(ctx, device_y.view()), Catch::Contains("label 0.5 at row 400, column 3"));
+}

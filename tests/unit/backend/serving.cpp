@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: Apache-2.0
+// Which backend of a line of parents does an operation can be asked, so that no fallback is silent.
+
+#include "backends.hpp"
+
+#include "cxr/ops/convolution.hpp"
+#include "cxr/ops/weighted_bce.hpp"
+
+#include <catch2/catch.hpp>
+
+using namespace cxr;
+
+namespace {
+
+using thrust_host = CXR_THRUST_BACKEND;
+using images = view<float, 4>;
+using const_images = view<float const, 4>;
+
+template <class Backend>
+constexpr auto serves_convolution = serving<Backend, ops::convolution_key, context<Backend>&, ops::window, const_images, const_images, images>();
+template <class Backend>
+constexpr auto serves_relu = serving<Backend, ops::relu_key, context<Backend>&, const_images, images>();
+template <class Backend>
+constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend>&, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&,
+                                     ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
+
+}  // namespace
+
+TEST_CASE("a backend says which of its parents serves an operation", "[backend]") {
+    CHECK(serves_convolution<onednn_backend> == "onednn");
+    CHECK(serves_convolution<eigen_backend> == "eigen");
+    CHECK(serves_convolution<thrust_host> == "eigen");
+    CHECK(serves_relu<onednn_backend> == "reference");
+    CHECK(serves_relu<thrust_host> == thrust_host::name);
+    CHECK(serves_loss<reference_backend> == "reference");
+    CHECK(serves_loss<eigen_backend> == "eigen");
+    CHECK(serves_loss<xtensor_backend> == "xtensor");
+    CHECK(serves_loss<thrust_host> == thrust_host::name);
+    // oneDNN has no double, and the error of its logarithm near 1 is absolute.
+    CHECK(serves_loss<onednn_backend> == "eigen");
+    CHECK(serving<onednn_backend, ops::relu_key>().empty());
+}

@@ -67,6 +67,7 @@
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/contributions.hpp"
+#include "cxr/train/distributed/communicator.hpp"
 #include "cxr/train/diverged.hpp"
 #include "cxr/train/fit.hpp"
 #include "cxr/train/network.hpp"

@@ -77,7 +77,9 @@ public:
 
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
         auto const channels = mean_.values.size();
-        auto const pixels = static_cast<double>(t.in.extent(0) * t.in.extent(1) * t.in.extent(2));
+        std::size_t devices = 1;  // whose pixels the statistics were taken of
+        if constexpr (requires { ctx.devices(); }) devices = ctx.devices();
+        auto const pixels = static_cast<double>(devices * t.in.extent(0) * t.in.extent(1) * t.in.extent(2));
         double const correction = spec_.unbiased && pixels > 1 ? pixels / (pixels - 1) : 1;
         ops::blend_running_statistics<Backend, weight_type>(ctx, first(t.statistics->mean, channels), first(t.statistics->variance, channels), spec_.momentum, correction, gate,
                                                             mean_.values.view(), variance_.values.view());

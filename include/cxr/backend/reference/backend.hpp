@@ -3,6 +3,7 @@
 // The reference backend: its tag and every kernel.
 
 #include "cxr/backend/reference/activations.hpp"
+#include "cxr/backend/reference/augment.hpp"
 #include "cxr/backend/reference/auroc.hpp"
 #include "cxr/backend/reference/batch_norm.hpp"
 #include "cxr/backend/reference/class_counts.hpp"

@@ -3,6 +3,7 @@
 // Everything of the Thrust backend; a system's own header (cpp.hpp, omp.hpp, tbb.hpp, cuda.hpp) brings this along.
 
 #include "cxr/backend/thrust/activations.hpp"
+#include "cxr/backend/thrust/augment.hpp"
 #include "cxr/backend/thrust/auroc.hpp"
 #include "cxr/backend/thrust/batch_norm.hpp"
 #include "cxr/backend/thrust/class_counts.hpp"

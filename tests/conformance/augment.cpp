@@ -1,0 +1,88 @@
+// SPDX-License-Identifier: Apache-2.0
+// Standardising and augmenting images on every backend against the reference, and the reference against what the words mean.
+
+#include "backends.hpp"
+
+#include "cxr/core/random.hpp"
+#include "cxr/core/tensor.hpp"
+#include "cxr/ops/augment.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstddef>
+#include <vector>
+
+using namespace cxr;
+
+namespace {
+
+tensor<float, 4> random_images(std::size_t n, std::size_t h, std::size_t w, std::size_t c) {
+    tensor<float, 4> x({n, h, w, c});
+    cxr::random const numbers(n * h + w);
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = 100 + 30 * static_cast<float>(numbers.normal(i));
+    return x;
+}
+
+std::vector<ops::augmentation> changes() {
+    using a = ops::augmentation;
+    return {a{}, a::flip(), a::translation(2, -1), a::rotation(0.3F), a::magnification(1.25F).then(a::rotation(-0.1F)).then(a::translation(0.5F, 0.25F)), a{.brightness = 7}};
+}
+
+template <class Backend>
+tensor<float, 4> augmented(view<float const, 4> in, std::vector<ops::augmentation> const& how) {
+    context<Backend> ctx(2);
+    tensor<float, 4> out(in.extents(), -1.0F);
+    ops::augment<Backend, float>(ctx, in, view<ops::augmentation const, 1>(how.data(), {how.size()}), 5.0F, out.view());
+    return out;
+}
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("images are standardised and augmented as by the reference", "[conformance][data]", CXR_BACKENDS) {
+    context<TestType> ctx(2);
+    context<reference_backend> exact(2);
+    for (auto const& s : {shape{6, 9, 12, 3}, shape{6, 1, 1, 1}, shape{6, 33, 17, 1}}) {
+        INFO(to_string(s));
+        auto const x = random_images(s[0], s[1], s[2], s[3]);
+        tensor<float, 4> y(x.extents()), z(x.extents());
+        ops::standardise<TestType, float>(ctx, x.view(), 1e-6, y.view());
+        ops::standardise<reference_backend, float>(exact, x.view(), 1e-6, z.view());
+        for (std::size_t i = 0; i < y.size(); ++i) REQUIRE(y[i] == Approx(z[i]).margin(1e-6));
+        auto const a = augmented<TestType>(x.view(), changes()), b = augmented<reference_backend>(x.view(), changes());
+        CHECK(std::equal(a.begin(), a.end(), b.begin()));  // one function of one pixel for all backends
+    }
+}
+
+TEST_CASE("a standardised image has mean 0 and deviation 1, one of a single value is 0", "[ops][data]") {
+    context<reference_backend> ctx;
+    auto x = random_images(2, 20, 30, 3);
+    for (std::size_t i = x.size() / 2; i < x.size(); ++i) x[i] = 3;
+    ops::standardise<reference_backend, float>(ctx, x.view(), 1e-6, x.view());
+    double sum = 0, squares = 0;
+    auto const n = x.size() / 2;
+    for (std::size_t i = 0; i < n; ++i) sum += static_cast<double>(x[i]), squares += static_cast<double>(x[i]) * static_cast<double>(x[i]);
+    CHECK(sum / static_cast<double>(n) == Approx(0).margin(1e-6));
+    CHECK(squares / static_cast<double>(n) == Approx(1).epsilon(1e-6));
+    CHECK(x[n] == 0);
+}
+
+TEST_CASE("flips, translations, rotations and brightness do what they say", "[ops][data]") {
+    auto const x = random_images(6, 4, 6, 2);
+    auto const y = augmented<reference_backend>(x.view(), {{}, ops::augmentation::flip(), ops::augmentation::translation(1, 2), ops::augmentation::rotation(std::acos(-1.0F)),
+                                                           ops::augmentation::flip().then(ops::augmentation::flip()), {.brightness = 3}});
+    for (std::size_t i = 0; i < 4; ++i)
+        for (std::size_t j = 0; j < 6; ++j)
+            for (std::size_t c = 0; c < 2; ++c) {
+                CHECK(y(0, i, j, c) == x(0, i, j, c));
+                CHECK(y(1, i, j, c) == x(1, i, 5 - j, c));
+                CHECK(y(2, i, j, c) == (i >= 1 && j >= 2 ? x(2, i - 1, j - 2, c) : 5));
+                CHECK(y(3, i, j, c) == Approx(x(3, 3 - i, 5 - j, c)).epsilon(1e-4));
+                CHECK(y(4, i, j, c) == x(4, i, j, c));
+                CHECK(y(5, i, j, c) == x(5, i, j, c) + 3);
+            }
+    context<reference_backend> ctx;
+    tensor<float, 4> z({6, 4, 5, 2});
+    CHECK_THROWS_WITH((ops::standardise<reference_backend, float>(ctx, x.view(), 1e-6, z.view())), Catch::Contains("(6, 4, 5, 2)") && Catch::Contains("(6, 4, 6, 2)"));
+    CHECK_THROWS_AS(augmented<reference_backend>(x.view(), {{}}), contract_violation);
+}

@@ -2,6 +2,8 @@
 #pragma once
 // One face for every backend, so that the commands are compiled once and each backend in a translation unit of its own.
 
+#include "workload.hpp"
+
 #include "cxr/core/view.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
@@ -68,6 +70,8 @@ public:
     virtual std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) = 0;
     /// What can be said about the network.
     [[nodiscard]] virtual engine_description describe() = 0;
+    /// The gradients of the last step, of all trainable parameters in the order of the network.
+    [[nodiscard]] virtual std::vector<float> gradients() = 0;
 };
 
 /// A backend that is built in.
@@ -77,6 +81,7 @@ struct backend_entry {
     bool has_layers;      ///< whether it can train and predict
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
+    backend_work work = {};  ///< what of it can be timed
 };
 
 /// The backends, each from its own translation unit.

@@ -3,6 +3,7 @@
 // The engine of any backend that has layers. A translation unit includes this and the backend's entry header.
 
 #include "engine.hpp"
+#include "workload_template.hpp"
 
 #include "cxr/core/error.hpp"
 #include "cxr/core/host_mirror.hpp"
@@ -110,6 +111,16 @@ public:
         return d;
     }
 
+    [[nodiscard]] std::vector<float> gradients() override {
+        auto const& found = network_.gradients();
+        if constexpr (on_device<Backend>()) {
+            auto const here = found.to_host();
+            return {here.begin(), here.end()};
+        } else {
+            return {found.data(), found.data() + found.size()};
+        }
+    }
+
 private:
     using spec_type = decltype(models::densenet());
     using network_type = train::network<Backend, spec_type>;
@@ -170,7 +181,13 @@ private:
 template <class Backend>
 backend_entry layered_entry(std::string library) {
     return {std::string(Backend::name), std::move(library), true,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>};
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>()};
+}
+
+/// The entry of a backend without layers.
+template <class Backend>
+backend_entry entry(std::string library) {
+    return {std::string(Backend::name), std::move(library), false, nullptr, count_labels<Backend>, work_of<Backend, false>()};
 }
 
 }  // namespace cxr::trainer

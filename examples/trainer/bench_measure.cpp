@@ -137,11 +137,20 @@ double bench::training_error(backend_entry const& b) {
 void bench::time(std::vector<contender>& all) {
     std::size_t most = 0;
     for (auto& c : all) {
-        auto const begin = now();
-        if (c.first < shortest_measurement) c.work->run();
-        auto const warm = c.first < shortest_measurement ? std::max(now() - begin, 1e-8) : c.first;
-        c.row.runs = warm >= shortest_measurement ? 1 : static_cast<std::size_t>(std::ceil(shortest_measurement / warm));
-        auto const affordable = options_.limit > 0 ? options_.limit / warm : 1e9;
+        c.row.runs = 1;
+        if (options_.limit > 0 && c.first > options_.limit / 2) {
+            // There is no time for another one.
+            c.seconds = {c.first};
+            continue;
+        }
+        auto warm = c.first;
+        if (warm < shortest_measurement) {
+            auto const begin = now();
+            c.work->run();
+            warm = std::max(now() - begin, 1e-8);
+        }
+        if (warm < shortest_measurement) c.row.runs = static_cast<std::size_t>(std::ceil(shortest_measurement / warm));
+        auto const affordable = options_.limit > 0 ? options_.limit / (warm * static_cast<double>(c.row.runs)) : 1e9;
         c.row.repetitions = affordable < static_cast<double>(options_.repetitions) ? std::max<std::size_t>(1, static_cast<std::size_t>(affordable)) : options_.repetitions;
         most = std::max(most, c.row.repetitions);
     }
@@ -153,6 +162,7 @@ void bench::time(std::vector<contender>& all) {
             c.seconds.push_back((now() - begin) / static_cast<double>(c.row.runs));
         }
     for (auto& c : all) {
+        c.row.repetitions = c.seconds.size();
         c.row.median = median(c.seconds);
         c.row.best = *std::min_element(c.seconds.begin(), c.seconds.end());
         rates_[{c.row.what, c.row.backend}] = (c.row.flops + c.row.bytes) / c.row.median;

@@ -31,7 +31,7 @@ namespace cxr::trainer {
 template <class Backend>
 stats::class_frequencies count_labels(view<std::int8_t const, 2> labels, std::size_t threads) {
     stats::class_frequencies frequencies(labels.extent(1));
-    context<Backend> ctx(threads);
+    auto ctx = context_of<Backend>(threads);
     frequencies.add<Backend>(ctx, labels);
     return frequencies;
 }
@@ -112,13 +112,8 @@ public:
     }
 
     [[nodiscard]] std::vector<float> gradients() override {
-        auto const& found = network_.gradients();
-        if constexpr (on_device<Backend>()) {
-            auto const here = found.to_host();
-            return {here.begin(), here.end()};
-        } else {
-            return {found.data(), found.data() + found.size()};
-        }
+        auto const here = network_.gradients().to_host();
+        return {here.begin(), here.end()};
     }
 
 private:
@@ -129,7 +124,7 @@ private:
         auto weights = o.weights;
         weights.positive.resize(o.network.classes, 1.0);
         weights.negative.resize(o.network.classes, 1.0);
-        context<Backend> const ctx(o.threads);
+        auto const ctx = context_of<Backend>(o.threads);
         return network_type(ctx, models::densenet(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
                             optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
     }

@@ -6,6 +6,7 @@
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/core/random.hpp"
+#include "cxr/core/tensor.hpp"
 #include "cxr/loss/weighted_loss.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/stats/class_frequencies.hpp"
@@ -22,11 +23,15 @@ namespace cxr::trainer {
 
 /// Whether the backend's arrays lie where the host does not reach them.
 template <class Backend>
-[[nodiscard]] constexpr bool on_device() {
-    if constexpr (requires { Backend::memory::host_accessible; })
-        return !Backend::memory::host_accessible;
+inline constexpr bool on_device = !memory_of<Backend>::host_accessible;
+
+/// A context with so many threads, where the backend has threads.
+template <class Backend>
+context<Backend> context_of(std::size_t threads) {
+    if constexpr (on_device<Backend>)
+        return context<Backend>();
     else
-        return false;
+        return context<Backend>(threads);
 }
 
 /// An array of the host where the backend works: the array itself, or a copy in the backend's memory.
@@ -35,38 +40,36 @@ class placed {
 public:
     /// Of `host`, which must stay.
     explicit placed(view<T, Rank> host) : host_(host) {
-        if constexpr (on_device<Backend>()) {
-            there_ = static_cast<T*>(Backend::memory::allocate(bytes()));
-            Backend::memory::upload(there_, host_.data(), bytes());
+        if constexpr (on_device<Backend>) {
+            copy_.resize(host_.extents());
+            copy_.assign(host_.data());
         }
-    }
-    placed(placed const&) = delete;
-    placed& operator=(placed const&) = delete;
-    ~placed() {
-        if constexpr (on_device<Backend>()) Backend::memory::release(there_);
     }
 
     /// Where the backend works.
-    [[nodiscard]] view<T, Rank> there() const { return {there_ != nullptr ? there_ : host_.data(), host_.extents()}; }
+    [[nodiscard]] view<T, Rank> there() {
+        if constexpr (on_device<Backend>)
+            return copy_.view();
+        else
+            return host_;
+    }
 
     /// Brings the elements to the host.
     view<T, Rank> fetch() {
-        if constexpr (on_device<Backend>()) Backend::memory::download(host_.data(), there_, bytes());
+        if constexpr (on_device<Backend>) memory_of<Backend>::download(host_.data(), copy_.data(), host_.size() * sizeof(T));
         return host_;
     }
 
 private:
-    [[nodiscard]] std::size_t bytes() const { return host_.size() * sizeof(T); }
-
     view<T, Rank> host_;
-    T* there_ = nullptr;  // null where the host's own elements serve
+    tensor<T, Rank, memory_of<Backend>> copy_;  // empty where the host's own elements serve
 };
 
 /// Class frequencies.
 template <class Backend>
 class frequencies_work final : public workload {
 public:
-    frequencies_work(table_operands& o, std::size_t threads) : context_(threads), labels_(o.labels.view()), found_(o.labels.extent(1)) {}
+    frequencies_work(table_operands& o, std::size_t threads) : context_(context_of<Backend>(threads)), labels_(o.labels.view()), found_(o.labels.extent(1)) {}
 
     void run() override {
         found_ = stats::class_frequencies(found_.classes());
@@ -91,7 +94,7 @@ template <class Backend>
 class loss_work final : public workload {
 public:
     loss_work(bool gradient, table_operands& o, std::size_t threads)
-        : with_gradient_(gradient), loss_(context<Backend>(threads), o.weights.positive, o.weights.negative), targets_(o.targets.view()), probabilities_(o.probabilities.view()), gradient_(o.gradient.view()) {}
+        : with_gradient_(gradient), loss_(context_of<Backend>(threads), o.weights.positive, o.weights.negative), targets_(o.targets.view()), probabilities_(o.probabilities.view()), gradient_(o.gradient.view()) {}
 
     void run() override {
         view<float const, 2> const y = targets_.there(), p = probabilities_.there();
@@ -116,7 +119,7 @@ template <class Backend>
 class dense_layer_work final : public workload {
 public:
     dense_layer_work(shape const& in, std::size_t threads, std::uint64_t seed)
-        : context_(threads), channels_(in[3]), grown_(infer(spec, in).output[3] - in[3]), layer_(nn::build<float>(context_, spec, in, random(seed))),
+        : context_(context_of<Backend>(threads)), channels_(in[3]), grown_(infer(spec, in).output[3] - in[3]), layer_(nn::build<float>(context_, spec, in, random(seed))),
           host_x_({in[0], in[1], in[2], channels_ + grown_}), host_d_(host_x_.extents()), host_gradients_({nn::parameter_count(layer_)}), x_(filled(host_x_, seed + 1)), d_(filled(host_d_, seed + 2)),
           gradients_(host_gradients_.view()) {}
 
@@ -124,7 +127,7 @@ public:
         auto const x = x_.there(), d = d_.there();
         layer_.forward(context_, view<float const, 4>(x.slice(3, 0, channels_)), x, tape_);
         layer_.backward(context_, d, d.slice(3, 0, channels_), true, tape_, gradients_.there());
-        if constexpr (on_device<Backend>()) {
+        if constexpr (on_device<Backend>) {
             float last = 0;  // waits for the end of the work
             context_.download(view<float const, 1>(gradients_.there().data(), {1}), view<float, 1>(&last, {1}));
         }
@@ -161,10 +164,10 @@ template <class Backend>
 double seconds_to_move(std::size_t there, std::size_t back) {
     using clock = std::chrono::steady_clock;
     std::vector<char> host(std::max({there, back, std::size_t{1}}), 1);
-    placed<Backend, char, 1> const device(view<char, 1>(host.data(), {host.size()}));
+    placed<Backend, char, 1> device(view<char, 1>(host.data(), {host.size()}));
     auto const begin = clock::now();
-    if (there != 0) Backend::memory::upload(device.there().data(), host.data(), there);
-    if (back != 0) Backend::memory::download(host.data(), device.there().data(), back);
+    if (there != 0) memory_of<Backend>::upload(device.there().data(), host.data(), there);
+    if (back != 0) memory_of<Backend>::download(host.data(), device.there().data(), back);
     return std::chrono::duration<double>(clock::now() - begin).count();
 }
 
@@ -188,21 +191,21 @@ peaks device_peaks() {
     using clock = std::chrono::steady_clock;
     constexpr std::size_t n = std::size_t{64} << 20U;
     std::vector<float> host(n);
-    placed<Backend, float, 1> const from(view<float, 1>(host.data(), {n})), to(view<float, 1>(host.data(), {n}));
+    placed<Backend, float, 1> from(view<float, 1>(host.data(), {n})), to(view<float, 1>(host.data(), {n}));
     // Seconds of the fastest of five runs; what follows in the same order has to wait for it.
     auto const best = [&](auto&& work) {
         double seconds = 1e9;
         for (int run = 0; run < 6; ++run) {
             auto const begin = clock::now();
             work();
-            Backend::memory::download(host.data(), to.there().data(), sizeof(float));
+            memory_of<Backend>::download(host.data(), to.there().data(), sizeof(float));
             if (run != 0) seconds = std::min(seconds, std::chrono::duration<double>(clock::now() - begin).count());
         }
         return seconds;
     };
     peaks p;
     p.memory_gb_per_s = 1e-9 * 8 * static_cast<double>(n) * 10 / best([&] {
-        for (int i = 0; i < 10; ++i) Backend::memory::copy(to.there().data(), from.there().data(), n * sizeof(float));
+        for (int i = 0; i < 10; ++i) memory_of<Backend>::copy(to.there().data(), from.there().data(), n * sizeof(float));
     });
 #if defined(__CUDACC__)
     constexpr int blocks = 8192, threads = 256, steps = 8192;
@@ -215,14 +218,14 @@ peaks device_peaks() {
 template <class Backend, bool Layers>
 backend_work work_of() {
     backend_work w;
-    w.device = on_device<Backend>();
+    w.device = on_device<Backend>;
     w.table = [](operation what, table_operands& o, std::size_t threads) -> std::unique_ptr<workload> {
         if (what == operation::frequencies) return std::make_unique<frequencies_work<Backend>>(o, threads);
         return std::make_unique<loss_work<Backend>>(what == operation::loss_gradient, o, threads);
     };
     if constexpr (Layers)
         w.dense_layer = [](shape const& images, std::size_t threads, std::uint64_t seed) -> std::unique_ptr<workload> { return std::make_unique<dense_layer_work<Backend>>(images, threads, seed); };
-    if constexpr (on_device<Backend>()) {
+    if constexpr (on_device<Backend>) {
         w.seconds_to_move = seconds_to_move<Backend>;
         w.measure_peaks = device_peaks<Backend>;
     }

@@ -12,7 +12,14 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 
 add_library(cxr_warnings INTERFACE)
-target_compile_options(cxr_warnings INTERFACE ${cxr_warning_options})
+target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxr_warning_options}>")
+
+# CMake 3.25 does not know CUDA's C++20, so the flag is an option. Machine code for Ampere and Hopper, PTX for what comes after.
+set(cxr_cuda_architectures 80-real 90)
+target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra>")
+if(CXR_WERROR)
+    target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")
+endif()
 
 # find_package for a need of the programs, whose absence names the Debian package.
 macro(cxr_require package debian_package)

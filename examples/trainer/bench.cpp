@@ -73,12 +73,13 @@ std::vector<backend_entry const*> choose(bench_options const& o, std::size_t thr
         bool const asked = std::find(o.backends.begin(), o.backends.end(), b.name) != o.backends.end();
         if (!o.backends.empty() && !asked) continue;
         try {
+            if (auto const problem = b.problem != nullptr ? b.problem() : std::string(); !problem.empty()) throw backend_error(b.name + ": " + problem);
             table_operands operands(operation::frequencies, 2, 14, 0);
             b.work.table(operation::frequencies, operands, threads)->run();
             chosen.push_back(&b);
         } catch (cxr::error const& e) {
             if (asked) throw;
-            out.warn("{} is left out, it does not work here: {}", b.name, one_line(e.what()));
+            out.warn("left out, as it does not work here: {}", one_line(e.what()));
         }
     }
     if (std::none_of(o.what.begin(), o.what.end(), on_table))

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.hpp"
 
+#include "engine.hpp"
+
 #include <csignal>
 
 namespace cxr::trainer {
@@ -23,7 +25,12 @@ void catch_interrupts() {
 
 void add_global_options(CLI::App& command, global_options& o) {
     auto const group = "For every command";
-    command.add_option("--backend", o.backend, "reference, eigen, xtensor or onednn")->capture_default_str()->group(group);
+    command.add_option("--backend", o.backend, "reference, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
+        ->default_str("the fastest that works here")
+        ->group(group);
+    command.parse_complete_callback([&o] {
+        if (o.backend.empty()) o.backend = default_backend().name;
+    });
     command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group)->check([](std::string const& text) {
         return text.find('-') == 0 ? "expected 0 or more, got " + text : std::string();
     });

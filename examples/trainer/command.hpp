@@ -24,7 +24,7 @@ enum exit_status : int { done = 0, world = 1, usage = 2, leak = 3, interrupted =
 
 /// The options that every command has.
 struct global_options {
-    std::string backend = "onednn";  ///< by name
+    std::string backend;             ///< by name; the default is resolved when the command line has been read
     std::int64_t threads = 0;        ///< 0: one a hardware thread
     std::int64_t seed = 0;           ///< of everything random
     bool quiet = false;              ///< print errors only

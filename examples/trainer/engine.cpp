@@ -17,6 +17,9 @@ std::vector<backend_entry> const& backends() {
 #if defined(CXR_WITH_THRUST_OMP)
         thrust_omp_entry(),
 #endif
+#if defined(CXR_WITH_CUDA)
+        cuda_entry(),
+#endif
     };
     return all;
 }
@@ -52,6 +55,27 @@ std::size_t activations_an_image(engine_options const& o) {
     return kept + largest;
 }
 
+std::size_t fused_activations_an_image(engine_options const& o) {
+    auto const& n = o.network;
+    auto side = (o.size + 1) / 2;
+    // Input, the stem's convolution, and what its batch norm and relu make of it; of gradients, the largest two buffers live at a time.
+    auto kept = o.size * o.size * o.channels + 2 * side * side * n.stem, largest = 2 * side * side * n.stem;
+    side = (side + 1) / 2;
+    auto channels = n.stem;
+    for (std::size_t b = 0; b < 4; ++b) {
+        auto const pixels = side * side;
+        kept += pixels * n.blocks[b] * n.bottleneck * n.growth;
+        channels += n.blocks[b] * n.growth;
+        kept += 2 * pixels * channels;  // the block's buffer, and what the transition's batch norm makes of it
+        largest = std::max(largest, 3 * pixels * channels);
+        if (b == 3) break;
+        channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
+        kept += pixels * channels;
+        side /= 2;
+    }
+    return kept + largest;
+}
+
 namespace {
 
 std::string names(bool with_layers) {
@@ -61,13 +85,23 @@ std::string names(bool with_layers) {
     return text;
 }
 
+std::string problem_of(backend_entry const& b) { return b.problem != nullptr ? b.problem() : std::string(); }
+
 }  // namespace
 
 backend_entry const& find_backend(std::string const& name) {
     auto const& all = backends();
     auto const found = std::find_if(all.begin(), all.end(), [&](auto const& b) { return b.name == name; });
     if (found == all.end()) throw usage_error("--backend " + name + " is not built in, expected one of " + names(false));
+    if (auto const problem = problem_of(*found); !problem.empty()) throw backend_error("--backend " + name + ": " + problem);
     return *found;
+}
+
+backend_entry const& default_backend() {
+    for (auto const* const name : {"cuda", "onednn", "eigen", "reference"})
+        for (auto const& b : backends())
+            if (b.name == name && b.has_layers && problem_of(b).empty()) return b;
+    throw usage_error("no backend with layers is built in");
 }
 
 backend_entry const& find_backend_with_layers(std::string const& name) {

@@ -13,6 +13,7 @@
 #include <array>
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <utility>
@@ -29,6 +30,7 @@ struct engine_options {
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     std::uint64_t seed = 0;              ///< of the initial weights
     std::size_t threads = 0;             ///< 0: one a hardware thread
+    bool bf16 = false;                   ///< bfloat16 activations, where the backend has them
 };
 
 /// What can be said about a network before it is trained.
@@ -47,6 +49,9 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
 /// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.
 std::size_t activations_an_image(engine_options const& options);
 
+/// The same for layers that keep nothing normalised, as those on Thrust's systems and on a GPU: the blocks' buffers, their gradients, and the bottlenecks.
+std::size_t fused_activations_an_image(engine_options const& options);
+
 /// A network with its optimizer on some backend.
 class engine {
 public:
@@ -55,8 +60,16 @@ public:
     engine& operator=(engine const&) = delete;
     virtual ~engine() = default;
 
-    /// One optimisation step on images (N, H, W, C) and targets (N, classes); returns the batch's loss. Throws `train::diverged`, changing nothing.
-    virtual double step(view<float const, 4> images, view<float const, 2> targets) = 0;
+    /// Names the batch of the next step, images (N, H, W, C) and targets (N, classes), which live until it is done, and begins to bring it where it is needed.
+    virtual void prefetch(view<float const, 4> images, view<float const, 2> targets) = 0;
+    /// One optimisation step on the batch that was prefetched; returns its loss. `meanwhile()` is called while the backend works, or at the end.
+    /// Throws `train::diverged`, changing nothing.
+    virtual double step_prefetched(std::function<void()> const& meanwhile) = 0;
+    /// Both at once.
+    double step(view<float const, 4> images, view<float const, 2> targets) {
+        prefetch(images, targets);
+        return step_prefetched([] {});
+    }
     /// Probabilities (N, classes) of images (N, H, W, C).
     virtual void predict(view<float const, 4> images, view<float, 2> probabilities) = 0;
     /// The training's loss of these probabilities.
@@ -79,6 +92,8 @@ struct backend_entry {
     std::string name;     ///< as --backend spells it
     std::string library;  ///< the third party and its version, empty where there is none
     bool has_layers;      ///< whether it can train and predict
+    bool has_bf16;        ///< whether it has bfloat16 activations
+    std::string (*problem)();  ///< why it cannot be used on this machine, empty where it can; null where it always can
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
     backend_work work = {};  ///< what of it can be timed
@@ -101,9 +116,16 @@ backend_entry thrust_tbb_entry();
 backend_entry thrust_omp_entry();
 #endif
 
+#if defined(CXR_WITH_CUDA)
+/// The one on an NVIDIA GPU.
+backend_entry cuda_entry();
+#endif
+
 /// All backends that are built in.
 std::vector<backend_entry> const& backends();
-/// The backend of this name. Throws `usage_error` where it is not built in.
+/// The fastest that is built in, has layers and can be used here.
+backend_entry const& default_backend();
+/// The backend of this name. Throws `usage_error` where it is not built in, `backend_error` where it cannot be used here.
 backend_entry const& find_backend(std::string const& name);
 /// The same, with layers. Throws `usage_error` where it has none.
 backend_entry const& find_backend_with_layers(std::string const& name);

@@ -19,9 +19,11 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
+#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -31,7 +33,7 @@ namespace cxr::trainer {
 template <class Backend>
 stats::class_frequencies count_labels(view<std::int8_t const, 2> labels, std::size_t threads) {
     stats::class_frequencies frequencies(labels.extent(1));
-    auto ctx = context_of<Backend>(threads);
+    auto ctx = make_context<Backend>(threads);
     frequencies.add<Backend>(ctx, labels);
     return frequencies;
 }
@@ -67,13 +69,14 @@ std::vector<std::pair<std::string, std::string>> serving_backends() {
     return all;
 }
 
-/// A DenseNet on `Backend`, with the course's loss and Adam.
-template <class Backend>
-class layered_engine final : public engine {
+/// A DenseNet on `Backend`, with the course's loss and Adam; with bfloat16 activations where `Bf16`.
+template <class Backend, bool Bf16 = false>
+class layered_engine : public engine {
 public:
     explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {}
 
-    double step(view<float const, 4> images, view<float const, 2> targets) override { return network_.step(images, targets); }
+    void prefetch(view<float const, 4> images, view<float const, 2> targets) override { network_.prefetch(images, targets); }
+    double step_prefetched(std::function<void()> const& meanwhile) override { return network_.step_prefetched(meanwhile); }
     void predict(view<float const, 4> images, view<float, 2> probabilities) override { network_.predict(images, probabilities); }
     double loss(view<float const, 2> targets, view<float const, 2> probabilities) override { return network_.loss(targets, probabilities); }
 
@@ -106,7 +109,7 @@ public:
         d.parameters = costs.parameters;
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
-        d.activations_an_image = activations_an_image(options_);
+        d.activations_an_image = keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
         d.operations = serving_backends<Backend>();
         return d;
     }
@@ -117,17 +120,27 @@ public:
     }
 
 private:
-    using spec_type = decltype(models::densenet());
+    [[nodiscard]] static constexpr auto spec_of(models::densenet_options const& o) {
+        if constexpr (Bf16)
+            return models::densenet_in_bf16(o);
+        else
+            return models::densenet(o);
+    }
+    using spec_type = decltype(spec_of({}));
     using network_type = train::network<Backend, spec_type>;
 
     static network_type make(engine_options const& o) {
         auto weights = o.weights;
         weights.positive.resize(o.network.classes, 1.0);
         weights.negative.resize(o.network.classes, 1.0);
-        auto const ctx = context_of<Backend>(o.threads);
-        return network_type(ctx, models::densenet(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
+        auto const ctx = make_context<Backend>(o.threads);
+        return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
                             optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
     }
+
+    // Whether the backend has taken dense layers over.
+    using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
+    static constexpr bool keeps_nothing_normalised = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
 
     // All numbers of the network and its optimizer as the host sees them.
     class mirrors {
@@ -175,14 +188,14 @@ private:
 /// The entry of a backend with layers.
 template <class Backend>
 backend_entry layered_entry(std::string library) {
-    return {std::string(Backend::name), std::move(library), true,
+    return {std::string(Backend::name), std::move(library), true, false, nullptr,
             [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>()};
 }
 
 /// The entry of a backend without layers.
 template <class Backend>
 backend_entry entry(std::string library) {
-    return {std::string(Backend::name), std::move(library), false, nullptr, count_labels<Backend>, work_of<Backend, false>()};
+    return {std::string(Backend::name), std::move(library), false, false, nullptr, nullptr, count_labels<Backend>, work_of<Backend, false>()};
 }
 
 }  // namespace cxr::trainer

@@ -141,7 +141,7 @@ void check_train_options(train_options const& o) {
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
-    only("--precision", o.precision, "f32", {"bf16"});
+    require_usage(o.precision == "f32" || o.precision == "bf16", "--precision " + o.precision + ": expected f32 or bf16");
     only("--augment", o.augment, "none", {"flip", "standard"});
     check_model_options(o.model);
 }
@@ -295,6 +295,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     check_train_options(o);
     auto const& backend = find_backend_with_layers(global.backend);
+    require_usage(o.precision != "bf16" || backend.has_bf16, "--precision bf16: the backend " + backend.name + " has no bfloat16 activations, expected f32, or --backend cuda");
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
         from = io::load(last_path);
@@ -325,6 +326,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.learning_rate = o.lr;
     engine_for.seed = static_cast<std::uint64_t>(global.seed);
     engine_for.threads = threads;
+    engine_for.bf16 = o.precision == "bf16";
     if (o.loss == "bce")
         engine_for.weights = {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
     else
@@ -449,7 +451,7 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
     c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
     c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group);
-    c->add_option("--precision", o->train.precision, "f32 (bf16 does not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--precision", o->train.precision, "f32, or bf16: bfloat16 activations and float32 weights, on cuda")->capture_default_str()->group(group);
     c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
     add_model_options(*c, o->train.model);
     add_label_options(*c, o->labels);

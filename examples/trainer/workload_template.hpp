@@ -25,13 +25,13 @@ namespace cxr::trainer {
 template <class Backend>
 inline constexpr bool on_device = !memory_of<Backend>::host_accessible;
 
-/// A context with so many threads, where the backend has threads.
+/// A context on this many threads, or on the first GPU.
 template <class Backend>
-context<Backend> context_of(std::size_t threads) {
-    if constexpr (on_device<Backend>)
-        return context<Backend>();
-    else
+context<Backend> make_context(std::size_t threads) {
+    if constexpr (!on_device<Backend>)
         return context<Backend>(threads);
+    else
+        return context<Backend>();
 }
 
 /// An array of the host where the backend works: the array itself, or a copy in the backend's memory.
@@ -69,7 +69,7 @@ private:
 template <class Backend>
 class frequencies_work final : public workload {
 public:
-    frequencies_work(table_operands& o, std::size_t threads) : context_(context_of<Backend>(threads)), labels_(o.labels.view()), found_(o.labels.extent(1)) {}
+    frequencies_work(table_operands& o, std::size_t threads) : context_(make_context<Backend>(threads)), labels_(o.labels.view()), found_(o.labels.extent(1)) {}
 
     void run() override {
         found_ = stats::class_frequencies(found_.classes());
@@ -94,7 +94,7 @@ template <class Backend>
 class loss_work final : public workload {
 public:
     loss_work(bool gradient, table_operands& o, std::size_t threads)
-        : with_gradient_(gradient), loss_(context_of<Backend>(threads), o.weights.positive, o.weights.negative), targets_(o.targets.view()), probabilities_(o.probabilities.view()), gradient_(o.gradient.view()) {}
+        : with_gradient_(gradient), loss_(make_context<Backend>(threads), o.weights.positive, o.weights.negative), targets_(o.targets.view()), probabilities_(o.probabilities.view()), gradient_(o.gradient.view()) {}
 
     void run() override {
         view<float const, 2> const y = targets_.there(), p = probabilities_.there();
@@ -119,7 +119,7 @@ template <class Backend>
 class dense_layer_work final : public workload {
 public:
     dense_layer_work(shape const& in, std::size_t threads, std::uint64_t seed)
-        : context_(context_of<Backend>(threads)), channels_(in[3]), grown_(infer(spec, in).output[3] - in[3]), layer_(nn::build<float>(context_, spec, in, random(seed))),
+        : context_(make_context<Backend>(threads)), channels_(in[3]), grown_(infer(spec, in).output[3] - in[3]), layer_(nn::build<float>(context_, spec, in, random(seed))),
           host_x_({in[0], in[1], in[2], channels_ + grown_}), host_d_(host_x_.extents()), host_gradients_({nn::parameter_count(layer_)}), x_(filled(host_x_, seed + 1)), d_(filled(host_d_, seed + 2)),
           gradients_(host_gradients_.view()) {}
 

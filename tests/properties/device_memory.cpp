@@ -94,6 +94,16 @@ public:
     cxr::basic_workspace<memory>& scratch() { return scratch_; }
 
     template <class T, std::size_t Rank>
+    void stage(std::size_t slot, view<T const, Rank> from) {
+        auto const* const bytes = reinterpret_cast<char const*>(from.data());
+        staged_[slot].assign(bytes, bytes + from.size() * sizeof(T));
+    }
+    template <class T, std::size_t Rank>
+    void take_staged(std::size_t slot, view<T, Rank> to) {
+        REQUIRE(staged_[slot].size() == to.size() * sizeof(T));
+        memory::upload(to.data(), staged_[slot].data(), staged_[slot].size());
+    }
+    template <class T, std::size_t Rank>
     void upload(view<T const, Rank> from, view<T, Rank> to) {
         memory::upload(to.data(), from.data(), from.size() * sizeof(T));
     }
@@ -110,6 +120,7 @@ public:
 
 private:
     cxr::basic_workspace<memory> scratch_;
+    std::vector<char> staged_[2];
 };
 
 /// The system.
@@ -197,6 +208,14 @@ TEST_CASE("the host touches no memory of a device, and training there gives the 
         INFO("step " << step);
         CHECK(there.step(d.images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
     }
+    // The next batch may be on its way while a step runs; what becomes of its memory afterwards does not matter.
+    auto copy = d.images;
+    there.prefetch(copy.view(), d.targets.view());
+    auto const fourth = there.step_prefetched([&] { there.prefetch(copy.view(), d.targets.view()); });
+    std::fill(copy.begin(), copy.end(), 0.0F);
+    CHECK(fourth == here.step(d.images.view(), d.targets.view()));
+    CHECK(there.step_prefetched([] {}) == here.step(d.images.view(), d.targets.view()));
+    CHECK_THROWS_WITH(there.step_prefetched([] {}), Catch::Contains("no batch was prefetched"));
     auto const a = state_of(there), b = state_of(here);
     REQUIRE(a.size() == b.size());
     CHECK(std::equal(a.begin(), a.end(), b.begin()));

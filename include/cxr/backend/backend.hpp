@@ -49,11 +49,27 @@ struct exactly {
     operator T() const;
 };
 
+/// The same for a backend whose kernels are templates on its tag, which conversions do not reach: it names as `detached` a tag that has those kernels and no
+/// parent. An argument that is the backend's context becomes that of the detached one.
+template <class Backend, class Arg>
+struct detached_argument {
+    using type = Arg;  ///< any other argument
+};
+template <class Backend>
+    requires backend<typename Backend::detached>
+struct detached_argument<Backend, context<Backend>&> {
+    using type = context<typename Backend::detached>&;  ///< its context
+};
+
 /// The name of the backend in the line of `Backend`'s parents whose kernel serves `Key` with these arguments: how a
 /// fallback is listed instead of being silent. Empty where there is none.
 template <backend Backend, class Key, class... Args>
 [[nodiscard]] consteval std::string_view serving() {
     if constexpr (requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); })
+        return Backend::name;
+    else if constexpr (requires(Key key, typename Backend::detached tag, typename detached_argument<Backend, Args>::type&&... args) {
+                           kernel(key, tag, std::forward<typename detached_argument<Backend, Args>::type>(args)...);
+                       })
         return Backend::name;
     else if constexpr (requires { typename Backend::parent; })
         return serving<typename Backend::parent, Key, Args...>();

@@ -13,6 +13,7 @@
 namespace cxr::ops {
 
 struct adam_step_key {};  ///< kernel(key, tag, context, pieces, gradients, first, second, adam_numbers const*, gate)
+struct scale_key {};      ///< kernel(key, tag, context, values, factor)
 struct sgd_step_key {};   ///< kernel(key, tag, context, pieces, gradients, velocity, sgd_numbers const*, gate)
 
 /// A stretch of a parameter: where its elements lie, and where their gradients and moments lie in the flat arrays.
@@ -69,6 +70,13 @@ void adam_step(context<Backend>& ctx, view<parameter_piece<T> const, 1> pieces, 
     require_shape(first.shape(), gradients.shape(), "cxr::ops::adam_step: first moments");
     require_shape(second.shape(), gradients.shape(), "cxr::ops::adam_step: second moments");
     dispatch<Backend>(adam_step_key{}, ctx, pieces, gradients, first, second, numbers, gate);
+}
+
+/// values ← factor · values, dense.
+template <backend Backend, class T>
+void scale(context<Backend>& ctx, view<T, 1> values, T factor) {
+    require(values.contiguous(), "cxr::ops::scale: values must be dense");
+    dispatch<Backend>(scale_key{}, ctx, values, factor);
 }
 
 /// One step of stochastic gradient descent on all pieces; arguments as for `adam_step`.

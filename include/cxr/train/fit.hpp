@@ -9,6 +9,7 @@
 #include "cxr/metrics/roc.hpp"
 #include "cxr/train/diverged.hpp"
 
+#include <array>
 #include <atomic>
 #include <chrono>
 #include <cmath>
@@ -37,6 +38,13 @@ B filled_by(bool (S::*)(B&));
 /// The batch type that `Source::next(batch&)` fills.
 template <class Source>
 using batch_of = decltype(detail::filled_by(&Source::next));
+
+/// A network that can bring the next batch to where it works while a step runs: `prefetch(images, targets)`, then `step_prefetched(meanwhile)`.
+template <class N>
+concept prefetching = trainable<N> && requires(N& network, view<float const, 4> images, view<float const, 2> targets, void (*meanwhile)()) {
+    network.prefetch(images, targets);
+    { network.step_prefetched(meanwhile) } -> std::convertible_to<double>;
+};
 
 /// What `fit` needs of a source of batches: `start(epoch, first)` begins an epoch at batch `first`, `next(batch)` fills the
 /// next one and is false after the last of `batches()`. A batch has `images` (N, H, W, C) and `targets` (N, classes).
@@ -206,15 +214,35 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
 
     tell([&](auto& o) { if constexpr (requires { o.on_start(state); }) o.on_start(state); });
     if (state.step == 0) checkpoint(false);
-    batch_of<Training> batch;
+    std::array<batch_of<Training>, 2> slots;  // this step's and the next one's; they stay where they are
+    std::size_t current = 0;
+    auto const next = [&](batch_of<Training>& into) {
+        if (!training.next(into)) throw contract_violation("cxr::train::fit: the training source ended before its last batch");
+        if constexpr (prefetching<Network>) network.prefetch(into.images, into.targets);
+    };
     while (!finished()) {
         if (options.patience != 0 && state.epochs_since_best >= options.patience) return fit_end::out_of_patience;
         // A run that was stopped while it validated has no batch left in its epoch.
-        if (state.batch != batches) training.start(state.epoch, state.batch);
+        if (state.batch != batches) {
+            auto const begin = clock::now();
+            training.start(state.epoch, state.batch);
+            next(slots[current]);
+            seconds += std::chrono::duration<double>(clock::now() - begin).count();
+        }
         while (state.batch != batches) {
             auto const begin = clock::now();
-            if (!training.next(batch)) throw contract_violation("cxr::train::fit: the training source ended before its last batch");
-            double const value = network.step(batch.images, batch.targets);
+            auto& batch = slots[current];
+            bool const last = state.batch + 1 == batches || (options.steps != 0 && state.step + 1 >= options.steps);
+            auto const meanwhile = [&] {
+                if (!last) next(slots[1 - current]);
+            };
+            double value = 0;
+            if constexpr (prefetching<Network>) {
+                value = network.step_prefetched(meanwhile);
+            } else {
+                value = network.step(batch.images, batch.targets);
+                if (std::isfinite(value)) meanwhile();
+            }
             if (!std::isfinite(value)) throw diverged(state.step + 1, value, "the loss of the batch");
             seconds += std::chrono::duration<double>(clock::now() - begin).count();
             view<float const, 2> const targets = batch.targets;
@@ -224,6 +252,7 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
             state.loss_sum += value;
             step_report const report{state.step, state.epoch + 1, state.batch, batches, targets.extent(0), value, state.loss_sum / static_cast<double>(state.batch)};
             tell([&](auto& o) { if constexpr (requires { o.on_step(report); }) o.on_step(report); });
+            current = 1 - current;
             if (stopped()) {
                 checkpoint(false);
                 return fit_end::stopped;

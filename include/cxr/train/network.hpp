@@ -8,6 +8,7 @@
 #include "cxr/nn/layer.hpp"
 #include "cxr/optim/adam.hpp"
 #include "cxr/train/diverged.hpp"
+#include "cxr/train/distributed/communicator.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -22,7 +23,9 @@ namespace cxr::train {
 
 /// A network of `Spec`, from images to probabilities, with the course's weighted loss and an optimizer, on `Backend`; parameters, images and
 /// probabilities are float32. One thread uses it at a time; two networks in two threads share nothing.
-template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>>
+/// With a communicator of several devices each has a network made of the same numbers, and a part of every batch: gradients are summed over the devices and divided
+/// by their number, so that all take the same step; running statistics stay each device's own. With one device it is the same code.
+template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone>
 class network {
 public:
     using memory = memory_of<Backend>;                      ///< where parameters and activations live
@@ -31,9 +34,10 @@ public:
 
     /// A network for images (height, width, channels), its weights drawn from `numbers`. `loss` has a weight for each of its outputs.
     /// Throws `contract_violation` where the images are too small or the loss has other classes.
-    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, random numbers)
+    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, random numbers,
+            Communicator communicator = {})
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
-          gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), options), pieces_(pieces()), value_({1}) {
+          gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {
         require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
@@ -46,16 +50,32 @@ public:
     /// One step of training on images (N, height, width, channels) and targets (N, classes), NaN where unknown: forward, loss, backward, optimizer,
     /// running statistics. Returns the loss before the step. Throws `diverged`, with nothing changed, where it is not finite.
     double step(view<float const, 4> images, view<float const, 2> targets) {
-        return step(images, targets, [] {});
+        prefetch(images, targets);
+        return step_prefetched([] {});
     }
 
-    /// The same; where the backend's work goes on beside the host's, `meanwhile()` is called while it does, and else at the end of the step.
+    /// Names the batch of the next step, arguments as for `step`, and begins to bring it where the backend works. On a backend with the host's memory images and
+    /// targets must live until the step is done.
+    void prefetch(view<float const, 4> images, view<float const, 2> targets) {
+        check(images);
+        require_shape(targets.shape(), {images.extent(0), classes()}, "cxr::train::network: targets");
+        if constexpr (!memory::host_accessible) {
+            context_.stage(0, images);
+            context_.stage(1, targets);
+        }
+        next_images_ = images;
+        next_targets_ = targets;
+    }
+
+    /// `step` of the batch that was prefetched. Where the backend's work goes on beside the host's, `meanwhile()` is called while it does, else when the step is
+    /// done; it may prefetch the next batch. Throws `contract_violation` where none was prefetched.
     template <class Meanwhile>
         requires std::is_invocable_v<Meanwhile&>
-    double step(view<float const, 4> images, view<float const, 2> targets, Meanwhile&& meanwhile) {
-        check(images);
+    double step_prefetched(Meanwhile&& meanwhile) {
+        auto const images = std::exchange(next_images_, {});
+        auto const targets = std::exchange(next_targets_, {});
         auto const n = images.extent(0);
-        require_shape(targets.shape(), {n, classes()}, "cxr::train::network: targets");
+        require(n != 0, "cxr::train::network: no batch was prefetched");
         out_.resize({n, 1, 1, classes()});
         d_out_.resize(out_.extents());
         frozen_.reset();
@@ -69,8 +89,8 @@ public:
         } else {
             images_.resize(images.extents());
             targets_.resize(targets.extents());
-            context_.upload(images, images_.view());
-            context_.upload(targets, targets_.view());
+            context_.take_staged(0, images_.view());
+            context_.take_staged(1, targets_.view());
             optimizer_.begin_step();
             context_.replay(n, [&] {
                 layer_.forward(context_, view<float const, 4>(images_.view()), out_.view(), tape_);
@@ -129,6 +149,10 @@ private:
     // Backward and everything that changes the network; where the number at `gate` is not finite, nothing does.
     void learn(double const* gate) {
         layer_.backward(context_, d_out_.view(), {}, false, tape_, gradients_.view());
+        if (communicator_.size() > 1) {
+            communicator_.sum(context_, gradients_.view());
+            ops::scale<Backend, float>(context_, gradients_.view(), 1.0F / static_cast<float>(communicator_.size()));
+        }
         if constexpr (memory::host_accessible) optimizer_.begin_step();
         optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
         layer_.commit(context_, tape_, gate);
@@ -175,11 +199,17 @@ private:
     Optimizer optimizer_;
     tensor<piece, 1, memory> pieces_;
     tensor<double, 1, memory> value_;
+    Communicator communicator_;
     tensor<float, 4, memory> images_, out_, d_out_;  // images_ and targets_ only where the backend's memory is not the host's
     tensor<float, 2, memory> targets_;
+    view<float const, 4> next_images_;
+    view<float const, 2> next_targets_;
 };
 
 template <class Context, nn::spec Spec, class Loss>
 network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random) -> network<typename Context::backend, Spec>;
+template <class Context, nn::spec Spec, class Loss, class Communicator>
+network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random, Communicator)
+    -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, Communicator>;
 
 }  // namespace cxr::train

@@ -196,6 +196,7 @@ void kernel(ops::batch_moments_key key, tag, context& ctx, view<T const, 4> in, 
     auto const x = on_thrust::matrix_of(in);
     auto const pixels = on_thrust::pixel_count(in);
     sum_channels<T>(ctx, pixels, in.extent(3), moments_of_vector<T>{x}, on_thrust::finish_moments<T>{x, static_cast<double>(pixels), mean.data(), variance.data()});
+    on_thrust::share_moments(ctx, mean, variance);
 }
 
 template <class T>
@@ -242,9 +243,12 @@ void norm_backward(context& ctx, on_thrust::gradient_of_norm<T, Rectified> gradi
                    float const* gamma, view<T, 4> d_in, bool accumulate, float* d_gamma, float* d_beta) {
     auto scratch = ctx.scratch().open();
     auto* const coefficients = scratch.template take<on_thrust::norm_coefficients<float>>(channels);
+    auto* const sums = scratch.template take<on_thrust::two_sums>(channels);
     sum_channels<T>(ctx, pixels, channels, norm_gradients_of_vector<T, Rectified>{gradient, mean},
-                    on_thrust::finish_norm_gradients<float>{mean, inverse_deviation, gamma, static_cast<double>(pixels), d_gamma, d_beta, coefficients});
-    if (d_in.data() != nullptr) launch_vectors<T>(ctx, pixels, channels, norm_gradient_of_vector<T, Rectified>{gradient, coefficients, on_thrust::matrix_of(d_in), accumulate});
+                    on_thrust::finish_parameter_gradients<float>{inverse_deviation, d_gamma, d_beta, sums});
+    if (d_in.data() == nullptr) return;
+    on_thrust::make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, sums, coefficients);
+    launch_vectors<T>(ctx, pixels, channels, norm_gradient_of_vector<T, Rectified>{gradient, coefficients, on_thrust::matrix_of(d_in), accumulate});
 }
 
 template <class T>

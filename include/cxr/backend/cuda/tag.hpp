@@ -15,6 +15,7 @@ struct tag : on_thrust::tag<on_thrust::cuda> {
     using parent = on_thrust::tag<on_thrust::cuda>;          ///< serves what this backend does not, on the GPU
     using context = on_cuda::context;                        ///< a GPU, its streams and libraries
     using memory = on_thrust::device_memory;                 ///< where arrays live
+    using detached = void;                                   ///< its own kernels are no templates on the tag
 };
 
 }  // namespace cxr::on_cuda

@@ -32,6 +32,15 @@ void kernel(ops::adam_step_key, tag, context& ctx, view<ops::parameter_piece<T> 
 }
 
 template <class T>
+void kernel(ops::scale_key, tag, context& ctx, view<T, 1> values, T factor) {
+    auto const groups = group_count(values.size(), std::size_t{1} << 14);
+    ctx.workers()(groups, [&](std::size_t g, std::size_t) {
+        auto const range = part(values.size(), groups, g);
+        for (std::size_t i = range.first; i < range.last; ++i) values.data()[i] *= factor;
+    });
+}
+
+template <class T>
 void kernel(ops::sgd_step_key, tag, context& ctx, view<ops::parameter_piece<T> const, 1> pieces, view<T const, 1> gradients, view<T, 1> velocity, ops::sgd_numbers const* numbers,
             double const* gate) {
     for_each_piece(ctx, pieces, gate, [=, n = *numbers](ops::parameter_piece<T> const& p) {

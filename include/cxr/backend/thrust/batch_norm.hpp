@@ -51,11 +51,55 @@ struct finish_moments {
     }
 };
 
+/// Devices that batch norms take their statistics over: 1, unless the context knows of others.
+template <class Context>
+[[nodiscard]] std::size_t devices_of(Context& ctx) {
+    if constexpr (requires { ctx.devices(); })
+        return ctx.devices();
+    else
+        return 1;
+}
+
+/// Mean and mean square of a channel on one device, side by side; or, the way back, mean and variance over all devices.
+struct mean_squares {
+    double *mean, *variance;  ///< one a channel
+    double* both;             ///< means, then mean squares
+    std::size_t channels;     ///< how many
+    double devices;           ///< 0 on the way there, else how many were summed
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c) const {
+        if (devices == 0) {
+            both[c] = mean[c];
+            both[channels + c] = variance[c] + mean[c] * mean[c];
+            return;
+        }
+        double const m = both[c] / devices, spread = both[channels + c] / devices - m * m;
+        mean[c] = m;
+        variance[c] = spread < 0 ? 0 : spread;
+    }
+};
+
+/// Makes one device's moments those of all devices, each of which has as many pixels.
+template <class System>
+void share_moments(context<System>& ctx, view<double, 1> mean, view<double, 1> variance) {
+    auto const devices = devices_of(ctx);
+    if (devices < 2) return;
+    if constexpr (requires { ctx.sum_over_devices(mean.data(), devices); }) {
+        auto scratch = ctx.scratch().open();
+        double* const both = scratch.template take<double>(2 * mean.size());
+        for_each(ctx, mean.size(), mean_squares{mean.data(), variance.data(), both, mean.size(), 0});
+        ctx.sum_over_devices(both, 2 * mean.size());
+        for_each(ctx, mean.size(), mean_squares{mean.data(), variance.data(), both, mean.size(), static_cast<double>(devices)});
+    }
+}
+
 template <class System, class T>
 void kernel(ops::batch_moments_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double, 1> mean, view<double, 1> variance) {
     auto const x = matrix_of(in);
     reduce_columns<two_sums>(ctx, pixel_count(in), in.extent(3), sum_moments<T>{x},
                              finish_moments<T>{x, static_cast<double>(pixel_count(in)), mean.data(), variance.data()});
+    share_moments(ctx, mean, variance);
 }
 
 /// The affine map of one channel; see `ops::affine`.
@@ -165,20 +209,34 @@ struct norm_coefficients {
     A slope, pull, centre, rest;  ///< of one channel
 };
 
-/// Derivatives of γ and β of a channel, and the coefficients of d_x.
+/// Derivatives of γ and β of a channel, from the sums over this device's pixels.
 template <class W>
-struct finish_norm_gradients {
-    double const *mean, *inverse_deviation;  ///< one a channel, as all below
-    W const* gamma;                          ///< γ
-    double pixels;                           ///< their number
-    W *d_gamma, *d_beta;                     ///< derivatives
-    norm_coefficients<W>* coefficients;      ///< of d_x
+struct finish_parameter_gradients {
+    double const* inverse_deviation;  ///< one a channel, as all below
+    W *d_gamma, *d_beta;              ///< derivatives
+    two_sums* sums;                   ///< kept for the coefficients of d_x
 
     /// Channel `c`.
     CXR_HOST_DEVICE void operator()(std::size_t c, two_sums const& sum) const {
-        double const r = inverse_deviation[c], g = static_cast<double>(gamma[c]);
         d_beta[c] = static_cast<W>(sum.first);
-        d_gamma[c] = static_cast<W>(sum.second * r);
+        d_gamma[c] = static_cast<W>(sum.second * inverse_deviation[c]);
+        sums[c] = sum;
+    }
+};
+
+/// The coefficients of d_x of a channel, from the sums over all pixels.
+template <class W>
+struct make_norm_coefficients {
+    double const *mean, *inverse_deviation;  ///< one a channel, as all below
+    W const* gamma;                          ///< γ
+    double pixels;                           ///< their number, on all devices
+    two_sums const* sums;                    ///< of d_y and d_y · (x − mean)
+    norm_coefficients<W>* coefficients;      ///< of d_x
+
+    /// Channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c) const {
+        auto const sum = sums[c];
+        double const r = inverse_deviation[c], g = static_cast<double>(gamma[c]);
         coefficients[c] = {static_cast<W>(g * r), static_cast<W>(g * r * r * r * sum.second / pixels), static_cast<W>(mean[c]), static_cast<W>(g * r * sum.first / pixels)};
     }
 };
@@ -198,14 +256,26 @@ struct apply_norm_gradient {
     }
 };
 
+/// Turns the sums of one device into coefficients of d_x, over all devices that batch norms sum over.
+template <class System, class W>
+void make_coefficients(context<System>& ctx, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation, W const* gamma, two_sums* sums,
+                       norm_coefficients<W>* coefficients) {
+    auto const devices = devices_of(ctx);
+    if constexpr (requires { ctx.sum_over_devices(&sums->first, channels); })
+        if (devices > 1) ctx.sum_over_devices(&sums->first, 2 * channels);  // two doubles a channel
+    for_each(ctx, channels, make_norm_coefficients<W>{mean, inverse_deviation, gamma, static_cast<double>(pixels) * static_cast<double>(devices), sums, coefficients});
+}
+
 /// Backward of a batch norm, and of a rectifier behind it.
 template <class System, class T, bool Rectified>
 void norm_backward(context<System>& ctx, gradient_of_norm<T, Rectified> gradient, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation,
                    master_t<T> const* gamma, view<T, 4> d_in, bool accumulate, master_t<T>* d_gamma, master_t<T>* d_beta) {
     auto scratch = ctx.scratch().open();
     auto* const coefficients = scratch.template take<norm_coefficients<master_t<T>>>(channels);
+    auto* const sums = scratch.template take<two_sums>(channels);
     reduce_columns<two_sums>(ctx, pixels, channels, sum_norm_gradients<T, Rectified>{gradient, mean},
-                             finish_norm_gradients<master_t<T>>{mean, inverse_deviation, gamma, static_cast<double>(pixels), d_gamma, d_beta, coefficients});
+                             finish_parameter_gradients<master_t<T>>{inverse_deviation, d_gamma, d_beta, sums});
+    if (d_in.data() != nullptr) make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, sums, coefficients);
     if (d_in.data() != nullptr) for_each_element(ctx, pixels, channels, apply_norm_gradient<T, Rectified>{gradient, coefficients, matrix_of(d_in), accumulate});
 }
 

@@ -21,6 +21,7 @@
 #include <memory>
 #include <string>
 #include <string_view>
+#include <utility>
 
 namespace cxr::on_thrust {
 
@@ -148,6 +149,16 @@ public:
         shared_->work.synchronize();
     }
 
+    /// Makes batch norms sum over `devices` GPUs: `sum(values, count)` replaces numbers on this GPU by their sums over all, in the order of the work.
+    void sum_across(std::size_t devices, std::function<void(double*, std::size_t)> sum) {
+        shared_->devices = devices;
+        shared_->sum = std::move(sum);
+    }
+    /// GPUs that batch norms sum over.
+    [[nodiscard]] std::size_t devices() const { return shared_->devices; }
+    /// Sums numbers over them.
+    void sum_over_devices(double* values, std::size_t count) { shared_->sum(values, count); }
+
     /// Does what `f()` gives to the stream. The first call with a key runs it, the second records it as a graph, and later ones replay the graph, as long as
     /// nothing was allocated on the GPU since; else it begins anew. `f` must give the same work each time: what changes lies in the GPU's memory.
     template <class F>
@@ -206,6 +217,8 @@ private:
         stream work, copies;
         std::array<slot_state, slots> staging;
         std::map<std::size_t, recorded> graphs;
+        std::size_t devices = 1;
+        std::function<void(double*, std::size_t)> sum;
     };
 
     std::shared_ptr<shared> shared_;

@@ -37,6 +37,21 @@ void kernel(ops::adam_step_key, tag<System>, context<System>& ctx, view<ops::par
     for_each_element(ctx, pieces.size(), ops::piece_elements, move_by_adam<T>{pieces.data(), gradients.data(), first.data(), second.data(), numbers, gate});
 }
 
+/// Multiplies one element.
+template <class T>
+struct scale_element {
+    T* values;  ///< dense
+    T factor;   ///< by what
+
+    /// Element `i`.
+    CXR_HOST_DEVICE void operator()(std::size_t i, std::size_t) const { values[i] *= factor; }
+};
+
+template <class System, class T>
+void kernel(ops::scale_key, tag<System>, context<System>& ctx, view<T, 1> values, T factor) {
+    for_each_element(ctx, values.size(), 1, scale_element<T>{values.data(), factor});
+}
+
 /// Stochastic gradient descent for one element of one piece.
 template <class T>
 struct move_by_sgd {

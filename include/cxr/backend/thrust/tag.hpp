@@ -13,6 +13,20 @@ namespace cxr::on_thrust {
 template <system System>
 struct tag;
 
+/// A system without its parent.
+template <system System>
+struct detached {
+    static constexpr std::string_view name = System::name;                             ///< as the system's
+    static constexpr bool one_element_a_call = System::one_element_a_call;             ///< as the system's
+    using memory = typename System::memory;                                            ///< as the system's
+    using context_base = typename System::context_base;                                ///< as the system's
+    /// As the system's.
+    template <class F>
+    static void run(context_base& ctx, F f) {
+        System::run(ctx, f);
+    }
+};
+
 /// What the system needs: threads or a stream, and scratch memory.
 template <system System>
 class context : public System::context_base {
@@ -28,6 +42,7 @@ struct tag {
     static constexpr std::string_view name = System::name;  ///< as the command line spells it
     using context = on_thrust::context<System>;             ///< threads or a stream, and scratch memory
     using memory = typename System::memory;                 ///< where arrays live
+    using detached = tag;                                   ///< it has no parent
 };
 
 /// The tag on a system with a parent, which serves what Thrust does not.
@@ -38,6 +53,7 @@ struct tag<System> : System::parent {
     using parent = typename System::parent;                 ///< serves what this backend does not
     using context = on_thrust::context<System>;             ///< threads, and scratch memory
     using memory = typename System::memory;                 ///< where arrays live
+    using detached = tag<on_thrust::detached<System>>;      ///< what it does itself
 };
 
 }  // namespace cxr::on_thrust

@@ -57,6 +57,8 @@ void add_train(CLI::App& app, chosen_command& chosen);
 void add_predict(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr evaluate`.
 void add_evaluate(CLI::App& app, chosen_command& chosen);
+/// Adds `cxr bench`.
+void add_bench(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr demo`.
 void add_demo(CLI::App& app, chosen_command& chosen);
 

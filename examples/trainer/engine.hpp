@@ -2,6 +2,8 @@
 #pragma once
 // One face for every backend, so that the commands are compiled once and each backend in a translation unit of its own.
 
+#include "workload.hpp"
+
 #include "cxr/core/view.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
@@ -81,6 +83,8 @@ public:
     virtual std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) = 0;
     /// What can be said about the network.
     [[nodiscard]] virtual engine_description describe() = 0;
+    /// The gradients of the last step, of all trainable parameters in the order of the network.
+    [[nodiscard]] virtual std::vector<float> gradients() = 0;
 };
 
 /// A backend that is built in.
@@ -92,6 +96,7 @@ struct backend_entry {
     std::string (*problem)();  ///< why it cannot be used on this machine, empty where it can; null where it always can
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
+    backend_work work = {};  ///< what of it can be timed
 };
 
 /// The backends, each from its own translation unit.

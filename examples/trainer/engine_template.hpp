@@ -3,6 +3,7 @@
 // The engine of any backend that has layers. A translation unit includes this and the backend's entry header.
 
 #include "engine.hpp"
+#include "workload_template.hpp"
 
 #include "cxr/core/error.hpp"
 #include "cxr/core/host_mirror.hpp"
@@ -27,15 +28,6 @@
 #include <vector>
 
 namespace cxr::trainer {
-
-/// A context on this many threads, or on the first GPU.
-template <class Backend>
-context<Backend> make_context(std::size_t threads) {
-    if constexpr (memory_of<Backend>::host_accessible)
-        return context<Backend>(threads);
-    else
-        return context<Backend>();
-}
 
 /// Frequencies of a table of labels on `Backend`.
 template <class Backend>
@@ -122,6 +114,11 @@ public:
         return d;
     }
 
+    [[nodiscard]] std::vector<float> gradients() override {
+        auto const here = network_.gradients().to_host();
+        return {here.begin(), here.end()};
+    }
+
 private:
     [[nodiscard]] static constexpr auto spec_of(models::densenet_options const& o) {
         if constexpr (Bf16)
@@ -192,7 +189,13 @@ private:
 template <class Backend>
 backend_entry layered_entry(std::string library) {
     return {std::string(Backend::name), std::move(library), true, false, nullptr,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>};
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>()};
+}
+
+/// The entry of a backend without layers.
+template <class Backend>
+backend_entry entry(std::string library) {
+    return {std::string(Backend::name), std::move(library), false, false, nullptr, nullptr, count_labels<Backend>, work_of<Backend, false>()};
 }
 
 }  // namespace cxr::trainer

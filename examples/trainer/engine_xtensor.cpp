@@ -10,8 +10,7 @@
 namespace cxr::trainer {
 
 backend_entry xtensor_entry() {
-    return {"xtensor", fmt::format("xtensor {}.{}.{}", XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR, XTENSOR_VERSION_PATCH), false, false, nullptr, nullptr,
-            count_labels<xtensor_backend>};
+    return entry<xtensor_backend>(fmt::format("xtensor {}.{}.{}", XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR, XTENSOR_VERSION_PATCH));
 }
 
 }  // namespace cxr::trainer

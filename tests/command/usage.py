@@ -15,7 +15,7 @@ class Usage(CommandTest):
             self.assertIn(word, version)
 
     def test_every_command_has_the_global_options(self):
-        for command in ("stats", "check", "train", "predict", "evaluate", "demo"):
+        for command in ("stats", "check", "train", "predict", "evaluate", "bench", "demo"):
             text = self.good(command, "--help").stdout
             for option in ("--backend", "--threads", "--seed", "--quiet", "--log-level", "--json"):
                 self.assertIn(option, text, command)
@@ -26,7 +26,7 @@ class Usage(CommandTest):
         self.bad(2, "stats", "--csv", "x.csv", "--no-such-option", says=["--no-such-option"])
 
     def test_commands_that_do_not_exist_yet_say_so(self):
-        for command in ("split", "explain", "convert", "calibrate", "compare", "pack", "report", "bench"):
+        for command in ("split", "explain", "convert", "calibrate", "compare", "pack", "report"):
             self.bad(2, command, "--out", "x", says=[command, "does not exist yet"])
 
     def test_options_that_do_not_exist_yet_say_so(self):

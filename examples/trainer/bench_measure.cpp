@@ -1,0 +1,250 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "bench.hpp"
+
+#include "cxr/core/error.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <chrono>
+#include <cmath>
+#include <new>
+
+namespace cxr::trainer {
+
+namespace {
+
+constexpr std::size_t classes = 14;
+// Shorter work is repeated within one measurement, so that neither the clock nor one interruption decides.
+constexpr double shortest_measurement = 2e-3;
+// A step of training that even loops in double finish soon.
+constexpr std::size_t small_batch = 2, small_size = 64;
+
+double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
+
+double median(std::vector<double> v) {
+    std::sort(v.begin(), v.end());
+    return v.size() % 2 == 1 ? v[v.size() / 2] : (v[v.size() / 2 - 1] + v[v.size() / 2]) / 2;
+}
+
+kept_result keep(workload_result const& r) {
+    kept_result k{r.numbers, {}};
+    for (auto const a : r.arrays) k.arrays.emplace_back(a.begin(), a.end());
+    return k;
+}
+
+workload_result as_result(kept_result const& k) { return {k.numbers, {k.arrays.begin(), k.arrays.end()}}; }
+
+// Bytes that a network's work holds at once, roughly.
+double bytes_of_network(operation what, shape const& images) {
+    engine_options o;
+    o.size = images[1];
+    double const an_image = what == operation::training ? static_cast<double>(activations_an_image(o)) : 40.0 * static_cast<double>(images[1] * images[2]);
+    return 4 * (static_cast<double>(images[0]) * an_image + 4 * 7e6);
+}
+
+// Bytes that go to a device and come back from it.
+std::pair<std::size_t, std::size_t> traffic(bench_row const& r) {
+    auto const n = static_cast<std::size_t>(r.elements());
+    auto const f = sizeof(float);
+    if (r.what == operation::frequencies) return {n, 3 * classes * sizeof(std::uint64_t)};
+    if (r.what == operation::loss) return {2 * n * f, sizeof(double)};
+    if (r.what == operation::loss_gradient) return {2 * n * f, n * f};
+    auto const pixels = r.shape[0] * r.shape[2] * r.shape[3];
+    if (r.what == operation::layer) return {pixels * (2 * r.shape[1] + 32) * f, pixels * (2 * r.shape[1] + 32) * f};
+    return {pixels * r.shape[1] * f, r.what == operation::training ? sizeof(double) : r.shape[0] * classes * f};
+}
+
+}  // namespace
+
+bench::bench(bench_options const& options, std::vector<backend_entry const*> backends, processor_peaks const& processor, std::size_t threads, std::uint64_t seed)
+    : options_(options), backends_(std::move(backends)), processor_(processor), threads_(threads), seed_(seed) {}
+
+peaks bench::peaks_of(backend_entry const& b) {
+    if (!b.work.device) return processor_;
+    auto const [found, fresh] = device_peaks_.try_emplace(b.name);
+    if (fresh && b.work.measure_peaks != nullptr) found->second = b.work.measure_peaks();
+    return found->second;
+}
+
+bench_row bench::row(operation what, backend_entry const& b, std::vector<std::size_t> shape) {
+    bench_row r;
+    r.what = what;
+    r.backend = b.name;
+    r.device = b.work.device || std::find(options_.devices.begin(), options_.devices.end(), b.name) != options_.devices.end();
+    r.shape = std::move(shape);
+    return r;
+}
+
+void bench::leave_out(bench_row const& r, std::string reason, bool wrong) { gaps_.push_back({r.what, r.backend, r.shape, std::move(reason), wrong}); }
+
+// By the speed at the last shape.
+bool bench::takes_too_long(bench_row const& r) {
+    auto rate = rates_.find({r.what, r.backend});
+    if (rate == rates_.end() && r.what == operation::training) rate = rates_.find({operation::inference, r.backend});
+    if (options_.limit <= 0 || rate == rates_.end()) return false;
+    double const seconds = (r.flops + r.bytes) / rate->second;
+    if (seconds <= options_.limit) return false;
+    leave_out(r, fmt::format("one run would take about {:.0f} s; --limit {:.0f} or more, or 0, allows that", seconds, std::ceil(seconds)));
+    return true;
+}
+
+std::optional<bench::contender> bench::prepare(bench_row r, maker const& make, kept_result const& expected) {
+    try {
+        auto const& entry = find_backend(r.backend);
+        r.peak = peaks_of(entry);
+        contender c{std::move(r), make(entry), 0, {}};
+        auto const begin = now();
+        c.work->run();
+        c.first = now() - begin;
+        bool const reference = entry.name == "reference";
+        if (!reference) c.row.error = c.row.what == operation::training ? training_error(entry) : deviation(c.work->result(), as_result(expected), c.row.what == operation::inference);
+        if (c.row.error > tolerance(c.row.what)) {
+            leave_out(c.row, fmt::format("wrong result: it deviates from reference's by {:.3g}, expected at most {:.3g}", c.row.error, tolerance(c.row.what)), true);
+            return std::nullopt;
+        }
+        if (entry.work.seconds_to_move != nullptr) {
+            auto const [there, back] = traffic(c.row);
+            std::vector<double> seconds;
+            for (std::size_t i = 0; i < options_.repetitions; ++i) seconds.push_back(entry.work.seconds_to_move(there, back));
+            c.row.transfer = median(seconds);
+            c.row.transfer_included = c.row.what == operation::inference || c.row.what == operation::training;
+        }
+        return c;
+    } catch (cxr::error const& e) {
+        leave_out(r, e.what());
+    } catch (std::bad_alloc const&) {
+        leave_out(r, "out of memory");
+    }
+    return std::nullopt;
+}
+
+// Loss and gradients of one step on a batch so small that the reference does it in a moment.
+double bench::training_error(backend_entry const& b) {
+    shape const small{small_batch, small_size, small_size, 3};
+    auto const step = [&](backend_entry const& on) {
+        auto const work = network_work(on, operation::training, small, threads_, seed_);
+        work->run();
+        return keep(work->result());
+    };
+    if (!trained_) trained_ = step(find_backend("reference"));
+    auto const [found, fresh] = training_errors_.try_emplace(b.name);
+    if (fresh) found->second = deviation(as_result(step(b)), as_result(*trained_), false);
+    return found->second;
+}
+
+// One measurement of each in turns, so that what disturbs the machine disturbs all alike.
+void bench::time(std::vector<contender>& all) {
+    std::size_t most = 0;
+    for (auto& c : all) {
+        c.row.runs = 1;
+        if (options_.limit > 0 && c.first > options_.limit / 2) {
+            // There is no time for another one.
+            c.seconds = {c.first};
+            continue;
+        }
+        auto warm = c.first;
+        if (warm < shortest_measurement) {
+            auto const begin = now();
+            c.work->run();
+            warm = std::max(now() - begin, 1e-8);
+        }
+        if (warm < shortest_measurement) c.row.runs = static_cast<std::size_t>(std::ceil(shortest_measurement / warm));
+        auto const affordable = options_.limit > 0 ? options_.limit / (warm * static_cast<double>(c.row.runs)) : 1e9;
+        c.row.repetitions = affordable < static_cast<double>(options_.repetitions) ? std::max<std::size_t>(1, static_cast<std::size_t>(affordable)) : options_.repetitions;
+        most = std::max(most, c.row.repetitions);
+    }
+    for (std::size_t turn = 0; turn < most; ++turn)
+        for (auto& c : all) {
+            if (turn >= c.row.repetitions) continue;
+            auto const begin = now();
+            for (std::size_t i = 0; i < c.row.runs; ++i) c.work->run();
+            c.seconds.push_back((now() - begin) / static_cast<double>(c.row.runs));
+        }
+    for (auto& c : all) {
+        c.row.repetitions = c.seconds.size();
+        c.row.median = median(c.seconds);
+        c.row.best = *std::min_element(c.seconds.begin(), c.seconds.end());
+        rates_[{c.row.what, c.row.backend}] = (c.row.flops + c.row.bytes) / c.row.median;
+    }
+}
+
+std::vector<bench_row> bench::run(std::vector<bench_row> rows, maker const& make, kept_result const& expected) {
+    std::vector<bench_row> done;
+    std::vector<contender> ready;
+    auto const finish = [&] {
+        time(ready);
+        for (auto& c : ready) done.push_back(std::move(c.row));
+        ready.clear();
+    };
+    for (auto& r : rows) {
+        if (takes_too_long(r)) continue;
+        bool const network = r.what == operation::inference || r.what == operation::training;
+        double const need = network ? bytes_of_network(r.what, {r.shape[0], r.shape[2], r.shape[3], r.shape[1]}) : 0;
+        auto const free = available_memory();
+        if (free != 0 && need > 0.8 * static_cast<double>(free)) {
+            // Those before it may be in the way.
+            if (!ready.empty()) finish();
+            if (need > 0.8 * static_cast<double>(available_memory())) {
+                leave_out(r, fmt::format("it needs about {:.1f} GB of memory, and {:.1f} GB are free", 1e-9 * need, 1e-9 * static_cast<double>(available_memory())));
+                continue;
+            }
+        }
+        if (auto c = prepare(std::move(r), make, expected)) ready.push_back(std::move(*c));
+    }
+    finish();
+    return done;
+}
+
+std::vector<bench_row> bench::table(operation what, std::size_t entries) {
+    auto const n = std::max<std::size_t>(1, (entries + classes / 2) / classes);
+    table_operands operands(what, n, classes, seed_);
+    maker const make = [&](backend_entry const& b) { return b.work.table(what, operands, threads_); };
+    kept_result expected;
+    {
+        auto const work = make(find_backend("reference"));
+        work->run();
+        expected = keep(work->result());
+    }
+    std::vector<bench_row> rows;
+    for (auto const* const b : backends_) {
+        rows.push_back(row(what, *b, {n, classes}));
+        rows.back().bytes = bytes_of(what, n * classes);
+        rows.back().check = what == operation::frequencies ? "all counts" : what == operation::loss ? "the value" : "value and all derivatives";
+    }
+    return run(std::move(rows), make, expected);
+}
+
+std::vector<bench_row> bench::images(operation what, shape const& s) {
+    maker const make = [&](backend_entry const& b) { return what == operation::layer ? b.work.dense_layer(s, threads_, seed_) : network_work(b, what, s, threads_, seed_); };
+    kept_result expected;
+    std::string check;
+    if (what == operation::layer) {
+        auto const work = make(find_backend("reference"));
+        work->run();
+        expected = keep(work->result());
+        check = "outputs and all gradients";
+    } else if (what == operation::inference) {
+        auto const [found, fresh] = inferred_.try_emplace(s[1]);
+        if (fresh) {
+            auto const work = network_work(find_backend("reference"), what, {1, s[1], s[2], s[3]}, threads_, seed_);
+            work->run();
+            found->second = keep(work->result());
+        }
+        expected = found->second;
+        check = s[0] == 1 ? "all probabilities" : "probabilities of the first image of the batch";
+    } else {
+        check = fmt::format("loss and gradients of one step on {} images of {} × {}", small_batch, small_size, small_size);
+    }
+    std::vector<bench_row> rows;
+    for (auto const* const b : backends_) {
+        if (!b->has_layers) continue;
+        rows.push_back(row(what, *b, {s[0], s[3], s[1], s[2]}));
+        rows.back().flops = flops_of(what, s);
+        rows.back().images = what == operation::layer ? 0 : static_cast<double>(s[0]);
+        rows.back().check = check;
+    }
+    return run(std::move(rows), make, expected);
+}
+
+}  // namespace cxr::trainer

@@ -1,0 +1,27 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The machine that a benchmark runs on: its names, and what it can do at best, measured.
+
+#include "workload.hpp"
+
+#include <cstddef>
+#include <string>
+
+namespace cxr::trainer {
+
+/// The processor's name, empty where the system does not tell.
+std::string processor_name();
+/// Bytes that a process can still take without others being swapped out; 0 where the system does not tell.
+std::size_t available_memory();
+/// Bytes of memory of the machine, or of the container where it has less; 0 where the system does not tell.
+std::size_t total_memory();
+
+/// What the processor can do at best.
+struct processor_peaks : peaks {
+    std::string isa;  ///< instruction set of the multiply-adds: avx512f, avx2+fma, or what every x86-64 has, sse2, without fused ones; portable elsewhere
+};
+
+/// Measures it on so many threads (0: one a hardware thread) for about a second.
+processor_peaks measure_processor(std::size_t threads);
+
+}  // namespace cxr::trainer

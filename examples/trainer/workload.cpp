@@ -1,0 +1,148 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "workload.hpp"
+
+#include "engine.hpp"
+
+#include "cxr/core/parallel.hpp"
+#include "cxr/core/random.hpp"
+
+#include <algorithm>
+#include <cmath>
+#include <limits>
+#include <optional>
+
+namespace cxr::trainer {
+
+char const* name_of(operation what) {
+    switch (what) {
+        case operation::frequencies: return "frequencies";
+        case operation::loss: return "loss";
+        case operation::loss_gradient: return "loss-gradient";
+        case operation::layer: return "layer";
+        case operation::inference: return "inference";
+        case operation::training: return "training";
+    }
+    return "";
+}
+
+bool on_table(operation what) { return what == operation::frequencies || what == operation::loss || what == operation::loss_gradient; }
+
+table_operands::table_operands(operation what, std::size_t rows, std::size_t classes, std::uint64_t seed)
+    : weights{std::vector<double>(classes, 0.95), std::vector<double>(classes, 0.05)} {
+    if (what == operation::frequencies) {
+        labels.resize({rows, classes});
+    } else {
+        targets.resize({rows, classes});
+        probabilities.resize({rows, classes});
+    }
+    if (what == operation::loss_gradient) gradient.resize({rows, classes});
+    random const numbers(seed);
+    executor workers;
+    auto const n = rows * classes, groups = group_count(n, 65536, 4096);
+    workers(groups, [&](std::size_t g, std::size_t) {
+        auto const range = part(n, groups, g);
+        for (std::size_t i = range.first; i < range.last; ++i) {
+            // One number for both is enough, and spares half of the time; the upper bits decide about the label.
+            auto const bits = numbers.bits(i);
+            bool const positive = bits < 214748365U;
+            if (what == operation::frequencies) {
+                labels[i] = positive ? 1 : 0;
+            } else {
+                targets[i] = positive ? 1.0F : 0.0F;
+                probabilities[i] = 0.001F + 0.998F * static_cast<float>((bits * 2654435761U) >> 8U) * 0x1p-24F;
+            }
+        }
+    });
+}
+
+std::size_t bytes_an_entry(operation what) { return what == operation::frequencies ? 1 : what == operation::loss ? 8 : 16; }
+
+double bytes_of(operation what, std::size_t entries) { return static_cast<double>(entries) * (what == operation::frequencies ? 1 : what == operation::loss ? 8 : 12); }
+
+double flops_of(operation what, shape const& images) {
+    if (what == operation::layer) return 3 * static_cast<double>(infer(models::dense_layer({}, nn::torchvision_batch_norm, nn::initialisation::he_normal), images).flops);
+    return (what == operation::training ? 3 : 1) * static_cast<double>(infer(models::densenet121(), images).flops);
+}
+
+namespace {
+
+class network_workload final : public workload {
+public:
+    network_workload(backend_entry const& backend, operation what, shape const& s, std::size_t threads, std::uint64_t seed)
+        : training_(what == operation::training), images_({s[0], s[1], s[2], s[3]}), targets_({s[0], 14}), probabilities_({s[0], 14}) {
+        engine_options o;
+        o.channels = s[3];
+        o.size = s[1];
+        o.seed = seed;
+        o.threads = threads;
+        engine_ = backend.make(o);
+        // Images as preprocessing leaves them: mean 0, deviation 1. An image is the same whatever batch it is in.
+        random const numbers(seed + 1);
+        for (std::size_t i = 0; i < images_.size(); ++i) images_[i] = static_cast<float>(3.4641 * (numbers.uniform(i) - 0.5));
+        for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i] = numbers.stream("targets").uniform(i) < 0.3 ? 1.0F : 0.0F;
+    }
+
+    void run() override {
+        if (training_)
+            loss_ = engine_->step(images_.view(), targets_.view());
+        else
+            engine_->predict(images_.view(), probabilities_.view());
+    }
+
+    workload_result result() override {
+        if (!training_) return {{}, {{probabilities_.data(), probabilities_.size()}}};
+        gradients_ = engine_->gradients();
+        return {{loss_}, {gradients_}};
+    }
+
+private:
+    bool training_;
+    std::unique_ptr<engine> engine_;
+    tensor<float, 4> images_;
+    tensor<float, 2> targets_, probabilities_;
+    std::vector<float> gradients_;
+    double loss_ = 0;
+};
+
+// `found` may go on behind the end of `expected`.
+template <class Numbers>
+double deviation_of(Numbers const& found, Numbers const& expected, bool absolute) {
+    if (found.size() < expected.size()) return std::numeric_limits<double>::infinity();
+    double largest = 0, magnitude = 0;
+    for (std::size_t i = 0; i < expected.size(); ++i) {
+        double const difference = std::abs(static_cast<double>(found[i]) - static_cast<double>(expected[i]));
+        if (!std::isfinite(difference)) return std::numeric_limits<double>::infinity();
+        largest = std::max(largest, difference);
+        magnitude = std::max(magnitude, std::abs(static_cast<double>(expected[i])));
+    }
+    return absolute || magnitude == 0 ? largest : largest / magnitude;
+}
+
+}  // namespace
+
+std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed) {
+    return std::make_unique<network_workload>(backend, what, images, threads, seed);
+}
+
+double deviation(workload_result const& found, workload_result const& expected, bool absolute) {
+    if (found.arrays.size() != expected.arrays.size()) return std::numeric_limits<double>::infinity();
+    double worst = deviation_of(found.numbers, expected.numbers, absolute);
+    for (std::size_t a = 0; a < expected.arrays.size(); ++a) worst = std::max(worst, deviation_of(found.arrays[a], expected.arrays[a], absolute));
+    return worst;
+}
+
+double tolerance(operation what) {
+    switch (what) {
+        case operation::frequencies: return 0;  // counts are exact
+        case operation::loss: return 1e-6;
+        case operation::loss_gradient: return 1e-5;
+        // A device may multiply in TensorFloat-32, whose error is 5e-4 a product.
+        case operation::layer: return 1e-2;
+        case operation::inference: return 1e-2;
+        // Batch norm over few pixels makes rounding errors larger, layer by layer.
+        case operation::training: return 0.1;
+    }
+    return 0;
+}
+
+}  // namespace cxr::trainer

@@ -50,6 +50,7 @@
 #include "cxr/nn/repeat.hpp"
 #include "cxr/nn/spec.hpp"
 #include "cxr/ops/activations.hpp"
+#include "cxr/ops/augment.hpp"
 #include "cxr/ops/auroc.hpp"
 #include "cxr/ops/batch_norm.hpp"
 #include "cxr/ops/bias.hpp"

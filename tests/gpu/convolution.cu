@@ -18,10 +18,10 @@
 namespace {
 
 using namespace cxr;
-using cuda::check;
-using cuda::convolution_geometry;
-using cuda::convolution_pass;
-using cuda::element;
+using on_cuda::check;
+using on_cuda::convolution_geometry;
+using on_cuda::convolution_pass;
+using on_cuda::element;
 
 int failures = 0;
 
@@ -68,10 +68,10 @@ struct array {
     std::size_t skew;
     device_bytes memory;
 
-    array(std::size_t size, element t, std::size_t skewed = 0) : type(t), host(size), skew(skewed), memory((size + skewed) * cuda::bytes_of(t)) {}
+    array(std::size_t size, element t, std::size_t skewed = 0) : type(t), host(size), skew(skewed), memory((size + skewed) * on_cuda::bytes_of(t)) {}
 
-    [[nodiscard]] void* data() const { return static_cast<char*>(memory.data()) + skew * cuda::bytes_of(type); }
-    [[nodiscard]] std::size_t bytes() const { return host.size() * cuda::bytes_of(type); }
+    [[nodiscard]] void* data() const { return static_cast<char*>(memory.data()) + skew * on_cuda::bytes_of(type); }
+    [[nodiscard]] std::size_t bytes() const { return host.size() * on_cuda::bytes_of(type); }
     void send() {
         if (type == element::bf16) {
             std::vector<bf16> narrow;
@@ -166,7 +166,7 @@ public:
         : name_(std::move(name)), g_(g), in_pixels_(g.n * g.height * g.width), out_pixels_(g.n * g.out_height * g.out_width), k_(g.window.size),
           x_(in_pixels_ * g.in_stride, g.type, skew), w_(g.out_channels * k_ * k_ * g.in_channels, g.type), y_(out_pixels_ * g.out_stride, g.type, skew) {}
 
-    void forward(cuda::cudnn_handle const& handle, cuda::convolution_plans& plans) {
+    void forward(on_cuda::cudnn_handle const& handle, on_cuda::convolution_plans& plans) {
         std::vector<sum> exact(out_pixels_ * g_.out_channels);
         x_.fill(1), w_.fill(2), y_.fill_with(untouched);
         for_each_product(g_, [&](std::size_t in, std::size_t c, std::size_t w, std::size_t out, std::size_t o) {
@@ -175,7 +175,7 @@ public:
         execute(handle, plans, convolution_pass::forward, x_, w_, y_, exact, g_.out_channels, g_.out_stride, k_ * k_ * g_.in_channels);
     }
 
-    void backward_data(cuda::cudnn_handle const& handle, cuda::convolution_plans& plans) {
+    void backward_data(on_cuda::cudnn_handle const& handle, on_cuda::convolution_plans& plans) {
         std::vector<sum> exact(in_pixels_ * g_.in_channels);
         y_.fill(3), w_.fill(4), x_.fill_with(untouched);
         for_each_product(g_, [&](std::size_t in, std::size_t c, std::size_t w, std::size_t out, std::size_t o) {
@@ -184,7 +184,7 @@ public:
         execute(handle, plans, convolution_pass::backward_data, y_, w_, x_, exact, g_.in_channels, g_.in_stride, k_ * k_ * g_.out_channels);
     }
 
-    void backward_weights(cuda::cudnn_handle const& handle, cuda::convolution_plans& plans) {
+    void backward_weights(on_cuda::cudnn_handle const& handle, on_cuda::convolution_plans& plans) {
         std::vector<sum> exact(w_.host.size());
         x_.fill(5), y_.fill(6);
         for_each_product(g_, [&](std::size_t in, std::size_t c, std::size_t w, std::size_t out, std::size_t o) {
@@ -203,9 +203,9 @@ public:
     }
 
 private:
-    [[nodiscard]] static std::size_t alignment(array const& a, array const& b, array const& c) { return cuda::alignment_of({a.data(), b.data(), c.data()}); }
+    [[nodiscard]] static std::size_t alignment(array const& a, array const& b, array const& c) { return on_cuda::alignment_of({a.data(), b.data(), c.data()}); }
 
-    void execute(cuda::cudnn_handle const& handle, cuda::convolution_plans& plans, convolution_pass pass, array const& first, array const& second, array& result,
+    void execute(on_cuda::cudnn_handle const& handle, on_cuda::convolution_plans& plans, convolution_pass pass, array const& first, array const& second, array& result,
                  std::vector<sum> const& exact, std::size_t columns, std::size_t stride, std::size_t terms) {
         auto const name = name_ + " " + to_string(pass);
         std::string engine;
@@ -235,7 +235,7 @@ private:
 };
 
 /// The product `p` against double loops; `skew` elements before A, B and C make them less aligned.
-void product(cudaStream_t s, cuda::matrix_products& products, std::string const& name, cuda::matrix_product const& p, std::size_t skew, std::size_t workspace_bytes) {
+void product(cudaStream_t s, on_cuda::matrix_products& products, std::string const& name, on_cuda::matrix_product const& p, std::size_t skew, std::size_t workspace_bytes) {
     run(name + ": " + to_string(p), [&]() -> std::string {
         array a((p.transpose_a ? p.k : p.m) * p.lda, p.type, skew), b((p.transpose_b ? p.n : p.k) * p.ldb, p.type, skew), c(p.m * p.ldc, p.result, skew);
         a.fill(7), b.fill(8), c.fill_with(untouched);
@@ -271,8 +271,8 @@ convolution_geometry geometry(std::size_t n, std::size_t h, std::size_t w, std::
     return {n, h, w, c, in_stride, window.output(h), window.output(w), o, out_stride, window, type};
 }
 
-void convolutions(cuda::cudnn_handle const& handle) {
-    cuda::convolution_plans plans(std::size_t{1} << 30);
+void convolutions(on_cuda::cudnn_handle const& handle) {
+    on_cuda::convolution_plans plans(std::size_t{1} << 30);
     for (auto const type : {element::f32, element::tf32, element::bf16}) {
         auto const all = [&](std::string const& name, convolution_geometry const& g, std::size_t skew = 0) {
             convolution_case c(name + " " + to_string(type), g, skew);
@@ -300,7 +300,7 @@ void convolutions(cuda::cudnn_handle const& handle) {
     run("autotune keeps the result", [&]() -> std::string {
         auto const g = geometry(2, 14, 14, 128, 128, 32, 256, {3, 1, 1}, element::bf16);
         std::size_t const most = std::size_t{256} << 20;
-        cuda::convolution_plan plan(handle, g, convolution_pass::forward, most);
+        on_cuda::convolution_plan plan(handle, g, convolution_pass::forward, most);
         array x(2 * 14 * 14 * 128, g.type), w(32 * 9 * 128, g.type), y(2 * 14 * 14 * 256, g.type);
         x.fill(1), w.fill(2), y.fill_with(untouched);
         device_bytes const workspace(most);
@@ -330,38 +330,38 @@ void convolutions(cuda::cudnn_handle const& handle) {
 }
 
 void products(cudaStream_t s) {
-    cuda::matrix_products multiply;
+    on_cuda::matrix_products multiply;
     std::size_t const workspace = std::size_t{32} << 20;
     for (auto const type : {element::f32, element::tf32, element::bf16})
-        for (auto const& [name, g, skew] : {std::tuple{"conv1 of a slice", cuda::pointwise_geometry{392, 96, 256, 128, 128, type}, std::size_t{0}},
-                                            std::tuple{"conv1 of block 4", cuda::pointwise_geometry{98, 992, 1024, 128, 128, type}, std::size_t{0}},
-                                            std::tuple{"transition", cuda::pointwise_geometry{392, 256, 256, 128, 512, type}, std::size_t{0}},
-                                            std::tuple{"a slice at addresses of one element", cuda::pointwise_geometry{98, 64, 256, 128, 160, type}, std::size_t{1}},
-                                            std::tuple{"odd", cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{0}},
-                                            std::tuple{"odd at addresses of one element", cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{1}}}) {
+        for (auto const& [name, g, skew] : {std::tuple{"conv1 of a slice", on_cuda::pointwise_geometry{392, 96, 256, 128, 128, type}, std::size_t{0}},
+                                            std::tuple{"conv1 of block 4", on_cuda::pointwise_geometry{98, 992, 1024, 128, 128, type}, std::size_t{0}},
+                                            std::tuple{"transition", on_cuda::pointwise_geometry{392, 256, 256, 128, 512, type}, std::size_t{0}},
+                                            std::tuple{"a slice at addresses of one element", on_cuda::pointwise_geometry{98, 64, 256, 128, 160, type}, std::size_t{1}},
+                                            std::tuple{"odd", on_cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{0}},
+                                            std::tuple{"odd at addresses of one element", on_cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{1}}}) {
             product(s, multiply, std::string(name) + " forward", pointwise_forward(g), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the images", pointwise_backward_data(g, false), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the images, added", pointwise_backward_data(g, true), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the weights", pointwise_backward_weights(g), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the weights, no workspace", pointwise_backward_weights(g), skew, 0);
         }
-    product(s, multiply, "a long sum over pixels", cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::bf16}), 0, workspace);
-    product(s, multiply, "a long sum over pixels", cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::f32}), 0, workspace);
+    product(s, multiply, "a long sum over pixels", on_cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::bf16}), 0, workspace);
+    product(s, multiply, "a long sum over pixels", on_cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::f32}), 0, workspace);
 }
 
 }  // namespace
 
 int main() {
     try {
-        auto const device = cuda::require_device();
+        auto const device = on_thrust::require_device();
         std::printf("%s, compute capability %d.%d\n", device.name.c_str(), device.major, device.minor);
     } catch (cxr::error const& e) {
         std::printf("skipped: %s\n", e.what());
         return 77;
     }
     try {
-        cuda::stream const s;
-        cuda::cudnn_handle const handle(s);
+        on_cuda::stream const s;
+        on_cuda::cudnn_handle const handle(s);
         convolutions(handle);
         products(s);
     } catch (std::exception const& e) {

@@ -2,18 +2,25 @@
 #pragma once
 // NVIDIA GPUs of one machine that train one network, through NCCL: one thread, one context and one of these for each GPU.
 
-#include "cxr/backend/thrust/cuda.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/view.hpp"
 
+#include <cuda_runtime_api.h>
 #include <nccl.h>
 
+#include <concepts>
 #include <cstddef>
 #include <memory>
 #include <string>
 #include <type_traits>
 
 namespace cxr::train {
+
+/// A context on a GPU: `work()` is its stream. `context<cuda_backend>` is one.
+template <class C>
+concept gpu_context = requires(C& ctx) {
+    { ctx.work() } -> std::convertible_to<cudaStream_t>;
+};
 
 /// Throws `backend_error` that names the call and NCCL's words for its code, unless it is success.
 inline void check(ncclResult_t status, char const* call) {
@@ -44,8 +51,8 @@ public:
     [[nodiscard]] std::size_t size() const { return size_; }  ///< how many there are
 
     /// Replaces `values` (float or double, dense, on the GPU) by their sum over all GPUs.
-    template <class T>
-    void sum(on_thrust::gpu_context& ctx, view<T, 1> values) {
+    template <gpu_context Context, class T>
+    void sum(Context& ctx, view<T, 1> values) {
         static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "cxr::train::nccl: sums of float or double");
         require(values.contiguous(), "cxr::train::nccl: values must be dense");
         check(ncclAllReduce(values.data(), values.data(), values.size(), std::is_same_v<T, float> ? ncclFloat : ncclDouble, ncclSum, communicator_.get(), ctx.work()),
@@ -53,7 +60,8 @@ public:
     }
 
     /// Makes batch norms of networks on `ctx` take their statistics over all GPUs. `this` must outlive the context's work.
-    void synchronise_batch_norm(on_thrust::gpu_context& ctx) {
+    template <gpu_context Context>
+    void synchronise_batch_norm(Context& ctx) {
         ctx.sum_across(size_, [this, &ctx](double* values, std::size_t count) { sum(ctx, view<double, 1>(values, {count})); });
     }
 

@@ -69,6 +69,7 @@ backend_entry const& named_backend(char const* option, std::string const& name) 
 // Those asked for, or all that do a small piece of work here.
 std::vector<backend_entry const*> choose(bench_options const& o, std::size_t threads, console const& out) {
     std::vector<backend_entry const*> chosen;
+    std::vector<std::string> absent;
     for (auto const& b : backends()) {
         bool const asked = std::find(o.backends.begin(), o.backends.end(), b.name) != o.backends.end();
         if (!o.backends.empty() && !asked) continue;
@@ -79,11 +80,12 @@ std::vector<backend_entry const*> choose(bench_options const& o, std::size_t thr
             chosen.push_back(&b);
         } catch (cxr::error const& e) {
             if (asked) throw;
-            out.warn("left out, as it does not work here: {}", one_line(e.what()));
+            absent.push_back(one_line(e.what()));
         }
     }
     if (std::none_of(o.what.begin(), o.what.end(), on_table))
         require_usage(std::any_of(chosen.begin(), chosen.end(), [](auto const* b) { return b->has_layers; }), "--backends: none of these has layers, which --what needs");
+    for (auto const& reason : absent) out.warn("left out, as it does not work here: {}", reason);
     return chosen;
 }
 
@@ -125,8 +127,8 @@ int run_bench(bench_options const& o, global_options const& global, console cons
         if (::access(o.out.c_str(), W_OK | X_OK) != 0) throw io_error(o.out + ": no file can be written into this folder");
     }
     auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : std::max<std::size_t>(1, std::thread::hardware_concurrency());
-    auto const chosen = choose(o, threads, out);
     auto const sizes = table_sizes(o, out);
+    auto const chosen = choose(o, threads, out);
     auto const processor = measure_processor(threads);
     bench b(o, chosen, processor, threads, static_cast<std::uint64_t>(global.seed));
     auto const about = machine(processor, threads, b, chosen);

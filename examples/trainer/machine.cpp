@@ -171,7 +171,7 @@ processor_peaks measure_processor(std::size_t threads) {
     std::atomic<float> sink{0};  // so that no result is unused
     for (auto const& candidate : probes()) {
         constexpr std::size_t steps = 1'000'000;
-        auto const seconds = fastest(workers, 8, [&](std::size_t, std::size_t) { sink.store(candidate.multiply_add(steps), std::memory_order_relaxed); });
+        auto const seconds = fastest(workers, 40, [&](std::size_t, std::size_t) { sink.store(candidate.multiply_add(steps), std::memory_order_relaxed); });
         auto const gflops = 1e-9 * candidate.flops_a_step * static_cast<double>(steps) * all / seconds;
         if (gflops > p.fma_gflops) p.fma_gflops = gflops, p.isa = candidate.isa;
     }

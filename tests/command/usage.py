@@ -33,7 +33,6 @@ class Usage(CommandTest):
         train = self.train_arguments()
         with self.unchanged():
             for option, value in (
-                ("--precision", "bf16"),
                 ("--schedule", "cosine"),
                 ("--augment", "standard"),
                 ("--augment", "flip"),
@@ -45,6 +44,7 @@ class Usage(CommandTest):
                 ("--warmup", "10"),
             ):
                 self.bad(2, *train, option, value, says=[option, value, "does not exist yet"])
+            self.bad(2, *train, "--backend", "eigen", "--precision", "bf16", says=["--precision bf16", "eigen", "no bfloat16"])
         self.bad(2, "evaluate", "--csv", "a.csv", "--predictions", "p.csv", "--bootstrap", "100", says=["--bootstrap", "does not exist yet"])
 
     def test_missing_options_are_named(self):

@@ -104,7 +104,7 @@ def ways(batch, size):
 def cxr_bench(executable, batch, size):
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "bench.json"
-        subprocess.run([executable, "bench", "--what", "training,inference", "--backends", "cuda", "--batch", str(batch), "--sizes", str(size), "--json", str(path)],
+        subprocess.run([executable, "bench", "--what", "training,inference", "--backends", "cuda", "--batches", str(batch), "--image-sizes", str(size), "--json", str(path)],
                        check=True, stdout=subprocess.DEVNULL)
         return json.loads(path.read_text())["results"]
 

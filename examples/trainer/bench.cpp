@@ -218,7 +218,7 @@ void add_bench(CLI::App& app, chosen_command& chosen) {
     c->add_option("--out", a.options.out, "folder for bench.json and the chart time-against-size");
     c->footer("Each result is checked against the reference backend before it is timed (max error: largest deviation, relative to the reference's largest magnitude; of probabilities\n"
               "absolute). Backends take turns. Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run; tables that fit into\n"
-              "a cache can be above 100 %. Transfer: time to move operands to a device and results back; inference and training contain it, the others do not.");
+              "a cache can be above 100 %. Transfer: time to move operands to a device and results back, apart from the work.");
     add_global_options(*c, o->global);
     c->callback([o, c, &chosen] {
         chosen = [o, c] {

@@ -37,6 +37,7 @@ struct bench_row {
     operation what = operation::frequencies;       ///< what was timed
     std::string backend;                           ///< on which
     bool device = false;                           ///< whether it counts as a device
+    bool bf16 = false;                             ///< whether activations are bfloat16
     std::vector<std::size_t> shape;                ///< rows, classes of a table, else N, C, H, W
     double median = 0, best = 0;                   ///< seconds of one run
     std::size_t repetitions = 0;                   ///< times measured
@@ -47,7 +48,6 @@ struct bench_row {
     double error = 0;                              ///< deviation from `reference`
     std::string check;                             ///< how that was found
     std::optional<double> transfer;                ///< seconds to move operands there and results back; none on the host
-    bool transfer_included = false;                ///< whether `median` and `best` hold it
 
     /// 10⁹ additions and multiplications, or bytes, a second.
     [[nodiscard]] double rate() const { return 1e-9 * (flops > 0 ? flops : bytes) / median; }
@@ -59,7 +59,7 @@ struct bench_row {
     /// Entries of a table.
     [[nodiscard]] double elements() const { return static_cast<double>(shape[0] * shape[1]); }
     /// Median seconds with everything moved there and back.
-    [[nodiscard]] double with_transfer() const { return median + (transfer && !transfer_included ? *transfer : 0); }
+    [[nodiscard]] double with_transfer() const { return median + transfer.value_or(0); }
 };
 
 /// What was not timed, and why.
@@ -94,7 +94,7 @@ public:
     [[nodiscard]] peaks peaks_of(backend_entry const& b);
 
 private:
-    using maker = std::function<std::unique_ptr<workload>(backend_entry const&)>;
+    using maker = std::function<std::unique_ptr<workload>(backend_entry const&, bool bf16)>;
 
     // A backend that is ready to be timed.
     struct contender {
@@ -109,7 +109,7 @@ private:
     void time(std::vector<contender>& all);
     bench_row row(operation what, backend_entry const& b, std::vector<std::size_t> shape);
     bool takes_too_long(bench_row const& row);
-    double training_error(backend_entry const& b);
+    double training_error(backend_entry const& b, bool bf16);
     void leave_out(bench_row const& row, std::string reason, bool wrong = false);
 
     bench_options const& options_;
@@ -121,7 +121,7 @@ private:
     std::map<std::pair<operation, std::string>, double> rates_;  // floating-point operations, or bytes, a second of the last shape
     std::map<std::size_t, kept_result> inferred_;                // the reference's probabilities of one image of this size
     std::optional<kept_result> trained_;                         // the reference's step on the small batch
-    std::map<std::string, double> training_errors_;
+    std::map<std::pair<std::string, bool>, double> training_errors_;
     std::vector<bench_gap> gaps_;
 };
 

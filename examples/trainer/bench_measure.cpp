@@ -93,14 +93,17 @@ std::optional<bench::contender> bench::prepare(bench_row r, maker const& make, k
     try {
         auto const& entry = find_backend(r.backend);
         r.peak = peaks_of(entry);
-        contender c{std::move(r), make(entry), 0, {}};
+        auto work = make(entry, r.bf16);
+        contender c{std::move(r), std::move(work), 0, {}};
         auto const begin = now();
         c.work->run();
         c.first = now() - begin;
         bool const reference = entry.name == "reference";
-        if (!reference) c.row.error = c.row.what == operation::training ? training_error(entry) : deviation(c.work->result(), as_result(expected), c.row.what == operation::inference);
-        if (c.row.error > tolerance(c.row.what)) {
-            leave_out(c.row, fmt::format("wrong result: it deviates from reference's by {:.3g}, expected at most {:.3g}", c.row.error, tolerance(c.row.what)), true);
+        if (!reference) c.row.error = c.row.what == operation::training ? training_error(entry, c.row.bf16) : deviation(c.work->result(), as_result(expected), c.row.what == operation::inference);
+        // bfloat16 has 16 bits less than float32's 24, of which the tolerance leaves much already.
+        auto const most = tolerance(c.row.what) * (c.row.bf16 ? 8 : 1);
+        if (c.row.error > most) {
+            leave_out(c.row, fmt::format("wrong result: it deviates from reference's by {:.3g}, expected at most {:.3g}", c.row.error, most), true);
             return std::nullopt;
         }
         if (entry.work.seconds_to_move != nullptr) {
@@ -108,7 +111,6 @@ std::optional<bench::contender> bench::prepare(bench_row r, maker const& make, k
             std::vector<double> seconds;
             for (std::size_t i = 0; i < options_.repetitions; ++i) seconds.push_back(entry.work.seconds_to_move(there, back));
             c.row.transfer = median(seconds);
-            c.row.transfer_included = c.row.what == operation::inference || c.row.what == operation::training;
         }
         return c;
     } catch (cxr::error const& e) {
@@ -120,16 +122,16 @@ std::optional<bench::contender> bench::prepare(bench_row r, maker const& make, k
 }
 
 // Loss and gradients of one step on a batch so small that the reference does it in a moment.
-double bench::training_error(backend_entry const& b) {
+double bench::training_error(backend_entry const& b, bool bf16) {
     shape const small{small_batch, small_size, small_size, 3};
-    auto const step = [&](backend_entry const& on) {
-        auto const work = network_work(on, operation::training, small, threads_, seed_);
+    auto const step = [&](backend_entry const& on, bool narrow) {
+        auto const work = network_work(on, operation::training, small, threads_, seed_, narrow);
         work->run();
         return keep(work->result());
     };
-    if (!trained_) trained_ = step(find_backend("reference"));
-    auto const [found, fresh] = training_errors_.try_emplace(b.name);
-    if (fresh) found->second = deviation(as_result(step(b)), as_result(*trained_), false);
+    if (!trained_) trained_ = step(find_backend("reference"), false);
+    auto const [found, fresh] = training_errors_.try_emplace(std::pair(b.name, bf16));
+    if (fresh) found->second = deviation(as_result(step(b, bf16)), as_result(*trained_), false);
     return found->second;
 }
 
@@ -199,10 +201,10 @@ std::vector<bench_row> bench::run(std::vector<bench_row> rows, maker const& make
 std::vector<bench_row> bench::table(operation what, std::size_t entries) {
     auto const n = std::max<std::size_t>(1, (entries + classes / 2) / classes);
     table_operands operands(what, n, classes, seed_);
-    maker const make = [&](backend_entry const& b) { return b.work.table(what, operands, threads_); };
+    maker const make = [&](backend_entry const& b, bool) { return b.work.table(what, operands, threads_); };
     kept_result expected;
     {
-        auto const work = make(find_backend("reference"));
+        auto const work = make(find_backend("reference"), false);
         work->run();
         expected = keep(work->result());
     }
@@ -216,11 +218,11 @@ std::vector<bench_row> bench::table(operation what, std::size_t entries) {
 }
 
 std::vector<bench_row> bench::images(operation what, shape const& s) {
-    maker const make = [&](backend_entry const& b) { return what == operation::layer ? b.work.dense_layer(s, threads_, seed_) : network_work(b, what, s, threads_, seed_); };
+    maker const make = [&](backend_entry const& b, bool bf16) { return what == operation::layer ? b.work.dense_layer(s, threads_, seed_) : network_work(b, what, s, threads_, seed_, bf16); };
     kept_result expected;
     std::string check;
     if (what == operation::layer) {
-        auto const work = make(find_backend("reference"));
+        auto const work = make(find_backend("reference"), false);
         work->run();
         expected = keep(work->result());
         check = "outputs and all gradients";
@@ -243,6 +245,9 @@ std::vector<bench_row> bench::images(operation what, shape const& s) {
         rows.back().flops = flops_of(what, s);
         rows.back().images = what == operation::layer ? 0 : static_cast<double>(s[0]);
         rows.back().check = check;
+        if (what == operation::layer || !b->has_bf16) continue;
+        rows.push_back(rows.back());
+        rows.back().bf16 = true;
     }
     return run(std::move(rows), make, expected);
 }

@@ -127,7 +127,7 @@ json bench_json(std::vector<bench_row> const& rows, std::vector<bench_gap> const
                                 {"backend", r.backend},
                                 {"device", r.device},
                                 {"shape", r.shape},
-                                {"dtype", r.what == operation::frequencies ? "int8" : "float32"},
+                                {"dtype", r.what == operation::frequencies ? "int8" : r.bf16 ? "bfloat16" : "float32"},
                                 {"seconds_median", r.median},
                                 {"seconds_best", r.best},
                                 {"repetitions", r.repetitions},
@@ -141,7 +141,7 @@ json bench_json(std::vector<bench_row> const& rows, std::vector<bench_gap> const
                                 {"max_error", r.error},
                                 {"check", r.check},
                                 {"transfer_seconds", r.transfer.value_or(0)},
-                                {"transfer", !r.transfer ? "none" : r.transfer_included ? "included" : "apart"}});
+                                {"transfer", !r.transfer ? "none" : "apart"}});
     for (auto const& g : gaps) j["left_out"].push_back({{"what", name_of(g.what)}, {"backend", g.backend}, {"shape", g.shape}, {"reason", g.reason}});
     for (auto const& c : comparisons)
         j["comparisons"].push_back({{"what", name_of(c.what)},

@@ -62,6 +62,11 @@ public:
 
     /// Names the batch of the next step, images (N, H, W, C) and targets (N, classes), which live until it is done, and begins to bring it where it is needed.
     virtual void prefetch(view<float const, 4> images, view<float const, 2> targets) = 0;
+    /// Images or targets brought once and for all to where the backend works, for steps and predictions that are to be timed without their way there. They stay
+    /// until the next call for something of the same rank.
+    virtual view<float const, 4> bring(view<float const, 4> images) = 0;
+    /// The same for targets.
+    virtual view<float const, 2> bring(view<float const, 2> targets) = 0;
     /// One optimisation step on the batch that was prefetched; returns its loss. `meanwhile()` is called while the backend works, or at the end.
     /// Throws `train::diverged`, changing nothing.
     virtual double step_prefetched(std::function<void()> const& meanwhile) = 0;

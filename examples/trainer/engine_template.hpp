@@ -76,6 +76,8 @@ public:
     explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {}
 
     void prefetch(view<float const, 4> images, view<float const, 2> targets) override { network_.prefetch(images, targets); }
+    view<float const, 4> bring(view<float const, 4> images) override { return bring(images, images_); }
+    view<float const, 2> bring(view<float const, 2> targets) override { return bring(targets, targets_); }
     double step_prefetched(std::function<void()> const& meanwhile) override { return network_.step_prefetched(meanwhile); }
     void predict(view<float const, 4> images, view<float, 2> probabilities) override { network_.predict(images, probabilities); }
     double loss(view<float const, 2> targets, view<float const, 2> probabilities) override { return network_.loss(targets, probabilities); }
@@ -181,8 +183,18 @@ private:
         std::vector<entry> parameters_;
     };
 
+    template <std::size_t Rank>
+    static view<float const, Rank> bring(view<float const, Rank> from, tensor<float, Rank, memory_of<Backend>>& to) {
+        if constexpr (memory_of<Backend>::host_accessible) return from;
+        to.resize(from.extents());
+        to.assign(from.data());
+        return to.view();
+    }
+
     engine_options options_;
     network_type network_;
+    tensor<float, 4, memory_of<Backend>> images_;  // what was brought, where the backend's memory is not the host's
+    tensor<float, 2, memory_of<Backend>> targets_;
 };
 
 /// The entry of a backend with layers.

@@ -68,25 +68,28 @@ namespace {
 
 class network_workload final : public workload {
 public:
-    network_workload(backend_entry const& backend, operation what, shape const& s, std::size_t threads, std::uint64_t seed)
+    network_workload(backend_entry const& backend, operation what, shape const& s, std::size_t threads, std::uint64_t seed, bool bf16)
         : training_(what == operation::training), images_({s[0], s[1], s[2], s[3]}), targets_({s[0], 14}), probabilities_({s[0], 14}) {
         engine_options o;
         o.channels = s[3];
         o.size = s[1];
         o.seed = seed;
         o.threads = threads;
+        o.bf16 = bf16;
         engine_ = backend.make(o);
         // Images as preprocessing leaves them: mean 0, deviation 1. An image is the same whatever batch it is in.
         random const numbers(seed + 1);
         for (std::size_t i = 0; i < images_.size(); ++i) images_[i] = static_cast<float>(3.4641 * (numbers.uniform(i) - 0.5));
         for (std::size_t i = 0; i < targets_.size(); ++i) targets_[i] = numbers.stream("targets").uniform(i) < 0.3 ? 1.0F : 0.0F;
+        there_ = engine_->bring(images_.view());
+        targets_there_ = engine_->bring(targets_.view());
     }
 
     void run() override {
         if (training_)
-            loss_ = engine_->step(images_.view(), targets_.view());
+            loss_ = engine_->step(there_, targets_there_);
         else
-            engine_->predict(images_.view(), probabilities_.view());
+            engine_->predict(there_, probabilities_.view());
     }
 
     workload_result result() override {
@@ -100,6 +103,8 @@ private:
     std::unique_ptr<engine> engine_;
     tensor<float, 4> images_;
     tensor<float, 2> targets_, probabilities_;
+    view<float const, 4> there_;
+    view<float const, 2> targets_there_;
     std::vector<float> gradients_;
     double loss_ = 0;
 };
@@ -120,8 +125,8 @@ double deviation_of(Numbers const& found, Numbers const& expected, bool absolute
 
 }  // namespace
 
-std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed) {
-    return std::make_unique<network_workload>(backend, what, images, threads, seed);
+std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed, bool bf16) {
+    return std::make_unique<network_workload>(backend, what, images, threads, seed, bf16);
 }
 
 double deviation(workload_result const& found, workload_result const& expected, bool absolute) {

@@ -83,7 +83,7 @@ struct backend_work {
 };
 
 /// DenseNet121 on a backend with layers: `inference` or `training`, on random images (N, H, W, 3).
-std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed);
+std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed, bool bf16 = false);
 /// Multiplications and additions of one run on images (N, H, W, C) by convolutions and linear layers; backward counts as twice forward.
 double flops_of(operation what, shape const& images);
 /// The same operation's bytes read and written at least, of a table with so many entries.

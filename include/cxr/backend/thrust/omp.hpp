@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The Thrust backend on OpenMP; compile with -fopenmp. Convolutions are Eigen's matrix products, on the context's own threads.
+// The Thrust backend on OpenMP; compile with -fopenmp. Convolutions are Eigen's matrix products, on the context's own threads. Beside other busy programs
+// OpenMP's waiting threads cost dear, because they spin: OMP_WAIT_POLICY=passive in the environment keeps them from it.
 
 #include "cxr/backend/thrust/system.hpp"
 

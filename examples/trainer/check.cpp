@@ -116,6 +116,7 @@ void add_check(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result();
             auto const result = run_check(o->check, o->labels, o->global, out);
             out.result(result);
             return result.at("leak").get<bool>() ? leak : done;

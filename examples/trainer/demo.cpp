@@ -56,6 +56,7 @@ std::string find_data(std::string const& given) {
 int run_demo(demo_options const& o, global_options const& global) {
     auto const began = std::chrono::steady_clock::now();
     console const out(global);
+    out.expect_result(o.out);
     find_backend_with_layers(global.backend);
     auto const sample = find_data(o.data);
     auto const in = [&](char const* name) { return (fs::path(sample) / name).string(); };
@@ -140,7 +141,7 @@ void add_demo(CLI::App& app, chosen_command& chosen) {
     auto* const c = app.add_subcommand("demo", "the whole course on the bundled X-rays: stats, check, train, evaluate");
     c->add_option("--out", o->demo.out, "folder of the run; default: cxr-demo, or the next that is free");
     c->add_option("--data", o->demo.data, "folder with train.csv, valid.csv, test.csv and images; default: the X-rays that come with cxr");
-    c->add_option("--epochs", o->demo.epochs, "of the training")->capture_default_str()->check(CLI::Range(1, 1000));
+    expect_whole_number(c->add_option("--epochs", o->demo.epochs, "of the training")->capture_default_str(), 1, 1000);
     add_global_options(*c, o->global);
     c->callback([o, &chosen] { chosen = [o] { return run_demo(o->demo, o->global); }; });
 }

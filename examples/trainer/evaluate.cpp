@@ -90,6 +90,7 @@ void add_evaluate(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->evaluate.out);
             out.result(run_evaluate(o->evaluate, o->labels, out));
             return done;
         };

@@ -48,13 +48,13 @@ json parsed(io::checkpoint const& c, std::string const& key, std::string const& 
 void add_model_options(CLI::App& command, model_options& o) {
     auto const group = "Model";
     command.add_option("--architecture", o.architecture, "densenet121, densenet161, densenet169 or densenet201")->capture_default_str()->group(group);
-    command.add_option("--blocks", o.blocks, "dense layers of the four blocks, as 6,12,24,16")->delimiter(',')->group(group);
-    command.add_option("--growth", o.growth, "channels that a dense layer adds")->group(group);
-    command.add_option("--stem", o.stem, "channels after the first convolution")->group(group);
+    expect_whole_number(command.add_option("--blocks", o.blocks, "dense layers of the four blocks, as 6,12,24,16")->delimiter(',')->group(group), 1, 1000);
+    expect_whole_number(command.add_option("--growth", o.growth, "channels that a dense layer adds")->group(group), 1, 1000);
+    expect_whole_number(command.add_option("--stem", o.stem, "channels after the first convolution")->group(group), 1, 1000);
     command.add_option("--compression", o.compression, "share of the channels that a transition keeps")->capture_default_str()->group(group);
     command.add_option("--convention", o.convention, "torchvision or keras: batch norm's epsilon and momentum, initial weights")->capture_default_str()->group(group);
-    command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group);
-    command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group);
+    expect_whole_number(command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group), 1, 3);
+    expect_whole_number(command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group), 32, 4096);
     command.add_option("--preprocess", o.preprocess, "samplewise: (x - mean) / (std + 1e-6) of each image; featurewise: of a sample of the training set")->capture_default_str()->group(group);
     command.add_option("--resize", o.resize, "nearest, bilinear or area")->capture_default_str()->group(group);
 }

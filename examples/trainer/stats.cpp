@@ -82,6 +82,7 @@ void add_stats(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->stats.out);
             out.result(run_stats(o->stats, o->labels, o->global, out));
             return done;
         };

@@ -127,7 +127,7 @@ void check_train_options(train_options const& o) {
     auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
         if (value == there) return;
         for (auto const* p : planned)
-            if (value == p) throw usage_error(option + " " + value + " does not exist yet; there is " + there);
+            if (value == p) throw usage_error(option + " " + value + " does not exist yet, expected " + there);
         throw usage_error(option + " " + value + ": expected " + there);
     };
     require_usage(!o.train.empty(), "--train is needed: the table of the training set");
@@ -136,8 +136,7 @@ void check_train_options(train_options const& o) {
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
-    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
-    if (o.loss != "bce") only("--loss", o.loss, "weighted-bce", {"focal"});
+    if (o.loss != "bce" && o.loss != "weighted-bce") only("--loss", o.loss, "weighted-bce or bce", {"focal"});
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
@@ -218,6 +217,7 @@ public:
         network_.save(checkpoint);
         folder_.flush();
         checkpoint.save(folder_.file("last.safetensors"));
+        out_.debug("step {}: {} written{}", s.step, folder_.file("last.safetensors"), best ? ", and best.safetensors" : "");
         if (!best) return;
         // Who predicts needs no moments of the optimizer.
         std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });
@@ -440,17 +440,20 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     c->add_flag("--resume", o->train.resume, "continue the run in --out; options not given are the run's");
     c->add_flag("--dry-run", o->train.dry_run, "print plan, parameters, memory and time, and train nothing");
     auto const group = "Training";
-    c->add_option("--batch", o->train.batch, "images of a step")->capture_default_str()->group(group);
+    constexpr std::uint64_t most = 1'000'000'000;
+    expect_whole_number(c->add_option("--batch", o->train.batch, "images of a step")->capture_default_str()->group(group), 1, 65536);
     auto* const epochs = c->add_option("--epochs", o->train.epochs, "ends after this many epochs")->capture_default_str()->group(group);
-    c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group);
+    expect_whole_number(epochs, 1, most);
+    expect_whole_number(c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group), 1, most);
     c->add_option("--lr", o->train.lr, "learning rate")->capture_default_str()->group(group);
     c->add_option("--loss", o->train.loss, "weighted-bce or bce")->capture_default_str()->group(group);
     c->add_option("--class-weights", o->train.class_weights, "train: by the course's rule from --train; or a file as cxr stats --json writes it")->capture_default_str()->group(group);
     c->add_option("--weights", o->train.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
-    c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC; 0: never")->capture_default_str()->group(group);
+    auto* const patience = c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
+    expect_whole_number(patience->capture_default_str()->group(group), 0, most);
     c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
     c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
-    c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group);
+    expect_whole_number(c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group), 0, most);
     c->add_option("--precision", o->train.precision, "f32, or bf16: bfloat16 activations and float32 weights, on cuda")->capture_default_str()->group(group);
     c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
     add_model_options(*c, o->train.model);
@@ -462,6 +465,7 @@ void add_train(CLI::App& app, chosen_command& chosen) {
             if (option->count() != 0 && !option->get_lnames().empty()) o->train.given.insert(option->get_lnames().front());
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->train.out);
             auto const outcome = run_training(o->train, o->labels, o->global, out);
             out.result(to_json(outcome));
             return outcome.end == train::fit_end::stopped ? interrupted : done;

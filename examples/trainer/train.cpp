@@ -166,7 +166,8 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
 }
 
 json state_json(train::fit_state const& s) {
-    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"best", s.best ? json(*s.best) : json()}, {"epochs_since_best", s.epochs_since_best}};
+    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"validation_due", s.validation_due}, {"best", s.best ? json(*s.best) : json()},
+            {"best_loss", s.best_loss ? json(*s.best_loss) : json()}, {"epochs_since_best", s.epochs_since_best}};
 }
 
 train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
@@ -180,6 +181,9 @@ train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
         j.at("batch").get_to(s.batch);
         j.at("loss_sum").get_to(s.loss_sum);
         if (!j.at("best").is_null()) s.best = j.at("best").get<double>();
+        // Older checkpoints lack these two.
+        s.validation_due = j.value("validation_due", false);
+        if (j.contains("best_loss") && !j.at("best_loss").is_null()) s.best_loss = j.at("best_loss").get<double>();
         j.at("epochs_since_best").get_to(s.epochs_since_best);
         return s;
     } catch (json::exception const&) {
@@ -312,6 +316,18 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto valid_labels = labels;
     valid_labels.classes = classes;
     auto const validation = read_table(o.valid, valid_labels);
+    auto const count = [](data::label_table const& table, std::size_t c, std::int8_t label) {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label;
+        return n;
+    };
+    auto const any_class = [&](auto const& holds) {
+        for (std::size_t c = 0; c < classes.size(); ++c)
+            if (holds(c)) return true;
+        return false;
+    };
+    for (auto const* const table : {&training, &validation})
+        if (!any_class([&](std::size_t c) { return count(*table, c, 0) + count(*table, c, 1) != 0; })) throw io_error(table->path + ": no known label of any class, expected some 0 or 1");
     data::check_images(training, o.images);
     data::check_images(validation, o.images);
     auto const leak = data::find_leak(training, validation);
@@ -342,7 +358,10 @@ train_outcome run_training(train_options o, label_options labels, global_options
     out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
               training.rows(), validation.rows(), train_loader.batches());
     for (std::size_t c = 0; c < classes.size(); ++c)
-        if (frequencies.counts().positives[c] == 0) out.warn("class {} has no positive in {}", classes[c], o.train);
+        if (count(training, c, 1) == 0) out.warn("class {} has no {} in {}", classes[c], count(training, c, 0) == 0 ? "known label" : "positive", o.train);
+    if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
+        out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
+    for (auto const& [operation, by] : network->describe().operations) out.debug("{} on {}", operation, by);
 
     if (o.resume) {
         network->load(*from, last_path, true);
@@ -405,7 +424,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     for (auto const& s : folder.steps()) outcome.losses.push_back(s.loss);
     outcome.backend = backend.name;
     if (outcome.end == train::fit_end::stopped) out.print("stopped after step {}; continue with: cxr train --resume --out {}", state.step, o.out);
-    if (outcome.end == train::fit_end::out_of_patience) out.print("no better validation AUROC for {}", counted(o.patience, "epoch", "epochs"));
+    if (outcome.end == train::fit_end::out_of_patience) out.print("no better validation {} for {}", state.best ? "AUROC" : "loss", counted(o.patience, "epoch", "epochs"));
     out.print("run folder {}", o.out);
     return outcome;
 }

@@ -97,10 +97,11 @@ int run_demo(demo_options const& o, global_options const& global) {
     t.model.size = 64;
     t.model.resize = "area";
     auto const trained = run_training(t, labels, global, out);
+    auto const stopped = [] { return interrupt_requested.load(); };
     result["stats"] = statistics;
     result["check"] = leaks;
     result["train"] = to_json(trained);
-    if (trained.end == train::fit_end::stopped) {
+    if (trained.end == train::fit_end::stopped || stopped()) {
         out.result(result);
         return interrupted;
     }
@@ -117,6 +118,7 @@ int run_demo(demo_options const& o, global_options const& global) {
     p.csv = in("test.csv");
     p.out = (fs::path(run) / "test-predictions.csv").string();
     run_predict(p, label_options{}, global, out);
+    if (stopped()) return interrupted;
     out.print("");
     result["evaluate"] = run_evaluate({in("test.csv"), p.out, run}, labels, out);
     auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -126,6 +128,7 @@ int run_demo(demo_options const& o, global_options const& global) {
     out.print("\nAUROC 0.5 is guessing, 1 is perfect. {} images and {} show that training works, not how good the model can be.", statistics.at("rows").get<std::size_t>(), epochs);
     out.print("Done in {:.0f} s. The run with its plots lies in {}", seconds, fs::absolute(run).lexically_normal().string());
     out.print("  class-frequency.svg   contributions.svg   loss.svg   auroc.svg   roc.svg   (and .png)");
+    if (stopped()) return interrupted;
     out.result(result);
     return done;
 }

@@ -103,6 +103,8 @@ json read_config(std::string const& path) {
 json resume_options(train_options& o, label_options& l, global_options& g) {
     auto const path = run_folder::file(o.out, "config.json");
     if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
+    require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
+    check_model_options(o.model);
     auto const config = read_config(path);
     try {
         auto options = config.at("options");
@@ -134,6 +136,7 @@ void check_train_options(train_options const& o) {
     require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
     require_usage(!o.images.empty(), "--images is needed: the folder of the images");
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
+    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
     if (o.loss != "bce" && o.loss != "weighted-bce") only("--loss", o.loss, "weighted-bce or bce", {"focal"});
@@ -237,15 +240,15 @@ private:
     progress_bar bar_;
 };
 
-void print_plan(train_options const& o, engine& network, std::size_t batches, std::size_t rows, console const& out) {
+void print_plan(train_options const& o, engine& network, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
     auto const d = network.describe();
     auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
     double const mb = 1024.0 * 1024.0;
     // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's four batches ahead; a copy of what is saved.
     auto const parameters = static_cast<double>(4 * d.parameters + d.statistics) * 4 / mb;
-    auto const activations = static_cast<double>(d.activations_an_image * o.batch) * 4 / mb;
-    auto const loader = 4.0 * static_cast<double>(o.batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
-    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(o.batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
+    auto const activations = static_cast<double>(d.activations_an_image * batch) * 4 / mb;
+    auto const loader = 4.0 * static_cast<double>(batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
+    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
     auto const checkpoint = static_cast<double>(3 * d.parameters + d.statistics) * 4 / mb;
@@ -255,9 +258,9 @@ void print_plan(train_options const& o, engine& network, std::size_t batches, st
 }
 
 // One step before the clock runs, one that counts, on made-up images.
-double seconds_a_step(train_options const& o, engine& network, std::size_t classes) {
-    tensor<float, 4> images({o.batch, o.model.size, o.model.size, o.model.channels});
-    tensor<float, 2> targets({o.batch, classes});
+double seconds_a_step(train_options const& o, engine& network, std::size_t batch, std::size_t classes) {
+    tensor<float, 4> images({batch, o.model.size, o.model.size, o.model.channels});
+    tensor<float, 2> targets({batch, classes});
     random const numbers(1);
     for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(2 * numbers.uniform(i) - 1);
     network.step(images.view(), targets.view());
@@ -302,7 +305,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     require_usage(o.precision != "bf16" || backend.has_bf16, "--precision bf16: the backend " + backend.name + " has no bfloat16 activations, expected f32, or --backend cuda");
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
-        from = io::load(last_path);
+        from = load_weight_file(last_path);
         state = state_from(*from, last_path);
         auto const kept = model_options_from(*from, last_path);
         o.model.mean = kept.mean;
@@ -353,6 +356,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     bool const drop_last = training.rows() >= o.batch;
     data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
     data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
+    if (o.resume) check_extent(*from, last_path, engine_for);
     auto const network = backend.make(engine_for);
 
     out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
@@ -369,13 +373,14 @@ train_outcome run_training(train_options o, label_options labels, global_options
             throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
         from.reset();
     } else if (!o.weights.empty()) {
-        auto const left = network->load_weights(io::load(o.weights), o.weights);
+        auto const left = network->load_weights(load_weight_file(o.weights), o.weights);
         for (auto const& name : left) out.print("new: {} (not as in {})", name, o.weights);
     }
 
     if (o.dry_run) {
-        print_plan(o, *network, train_loader.batches(), training.rows(), out);
-        auto const seconds = seconds_a_step(o, *network, classes.size());
+        auto const batch = std::min(o.batch, training.rows());
+        print_plan(o, *network, batch, train_loader.batches(), training.rows(), out);
+        auto const seconds = seconds_a_step(o, *network, batch, classes.size());
         auto const steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
         out.print("time         about {:.0f} s of training steps, from one measured step of {:.2f} s; validation comes on top", seconds * static_cast<double>(steps), seconds);
         for (auto const& [operation, by] : network->describe().operations) out.print("  {} on {}", operation, by);
@@ -480,8 +485,7 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     add_global_options(*c, o->global);
     c->footer("The run folder holds config.json, log.csv, steps.csv, last.safetensors, best.safetensors and plots; TensorBoard events do not exist yet.");
     c->callback([o, c, &chosen] {
-        for (auto const* option : c->get_options())
-            if (option->count() != 0 && !option->get_lnames().empty()) o->train.given.insert(option->get_lnames().front());
+        o->train.given = given_options(*c);
         chosen = [o] {
             console const out(o->global);
             out.expect_result(o->train.out);

@@ -183,6 +183,14 @@ class BadTables(CommandTest):
         self.data_set()
         self.bad(1, "stats", "--csv", self.path("train.csv"), "--classes", "A,Z", says=["train.csv", "Z"])
 
+    def test_a_class_with_a_line_break(self):
+        self.refused('Image,PatientId,"A\nB"\n1.png,7,0\n2.png,8,1\n', "header", "A; B", "line break")
+
+    def test_names_that_are_not_utf_8(self):
+        self.refused(b"Image,PatientId,\xff\n1.png,7,0\n2.png,8,1\n", "header", "class", "UTF-8")
+        self.refused(b"Image,PatientId,A\n1.png,7,0\n\xe4.png,8,1\n", "row 2", "image", "UTF-8")
+        self.refused(b"Image,PatientId,A\n1.png,7\xff,0\n2.png,8,1\n", "row 1", "patient", "UTF-8")
+
     def test_damaged_gzip(self):
         self.write("t.csv.gz", b"\x1f\x8b\x08\x00garbage that is not deflated")
         self.bad(1, "stats", "--csv", self.path("t.csv.gz"), says=["t.csv.gz"])

@@ -229,6 +229,9 @@ class BadRuns(CommandTest):
         with self.unchanged():
             self.bad(2, "train", "--resume", "--out", self.path("run"), "--growth", "8", says=["--growth", "8", "4"])
             self.bad(2, "train", "--resume", "--out", self.path("run"), "--batch", "5", says=["--batch"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--blocks", "1,2", says=["--blocks", "expected 4 numbers, got 2"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--architecture", "foo", says=["--architecture foo", "densenet121", "densenet201"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--weights", self.path("w.safetensors"), says=["--weights", "--resume"])
 
     def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(self):
         arguments = self.train_arguments()

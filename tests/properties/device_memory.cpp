@@ -111,6 +111,11 @@ public:
     void download(view<T const, Rank> from, view<T, Rank> to) {
         memory::download(to.data(), from.data(), from.size() * sizeof(T));
     }
+    template <class T, std::size_t Rank>
+    void copy(view<T const, Rank> from, view<T, Rank> to) {
+        REQUIRE((memory::holds(from.data()) && memory::holds(to.data())));
+        memory::copy(to.data(), from.data(), from.size() * sizeof(T));
+    }
     template <class F>
     void replay(std::size_t, F f) {
         f();
@@ -216,6 +221,10 @@ TEST_CASE("the host touches no memory of a device, and training there gives the 
     CHECK(fourth == here.step(d.images.view(), d.targets.view()));
     CHECK(there.step_prefetched([] {}) == here.step(d.images.view(), d.targets.view()));
     CHECK_THROWS_WITH(there.step_prefetched([] {}), Catch::Contains("no batch was prefetched"));
+    // So may a batch that lies on the device already.
+    tensor<float, 4, guard::memory> device_images(d.images.extents());
+    device_images.assign(d.images.data());
+    CHECK(there.step(device_images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
     auto const a = state_of(there), b = state_of(here);
     REQUIRE(a.size() == b.size());
     CHECK(std::equal(a.begin(), a.end(), b.begin()));

@@ -47,21 +47,21 @@ public:
     network& operator=(network&&) = delete;
     ~network() = default;
 
-    /// One step of training on images (N, height, width, channels) and targets (N, classes), NaN where unknown: forward, loss, backward, optimizer,
+    /// One step of training on images (N, height, width, channels), in the host's memory or the backend's, and targets (N, classes), NaN where unknown: forward, loss, backward, optimizer,
     /// running statistics. Returns the loss before the step. Throws `diverged`, with nothing changed, where it is not finite.
     double step(view<float const, 4> images, view<float const, 2> targets) {
         prefetch(images, targets);
         return step_prefetched([] {});
     }
 
-    /// Names the batch of the next step, arguments as for `step`, and begins to bring it where the backend works. On a backend with the host's memory images and
-    /// targets must live until the step is done.
+    /// Names the batch of the next step, arguments as for `step`, and begins to bring it where the backend works, unless it is there already. Where it is, as it
+    /// always is on a backend with the host's memory, images and targets must live until the step is done.
     void prefetch(view<float const, 4> images, view<float const, 2> targets) {
         check(images);
         require_shape(targets.shape(), {images.extent(0), classes()}, "cxr::train::network: targets");
         if constexpr (!memory::host_accessible) {
-            context_.stage(0, images);
-            context_.stage(1, targets);
+            if (!memory::holds(images.data())) context_.stage(0, images);
+            if (!memory::holds(targets.data())) context_.stage(1, targets);
         }
         next_images_ = images;
         next_targets_ = targets;
@@ -89,8 +89,8 @@ public:
         } else {
             images_.resize(images.extents());
             targets_.resize(targets.extents());
-            context_.take_staged(0, images_.view());
-            context_.take_staged(1, targets_.view());
+            take(0, images, images_.view());
+            take(1, targets, targets_.view());
             optimizer_.begin_step();
             context_.replay(n, [&] {
                 layer_.forward(context_, view<float const, 4>(images_.view()), out_.view(), tape_);
@@ -107,7 +107,7 @@ public:
         return value;
     }
 
-    /// Probabilities (N, classes) of images (N, height, width, channels), with running statistics. Throws `contract_violation` on other shapes.
+    /// Probabilities (N, classes) of images (N, height, width, channels), in the host's memory or the backend's, with running statistics. Throws `contract_violation` on other shapes.
     void predict(view<float const, 4> images, view<float, 2> probabilities) {
         check(images);
         require_shape(probabilities.shape(), {images.extent(0), classes()}, "cxr::train::network: probabilities");
@@ -118,8 +118,9 @@ public:
             frozen_->infer(context_, images, out_.view(), nobody, "");
         } else {
             images_.resize(images.extents());
-            context_.upload(images, images_.view());
-            frozen_->infer(context_, images_.view(), out_.view(), nobody, "");
+            if (!memory::holds(images.data())) context_.stage(0, images);
+            take(0, images, images_.view());
+            frozen_->infer(context_, view<float const, 4>(images_.view()), out_.view(), nobody, "");
         }
         tensor<float, 4> const host = to_host(out_);
         for (std::size_t i = 0; i < probabilities.extent(0); ++i)
@@ -156,6 +157,15 @@ private:
         if constexpr (memory::host_accessible) optimizer_.begin_step();
         optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
         layer_.commit(context_, tape_, gate);
+    }
+
+    // What was staged, or lies in the device's memory, to where recorded steps read it.
+    template <class T, std::size_t Rank>
+    void take(std::size_t slot, view<T const, Rank> from, view<T, Rank> to) {
+        if (memory::holds(from.data()))
+            context_.copy(from, to);
+        else
+            context_.take_staged(slot, to);
     }
 
     [[nodiscard]] view<float const, 2> probabilities() const { return {out_.data(), {out_.extent(0), out_.extent(3)}}; }

@@ -141,6 +141,13 @@ public:
         take_staged(slots - 1, to);
     }
 
+    /// Copies within the GPU's memory, in the order of the work.
+    template <class T, std::size_t Rank>
+    void copy(view<T const, Rank> from, view<T, Rank> to) {
+        require(from.contiguous() && to.contiguous() && from.shape() == to.shape(), "cxr::on_thrust::gpu_context: what is copied must be dense and of one shape");
+        check(cudaMemcpyAsync(to.data(), from.data(), from.size() * sizeof(T), cudaMemcpyDeviceToDevice, shared_->work), "cudaMemcpyAsync");
+    }
+
     /// Copies `from` to the host when the work so far is done, and waits for it.
     template <class T, std::size_t Rank>
     void download(view<T const, Rank> from, view<T, Rank> to) {

@@ -1,0 +1,11 @@
+// error: no match for .operator\[\].|invalid use|constraints not satisfied|no viable overloaded operator
+// SPDX-License-Identifier: Apache-2.0
+// Elements that do not live in the host's memory cannot be reached one by one.
+
+#include "cxr/core/tensor.hpp"
+
+struct elsewhere : cxr::host_memory {
+    static constexpr bool host_accessible = false;
+};
+
+float call(cxr::tensor<float, 1, elsewhere>& there) { return there[0]; }

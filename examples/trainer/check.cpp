@@ -9,6 +9,7 @@
 #include "cxr/data/check_images.hpp"
 #include "cxr/data/leakage.hpp"
 #include "cxr/data/png.hpp"
+#include "cxr/data/preprocess.hpp"
 
 #include <algorithm>
 #include <array>
@@ -22,16 +23,23 @@ namespace cxr::trainer {
 
 namespace {
 
-// Tells most images apart without keeping them: height, width, bits, and a hash of the samples.
-using fingerprint = std::array<std::uint64_t, 4>;
+// Tells most images apart without keeping them: height, width, and a hash of the samples.
+using fingerprint = std::array<std::uint64_t, 3>;
 
-data::image read_image(data::label_table const& table, std::size_t row, std::string const& folder) { return data::read_png(data::image_path(folder, table.images[row])); }
+// Gray and 16 bits, so that a picture is the same in whatever format it was stored.
+data::image read_image(data::label_table const& table, std::size_t row, std::string const& folder) {
+    auto gray = data::to_gray(data::read_png(data::image_path(folder, table.images[row])));
+    if (gray.bits == 8)
+        for (auto& sample : gray.pixels) sample = static_cast<std::uint16_t>(257U * sample);
+    gray.bits = 16;
+    return gray;
+}
 
 // FNV-1a over samples instead of bytes.
 fingerprint fingerprint_of(data::image const& image) {
     std::uint64_t hash = 0xcbf29ce484222325U;
     for (auto sample : image.pixels) hash = (hash ^ sample) * 0x100000001b3U;
-    return {image.height(), image.width(), static_cast<std::uint64_t>(image.bits), hash};
+    return {image.height(), image.width(), hash};
 }
 
 std::vector<fingerprint> fingerprints(data::label_table const& table, std::string const& folder, std::size_t threads) {
@@ -42,7 +50,7 @@ std::vector<fingerprint> fingerprints(data::label_table const& table, std::strin
 }
 
 bool same_pixels(data::image const& a, data::image const& b) {
-    return a.bits == b.bits && a.pixels.extents() == b.pixels.extents() && std::equal(a.pixels.begin(), a.pixels.end(), b.pixels.begin());
+    return a.pixels.extents() == b.pixels.extents() && std::equal(a.pixels.begin(), a.pixels.end(), b.pixels.begin());
 }
 
 std::string first_names(std::vector<std::string> const& names) {
@@ -116,6 +124,7 @@ void add_check(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result();
             auto const result = run_check(o->check, o->labels, o->global, out);
             out.result(result);
             return result.at("leak").get<bool>() ? leak : done;

@@ -3,7 +3,12 @@
 
 #include "engine.hpp"
 
+#include <charconv>
 #include <csignal>
+#include <cstdint>
+#include <limits>
+#include <string>
+#include <system_error>
 
 namespace cxr::trainer {
 
@@ -30,13 +35,11 @@ void add_global_options(CLI::App& command, global_options& o) {
         ->group(group);
     command.parse_complete_callback([&o] {
         if (o.backend.empty()) o.backend = default_backend().name;
+        else find_backend(o.backend);
     });
-    command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group)->check([](std::string const& text) {
-        return text.find('-') == 0 ? "expected 0 or more, got " + text : std::string();
-    });
-    command.add_option("--seed", o.seed, "of everything random")->capture_default_str()->group(group)->check([](std::string const& text) {
-        return text.find('-') == 0 ? "expected 0 or more, got " + text : std::string();
-    });
+    constexpr std::uint64_t most_threads = 1024;
+    expect_whole_number(command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group), 0, most_threads);
+    expect_whole_number(command.add_option("--seed", o.seed, "of everything random")->capture_default_str()->group(group), 0, std::numeric_limits<std::int64_t>::max());
     command.add_flag("--quiet", o.quiet, "print errors only")->group(group);
     command.add_option("--log-level", o.log_level, "error, warning, info or debug")->capture_default_str()->group(group)->check([](std::string const& text) {
         bool const known = text == "error" || text == "warning" || text == "info" || text == "debug";
@@ -50,6 +53,17 @@ void add_label_options(CLI::App& command, label_options& o) {
     command.add_option("--classes", o.classes, "order of the outputs, A,B,…; default: every column of labels, in the file's order")->delimiter(',')->group(group);
     command.add_option("--image-column", o.image_column, "default: Image, Image Index, Path, filename, the first that exists")->group(group);
     command.add_option("--patient-column", o.patient_column, "default: PatientId, Patient ID, patientid, the first that exists")->group(group);
+}
+
+void expect_whole_number(CLI::Option* option, std::uint64_t low, std::uint64_t high) {
+    // The conversion after this would read 010 as octal and stop at the largest number.
+    option->transform([=](std::string const& text) {
+        std::uint64_t value = 0;
+        auto const [end, code] = std::from_chars(text.data(), text.data() + text.size(), value);
+        bool const fits = code == std::errc() && end == text.data() + text.size() && value >= low && value <= high;
+        if (!fits) throw usage_error(option->get_name() + " " + text + ": expected a whole number from " + std::to_string(low) + " to " + std::to_string(high));
+        return std::to_string(value);
+    });
 }
 
 void add_planned_option(CLI::App& command, std::string const& name, std::string const& description) {

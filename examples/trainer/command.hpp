@@ -6,6 +6,7 @@
 
 #include <atomic>
 #include <cstdint>
+#include <exception>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -69,6 +70,12 @@ std::string version_text();
 extern std::atomic<bool> interrupt_requested;
 /// From now on the first Ctrl-C is a request, and the second ends the process.
 void catch_interrupts();
+
+/// A command that Ctrl-C ended: exit status 130.
+class interruption : public std::exception {};
+
+/// Holds an option's numbers to decimal digits and to `low` … `high`; anything else is a `usage_error` that names the option.
+void expect_whole_number(CLI::Option* option, std::uint64_t low, std::uint64_t high);
 
 /// Throws `usage_error` naming `option` unless `holds`.
 inline void require_usage(bool holds, std::string const& message) {

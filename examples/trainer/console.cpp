@@ -5,6 +5,8 @@
 #include "cxr/io/atomic_file.hpp"
 
 #include <algorithm>
+#include <filesystem>
+#include <system_error>
 
 namespace cxr::trainer {
 
@@ -12,7 +14,8 @@ console::console(global_options const& o)
     : json_(o.json),
       text_(!o.quiet && o.json != "-" && o.log_level != "error" && o.log_level != "warning"),
       warnings_(!o.quiet && o.log_level != "error"),
-      progress_(!o.quiet && o.log_level != "error" && o.log_level != "warning") {}
+      progress_(!o.quiet && o.log_level != "error" && o.log_level != "warning"),
+      debugs_(!o.quiet && o.log_level == "debug") {}
 
 void console::line(std::FILE* to, std::string const& text) {
     std::fputs((text + "\n").c_str(), to);
@@ -45,6 +48,14 @@ void console::table(std::vector<std::vector<std::string>> const& rows) const {
     }
 }
 
+void console::expect_result(std::string const& folder) const {
+    if (json_.empty() || json_ == "-") return;
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (!folder.empty() && same_file(fs::path(json_).parent_path(), folder) && !fs::exists(folder, ignored)) return;
+    expect_writable(json_);
+}
+
 void console::result(json const& value) const {
     if (json_.empty()) return;
     auto const text = value.dump(2) + "\n";
@@ -53,6 +64,21 @@ void console::result(json const& value) const {
 }
 
 void write_text(std::string const& path, std::string const& text) { io::write_atomically(path, text); }
+
+void expect_writable(std::string const& path) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    // Who reads from a pipe would take the closing of it for the end.
+    auto const status = fs::status(path, ignored);
+    if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) io::atomic_file const nothing(path);
+}
+
+bool same_file(std::string const& a, std::string const& b) {
+    namespace fs = std::filesystem;
+    std::error_code bad_a, bad_b;
+    auto const x = fs::weakly_canonical(fs::current_path() / a, bad_a), y = fs::weakly_canonical(fs::current_path() / b, bad_b);
+    return !bad_a && !bad_b && (x / "").lexically_normal() == (y / "").lexically_normal();
+}
 
 std::string one_line(std::string text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();

@@ -34,9 +34,17 @@ public:
         if (warnings_) line(stderr, "cxr: warning: " + fmt::format(format, std::forward<Args>(args)...));
     }
 
+    /// A line on standard error with --log-level debug.
+    template <class... Args>
+    void debug(fmt::format_string<Args...> format, Args&&... args) const {
+        if (debugs_) line(stderr, "cxr: debug: " + fmt::format(format, std::forward<Args>(args)...));
+    }
+
     /// A table with a header; the first column to the left, the others to the right.
     void table(std::vector<std::vector<std::string>> const& rows) const;
 
+    /// Throws `io_error` where the file of --json could not be written; it may be in `folder`, which the command is to make.
+    void expect_result(std::string const& folder = {}) const;
     /// Writes the result where --json says. Throws `io_error`.
     void result(json const& value) const;
 
@@ -49,11 +57,16 @@ private:
     static void line(std::FILE* to, std::string const& text);
 
     std::string json_;
-    bool text_, warnings_, progress_;
+    bool text_, warnings_, progress_, debugs_;
 };
 
 /// Writes a whole file aside and renames it. Throws `io_error`.
 void write_text(std::string const& path, std::string const& text);
+
+/// Throws `io_error` where `write_text(path, …)` could not begin.
+void expect_writable(std::string const& path);
+/// Whether both paths lead to one file, be it there or not.
+bool same_file(std::string const& a, std::string const& b);
 
 /// `text` without line breaks, for messages of one line.
 std::string one_line(std::string text);

@@ -17,8 +17,16 @@
 
 namespace cxr::trainer {
 
+/// Throws `usage_error` where --classes has a name twice or an empty one.
+void check_class_names(std::vector<std::string> const& classes);
+
 /// Reads a label table as the options say. Throws `io_error`.
 data::label_table read_table(std::string const& path, label_options const& options);
+
+/// The images that a table lists, whatever else is in it. Throws `io_error` naming row and column.
+std::vector<std::string> read_images(std::string const& path, std::string const& image_column);
+/// Which of `classes` a label table has no column for. Throws `io_error`.
+std::vector<std::string> classes_without_labels(std::string const& path, std::vector<std::string> const& classes);
 
 /// How the commands load images: batches of `batch`, decoded on `threads` threads (0: one a hardware thread) ahead of their use.
 data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64_t seed, std::size_t threads, bool drop_last);
@@ -31,7 +39,7 @@ struct predictions {
     std::string path;                   ///< where they come from
     std::vector<std::string> classes;   ///< of the columns
     std::vector<std::string> images;    ///< of the rows
-    tensor<float, 2> probabilities;     ///< rows × classes
+    tensor<double, 2> probabilities;    ///< rows × classes
 };
 
 /// Reads a table of predictions: `Image,<class>,…`; a column may be named `prob_<class>`. Plain or gzip. Throws `io_error` naming row and column.
@@ -41,7 +49,7 @@ std::string to_csv(predictions const& p);
 
 /// Predictions in the order of a table's rows and classes.
 struct joined_predictions {
-    tensor<float, 2> probabilities;      ///< rows × classes
+    tensor<double, 2> probabilities;     ///< rows × classes
     tensor<std::int8_t, 2> labels;       ///< rows × classes
     std::size_t without = 0;             ///< rows of the table without a prediction, left out
 };

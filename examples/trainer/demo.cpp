@@ -56,6 +56,7 @@ std::string find_data(std::string const& given) {
 int run_demo(demo_options const& o, global_options const& global) {
     auto const began = std::chrono::steady_clock::now();
     console const out(global);
+    out.expect_result(o.out);
     find_backend_with_layers(global.backend);
     auto const sample = find_data(o.data);
     auto const in = [&](char const* name) { return (fs::path(sample) / name).string(); };
@@ -96,10 +97,11 @@ int run_demo(demo_options const& o, global_options const& global) {
     t.model.size = 64;
     t.model.resize = "area";
     auto const trained = run_training(t, labels, global, out);
+    auto const stopped = [] { return interrupt_requested.load(); };
     result["stats"] = statistics;
     result["check"] = leaks;
     result["train"] = to_json(trained);
-    if (trained.end == train::fit_end::stopped) {
+    if (trained.end == train::fit_end::stopped || stopped()) {
         out.result(result);
         return interrupted;
     }
@@ -116,6 +118,7 @@ int run_demo(demo_options const& o, global_options const& global) {
     p.csv = in("test.csv");
     p.out = (fs::path(run) / "test-predictions.csv").string();
     run_predict(p, label_options{}, global, out);
+    if (stopped()) return interrupted;
     out.print("");
     result["evaluate"] = run_evaluate({in("test.csv"), p.out, run}, labels, out);
     auto const seconds = std::chrono::duration<double>(std::chrono::steady_clock::now() - began).count();
@@ -125,6 +128,7 @@ int run_demo(demo_options const& o, global_options const& global) {
     out.print("\nAUROC 0.5 is guessing, 1 is perfect. {} images and {} show that training works, not how good the model can be.", statistics.at("rows").get<std::size_t>(), epochs);
     out.print("Done in {:.0f} s. The run with its plots lies in {}", seconds, fs::absolute(run).lexically_normal().string());
     out.print("  class-frequency.svg   contributions.svg   loss.svg   auroc.svg   roc.svg   (and .png)");
+    if (stopped()) return interrupted;
     out.result(result);
     return done;
 }
@@ -140,7 +144,7 @@ void add_demo(CLI::App& app, chosen_command& chosen) {
     auto* const c = app.add_subcommand("demo", "the whole course on the bundled X-rays: stats, check, train, evaluate");
     c->add_option("--out", o->demo.out, "folder of the run; default: cxr-demo, or the next that is free");
     c->add_option("--data", o->demo.data, "folder with train.csv, valid.csv, test.csv and images; default: the X-rays that come with cxr");
-    c->add_option("--epochs", o->demo.epochs, "of the training")->capture_default_str()->check(CLI::Range(1, 1000));
+    expect_whole_number(c->add_option("--epochs", o->demo.epochs, "of the training")->capture_default_str(), 1, 1000);
     add_global_options(*c, o->global);
     c->callback([o, &chosen] { chosen = [o] { return run_demo(o->demo, o->global); }; });
 }

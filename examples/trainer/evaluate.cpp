@@ -7,6 +7,7 @@
 #include "plots.hpp"
 #include "stats.hpp"
 
+#include "cxr/core/error.hpp"
 #include "cxr/metrics/roc.hpp"
 
 #include <algorithm>
@@ -30,11 +31,15 @@ view<T const, 1> column(view<T const, 2> all, std::size_t c) {
 json run_evaluate(evaluate_options const& o, label_options const& labels, console const& out) {
     auto const p = read_predictions(o.predictions, labels.image_column);
     auto wanted = labels;
-    if (wanted.classes.empty()) wanted.classes = p.classes;
+    if (wanted.classes.empty()) {
+        if (auto const strangers = classes_without_labels(o.csv, p.classes); !strangers.empty())
+            throw io_error(p.path + ": column '" + strangers.front() + "' is no class of " + o.csv + ", expected Image,<class>,…; --classes names those to evaluate");
+        wanted.classes = p.classes;
+    }
     auto const table = read_table(o.csv, wanted);
     auto const joined = join(table, p);
     auto const rows = joined.probabilities.extent(0);
-    view<float const, 2> const probabilities = joined.probabilities.view();
+    view<double const, 2> const probabilities = joined.probabilities.view();
     view<std::int8_t const, 2> const known = joined.labels.view();
     auto const auroc = metrics::auroc_per_class(probabilities, known);
     auto const mean = metrics::mean_auroc(auroc);
@@ -90,6 +95,7 @@ void add_evaluate(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->evaluate.out);
             out.result(run_evaluate(o->evaluate, o->labels, out));
             return done;
         };

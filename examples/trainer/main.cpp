@@ -14,6 +14,9 @@
 #include <new>
 #include <string>
 
+#include <fcntl.h>
+#include <unistd.h>
+
 namespace {
 
 using namespace cxr::trainer;
@@ -59,15 +62,25 @@ int run(int argc, char** argv) {
     return chosen();
 }
 
+// A file that is opened while one of the standard descriptors is closed would get its number, and then what is printed.
+void occupy_standard_descriptors() {
+    int descriptor = 0;
+    while ((descriptor = ::open("/dev/null", O_RDWR)) >= 0 && descriptor <= STDERR_FILENO) {}
+    if (descriptor >= 0) ::close(descriptor);
+}
+
 }  // namespace
 
 int main(int argc, char** argv) {
     try {
+        occupy_standard_descriptors();
         // A full disk, or a limit on file sizes, shall be an error of the write.
         std::signal(SIGXFSZ, SIG_IGN);
         int const status = run(argc, argv);
         if (std::fflush(stdout) != 0 || std::ferror(stdout) != 0) return fail(world, "standard output: not all of the result could be written");
         return status;
+    } catch (interruption const&) {
+        return interrupted;
     } catch (usage_error const& e) {
         return fail(usage, e.what());
     } catch (cxr::error const& e) {

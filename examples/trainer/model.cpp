@@ -7,7 +7,12 @@
 #include <array>
 #include <cmath>
 #include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <limits>
 #include <map>
+#include <string_view>
+#include <system_error>
 #include <utility>
 
 namespace cxr::trainer {
@@ -48,15 +53,22 @@ json parsed(io::checkpoint const& c, std::string const& key, std::string const& 
 void add_model_options(CLI::App& command, model_options& o) {
     auto const group = "Model";
     command.add_option("--architecture", o.architecture, "densenet121, densenet161, densenet169 or densenet201")->capture_default_str()->group(group);
-    command.add_option("--blocks", o.blocks, "dense layers of the four blocks, as 6,12,24,16")->delimiter(',')->group(group);
-    command.add_option("--growth", o.growth, "channels that a dense layer adds")->group(group);
-    command.add_option("--stem", o.stem, "channels after the first convolution")->group(group);
+    expect_whole_number(command.add_option("--blocks", o.blocks, "dense layers of the four blocks, as 6,12,24,16")->delimiter(',')->group(group), 1, 1000);
+    expect_whole_number(command.add_option("--growth", o.growth, "channels that a dense layer adds")->group(group), 1, 1000);
+    expect_whole_number(command.add_option("--stem", o.stem, "channels after the first convolution")->group(group), 1, 1000);
     command.add_option("--compression", o.compression, "share of the channels that a transition keeps")->capture_default_str()->group(group);
     command.add_option("--convention", o.convention, "torchvision or keras: batch norm's epsilon and momentum, initial weights")->capture_default_str()->group(group);
-    command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group);
-    command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group);
+    expect_whole_number(command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group), 1, 3);
+    expect_whole_number(command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group), 32, 4096);
     command.add_option("--preprocess", o.preprocess, "samplewise: (x - mean) / (std + 1e-6) of each image; featurewise: of a sample of the training set")->capture_default_str()->group(group);
     command.add_option("--resize", o.resize, "nearest, bilinear or area")->capture_default_str()->group(group);
+}
+
+std::set<std::string> given_options(CLI::App const& command) {
+    std::set<std::string> names;
+    for (auto const* option : command.get_options())
+        if (option->count() != 0 && !option->get_lnames().empty()) names.insert(option->get_lnames().front());
+    return names;
 }
 
 void check_model_options(model_options const& o) {
@@ -129,6 +141,11 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
             o.deviation = p.at("deviation").get<std::vector<double>>();
         }
         check_model_options(o);
+        auto const numbers = [&](std::vector<double> const& values, double least) {
+            return o.preprocess != "featurewise" || (values.size() == o.channels && std::all_of(values.begin(), values.end(), [&](double x) { return std::isfinite(x) && x >= least; }));
+        };
+        if (!numbers(o.mean, -std::numeric_limits<double>::infinity()) || !numbers(o.deviation, 0))
+            throw io_error(path + ": metadata cxr.preprocess: expected a finite mean and deviation of each of the " + counted(o.channels, "channel", "channels"));
         return o;
     } catch (json::exception const& e) {
         throw io_error(path + ": its metadata lacks a field: " + e.what());
@@ -140,7 +157,11 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
 std::vector<std::string> classes_of(io::checkpoint const& c, std::string const& path) {
     if (!c.metadata.contains("cxr.classes")) return {};
     try {
-        return parsed(c, "cxr.classes", path).get<std::vector<std::string>>();
+        auto const classes = parsed(c, "cxr.classes", path).get<std::vector<std::string>>();
+        std::set<std::string> seen;
+        for (auto const& name : classes)
+            if (!seen.insert(name).second) throw io_error(path + ": metadata cxr.classes has " + name + " twice");
+        return classes;
     } catch (json::exception const&) {
         throw io_error(path + ": metadata cxr.classes is not a list of names");
     }
@@ -157,7 +178,59 @@ data::preprocess preprocess_for(model_options const& o) {
     return p;
 }
 
-opened_model open_model(std::string const& path, model_options const& given, std::vector<std::string> const& classes, global_options const& global) {
+io::checkpoint load_weight_file(std::string const& path) {
+    namespace fs = std::filesystem;
+    std::error_code ignored;
+    if (fs::is_regular_file(path, ignored)) {
+        std::string begin(8, '\0');
+        std::ifstream(path, std::ios::binary).read(begin.data(), 8);
+        auto const extension = fs::path(path).extension().string();
+        auto const is = [&](std::string_view signature, std::initializer_list<char const*> extensions) {
+            return (!signature.empty() && begin.starts_with(signature)) || std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
+        };
+        std::string const format = is("\x89HDF\r\n\x1a\n", {".h5", ".hdf5"}) ? "Keras' HDF5" : is("", {".keras"}) ? "Keras' .keras" : is("", {".onnx"}) ? "ONNX" : is("PK\3\4", {".pt", ".pth"}) ? "PyTorch's .pt" : "";
+        require_usage(format.empty(), path + ": " + format + " cannot be read yet, expected a .safetensors file");
+    }
+    return io::load(path);
+}
+
+void check_extent(io::checkpoint const& checkpoint, std::string const& path, engine_options const& o) {
+    std::size_t there = 0;
+    for (auto const& t : checkpoint.tensors) there += t.values.size();
+    auto const refuse = [&](std::string const& needed) {
+        throw io_error(path + ": holds " + std::to_string(there) + " numbers, and its architecture needs " + needed);
+    };
+    auto const costs = [&] {
+        try {
+            return infer(models::densenet(o.network), shape{1, o.size, o.size, o.channels});
+        } catch (contract_violation const&) {
+            refuse("more than can be counted");
+            throw;
+        }
+    }();
+    // What is missing or of another shape in a file of about the right size is named tensor by tensor.
+    auto const needed = costs.parameters + costs.statistics;
+    if (needed / 2 > there) refuse(std::to_string(needed));
+}
+
+namespace {
+
+// Options beside a checkpoint that says them itself.
+void check_no_contradiction(std::set<std::string> const& names, model_options const& given, model_options const& own, std::string const& path) {
+    auto const options = [](model_options const& o) {
+        auto const n = engine_options_for(o, 1).network;
+        return json{{"architecture", o.architecture}, {"blocks", n.blocks}, {"growth", n.growth}, {"stem", n.stem}, {"compression", o.compression},
+                    {"convention", o.convention}, {"channels", o.channels}, {"size", o.size}, {"preprocess", o.preprocess}, {"resize", o.resize}};
+    };
+    check_model_options(given);
+    auto const wanted = options(given), there = options(own);
+    for (auto const& [name, value] : there.items())
+        require_usage(!names.contains(name) || wanted.at(name) == value, "--" + name + " " + wanted.at(name).dump() + ": " + path + " was made with " + value.dump());
+}
+
+}  // namespace
+
+opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global) {
     namespace fs = std::filesystem;
     opened_model m;
     m.path = path;
@@ -167,9 +240,10 @@ opened_model open_model(std::string const& path, model_options const& given, std
         if (!fs::exists(m.path, ignored)) m.path = (fs::path(path) / "last.safetensors").string();
         if (!fs::exists(m.path, ignored)) throw io_error(path + ": neither best.safetensors nor last.safetensors, expected the folder of a run");
     }
-    auto const checkpoint = io::load(m.path);
+    auto const checkpoint = load_weight_file(m.path);
     if (checkpoint.metadata.contains("cxr.architecture")) {
         m.options = model_options_from(checkpoint, m.path);
+        check_no_contradiction(names, given, m.options, m.path);
         m.classes = classes_of(checkpoint, m.path);
         if (m.classes.empty()) throw io_error(m.path + ": no metadata cxr.classes, expected a checkpoint of cxr");
     } else {
@@ -182,6 +256,13 @@ opened_model open_model(std::string const& path, model_options const& given, std
     auto e = engine_options_for(m.options, m.classes.size());
     e.threads = static_cast<std::size_t>(global.threads);
     e.seed = static_cast<std::uint64_t>(global.seed);
+    check_extent(checkpoint, m.path, e);
+    auto const said = [&](char const* key) {
+        auto const found = checkpoint.metadata.find(key);
+        return found == checkpoint.metadata.end() ? std::string() : found->second;
+    };
+    m.step = said("cxr.step");
+    m.epoch = said("cxr.epoch");
     m.network = find_backend_with_layers(global.backend).make(e);
     m.network->load(checkpoint, m.path, false);
     return m;

@@ -11,6 +11,7 @@
 
 #include <cstddef>
 #include <memory>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -34,6 +35,8 @@ struct model_options {
 
 /// Adds them to a command.
 void add_model_options(CLI::App& command, model_options& options);
+/// The names of the options that the command line has.
+std::set<std::string> given_options(CLI::App const& command);
 /// Throws `usage_error` naming the first option out of range.
 void check_model_options(model_options const& options);
 
@@ -56,11 +59,19 @@ struct opened_model {
     std::string path;                     ///< the file with the weights
     model_options options;                ///< architecture and preprocessing
     std::vector<std::string> classes;     ///< of the outputs
+    std::string step, epoch;              ///< how long it was trained; empty where the file does not say
     std::unique_ptr<engine> network;      ///< with the weights
 };
 
+/// Reads weights. Throws `usage_error` for a format that cannot be read yet, and `io_error`.
+io::checkpoint load_weight_file(std::string const& path);
+
+/// Throws `io_error` where a network of these options has far more numbers than the checkpoint, before hours are spent on building it.
+void check_extent(io::checkpoint const& checkpoint, std::string const& path, engine_options const& options);
+
 /// Opens a run folder (its best checkpoint, else its last), a checkpoint, or a weight file, for which `given` and `classes`
-/// say what it does not. Throws `io_error` or `usage_error`.
-opened_model open_model(std::string const& path, model_options const& given, std::vector<std::string> const& classes, global_options const& global);
+/// say what it does not; `names` are the options that were given, which may not contradict a checkpoint.
+/// Throws `io_error` or `usage_error`.
+opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global);
 
 }  // namespace cxr::trainer

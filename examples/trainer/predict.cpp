@@ -6,9 +6,11 @@
 #include "progress.hpp"
 
 #include "cxr/core/error.hpp"
+#include "cxr/io/json.hpp"
 
 #include <algorithm>
 #include <cctype>
+#include <cmath>
 #include <filesystem>
 #include <limits>
 #include <memory>
@@ -42,23 +44,25 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
     bool const folder = o.images.size() == 1 && fs::is_directory(o.images.front(), ignored);
     if (!o.csv.empty()) {
         if (!folder) throw usage_error("--csv needs a folder in --images");
-        // The table only says which images; its classes may be others than the model's.
-        auto any = labels;
-        any.classes.clear();
-        return {read_table(o.csv, any).images, o.images.front()};
+        return {read_images(o.csv, labels.image_column), o.images.front()};
     }
     std::vector<std::string> names;
     if (folder) {
         for (auto const& entry : fs::directory_iterator(o.images.front(), ignored))
-            if (is_png(entry.path())) names.push_back(entry.path().filename().string());
+            if (is_png(entry.path()) && !entry.is_directory(ignored)) names.push_back(entry.path().filename().string());
         if (ignored) throw io_error(o.images.front() + ": cannot be listed: " + ignored.message());
         if (names.empty()) throw io_error(o.images.front() + ": no .png file in this folder");
         std::sort(names.begin(), names.end());
+        for (auto const& name : names)
+            if (!io::is_utf8(name)) throw io_error(o.images.front() + ": the name of the image '" + name + "' is not UTF-8");
         return {names, o.images.front()};
     }
+    std::set<std::string> seen;
     for (auto const& file : o.images) {
         if (!fs::exists(file, ignored)) throw io_error(file + ": no such file, expected an image or a folder of images");
         if (fs::is_directory(file, ignored)) throw io_error(file + ": is a folder, expected a file beside other files");
+        require_usage(seen.insert(fs::path(file).lexically_normal().string()).second, "--images: " + file + " is there twice");
+        require_usage(io::is_utf8(file), "--images: the name '" + file + "' is not UTF-8");
         names.push_back(file);
     }
     std::sort(names.begin(), names.end());
@@ -68,33 +72,44 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
 }  // namespace
 
 predictions run_predict(predict_options const& o, label_options const& labels, global_options const& global, console const& out) {
-    require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     find_backend_with_layers(global.backend);
-    auto model = open_model(o.model, o.given, labels.classes, global);
+    check_class_names(labels.classes);
+    expect_writable(o.out);
+    auto model = open_model(o.model, o.given, o.names, labels.classes, global);
+    for (auto const& name : labels.classes)
+        require_usage(std::find(model.classes.begin(), model.classes.end(), name) != model.classes.end(), "--classes " + name + ": not among the classes of " + model.path);
     auto [names, folder] = images_of(o, labels);
     auto const table = unlabelled(std::move(names), model.classes);
     data::check_images(table, folder);
     data::loader loader(table, folder, preprocess_for(model.options), loader_options(o.batch, false, 0, static_cast<std::size_t>(global.threads), false));
 
-    predictions p{o.out, model.classes, table.images, tensor<float, 2>({table.rows(), model.classes.size()})};
+    if (!model.step.empty()) out.print("model {} · step {} · epoch {}", model.path, model.step, model.epoch);
+    if (model.step == "0") out.warn("{} was saved before the first step: it predicts with the weights that the training began with", model.path);
+    predictions p{o.out, model.classes, table.images, tensor<double, 2>({table.rows(), model.classes.size()})};
+    tensor<float, 2> probabilities;
     progress_bar bar(out.shows_progress());
     data::batch batch;
     std::size_t row = 0, done_batches = 0;
     loader.start(0);
     while (loader.next(batch)) {
         auto const n = batch.images.extent(0);
-        model.network->predict(batch.images.view(), p.probabilities.view().slice(0, row, n));
-        row += n;
+        if (interrupt_requested) throw interruption();
+        probabilities.resize({n, model.classes.size()});
+        model.network->predict(batch.images.view(), probabilities.view());
+        for (std::size_t i = 0; i < n; ++i, ++row)
+            for (std::size_t c = 0; c < model.classes.size(); ++c) {
+                if (!std::isfinite(probabilities(i, c))) throw io_error(model.path + ": the probability of " + model.classes[c] + " in " + table.images[row] + " is not finite");
+                p.probabilities(row, c) = static_cast<double>(probabilities(i, c));
+            }
         bar.update("predict", ++done_batches, loader.batches(), n, "");
     }
     bar.finish();
 
     // --classes chooses among the model's and orders them.
     if (!labels.classes.empty() && labels.classes != model.classes) {
-        predictions chosen{p.path, labels.classes, p.images, tensor<float, 2>({table.rows(), labels.classes.size()})};
+        predictions chosen{p.path, labels.classes, p.images, tensor<double, 2>({table.rows(), labels.classes.size()})};
         for (std::size_t c = 0; c < labels.classes.size(); ++c) {
             auto const found = std::find(model.classes.begin(), model.classes.end(), labels.classes[c]);
-            if (found == model.classes.end()) throw usage_error("--classes " + labels.classes[c] + ": not among the classes of " + model.path);
             auto const from = static_cast<std::size_t>(found - model.classes.begin());
             for (std::size_t i = 0; i < table.rows(); ++i) chosen.probabilities(i, c) = p.probabilities(i, from);
         }
@@ -117,14 +132,18 @@ void add_predict(CLI::App& app, chosen_command& chosen) {
     c->add_option("--images", o->predict.images, "folder, or files")->required();
     c->add_option("--csv", o->predict.csv, "label table that says which images of the folder, and their order; default: all, by name");
     c->add_option("--out", o->predict.out, "file for the predictions: Image,<class>,…")->required();
-    c->add_option("--batch", o->predict.batch, "images at a time")->capture_default_str();
+    expect_whole_number(c->add_option("--batch", o->predict.batch, "images at a time")->capture_default_str(), 1, 65536);
     add_planned_option(*c, "--weights-layout", "of a weight file");
     add_model_options(*c, o->predict.given);
     add_label_options(*c, o->labels);
     add_global_options(*c, o->global);
-    c->callback([o, &chosen] {
+    c->callback([o, c, &chosen] {
+        o->predict.names = given_options(*c);
         chosen = [o] {
             console const out(o->global);
+            bool const both = !o->global.json.empty() && o->global.json != "-" && same_file(o->predict.out, o->global.json);
+            require_usage(!both, "--json " + o->global.json + ": is the file of --out too, expected another");
+            out.expect_result();
             auto const p = run_predict(o->predict, o->labels, o->global, out);
             json rows = json::array();
             for (std::size_t i = 0; i < p.images.size(); ++i) {

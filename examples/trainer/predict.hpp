@@ -8,6 +8,7 @@
 #include "model.hpp"
 
 #include <cstddef>
+#include <set>
 #include <string>
 #include <vector>
 
@@ -21,6 +22,7 @@ struct predict_options {
     std::string out;                  ///< file for the predictions
     std::size_t batch = 16;           ///< images at a time
     model_options given;              ///< what a weight file does not say
+    std::set<std::string> names;      ///< of the options that were given
 };
 
 /// Predicts and writes the table; returns it.

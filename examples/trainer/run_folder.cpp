@@ -111,7 +111,7 @@ run_folder run_folder::resume(std::string const& path, std::vector<std::string> 
             log_row row{static_cast<std::size_t>(number(cells[0])), static_cast<std::uint64_t>(number(cells[1])), number(cells[2]), number(cells[3]), number(cells[4]),
                         optional_number(cells[5]), number(cells[6]), number(cells[7]), {}};
             for (std::size_t c = 0; c < classes.size(); ++c) row.valid_auroc.push_back(optional_number(cells[8 + c]));
-            if (row.epoch <= state.epoch) folder.log_.push_back(std::move(row));
+            if (row.step <= state.step) folder.log_.push_back(std::move(row));
         }
     if (fs::exists(folder.file("steps.csv"), ignored))
         for (auto const& cells : read_rows(folder.file("steps.csv"), steps_head)) {

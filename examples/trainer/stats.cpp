@@ -35,7 +35,9 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
     auto const positive = frequencies.positive(), negative = frequencies.negative();
     auto const weights = stats::course_weights(frequencies);
     auto const before = stats::contributions_before(frequencies), after = stats::contributions_after(frequencies, weights);
-    auto const patients = std::set<std::string>(table.patients.begin(), table.patients.end()).size();
+    std::set<std::string> names(table.patients.begin(), table.patients.end());
+    names.erase("");  // not known whose
+    auto const patients = names.size();
 
     if (!o.out.empty()) {
         make_folder(o.out);
@@ -82,6 +84,7 @@ void add_stats(CLI::App& app, chosen_command& chosen) {
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->stats.out);
             out.result(run_stats(o->stats, o->labels, o->global, out));
             return done;
         };

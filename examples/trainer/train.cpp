@@ -103,6 +103,8 @@ json read_config(std::string const& path) {
 json resume_options(train_options& o, label_options& l, global_options& g) {
     auto const path = run_folder::file(o.out, "config.json");
     if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
+    require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
+    check_model_options(o.model);
     auto const config = read_config(path);
     try {
         auto options = config.at("options");
@@ -127,17 +129,17 @@ void check_train_options(train_options const& o) {
     auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
         if (value == there) return;
         for (auto const* p : planned)
-            if (value == p) throw usage_error(option + " " + value + " does not exist yet; there is " + there);
+            if (value == p) throw usage_error(option + " " + value + " does not exist yet, expected " + there);
         throw usage_error(option + " " + value + ": expected " + there);
     };
     require_usage(!o.train.empty(), "--train is needed: the table of the training set");
     require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
     require_usage(!o.images.empty(), "--images is needed: the folder of the images");
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
+    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
-    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
-    if (o.loss != "bce") only("--loss", o.loss, "weighted-bce", {"focal"});
+    if (o.loss != "bce" && o.loss != "weighted-bce") only("--loss", o.loss, "weighted-bce or bce", {"focal"});
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
@@ -167,7 +169,8 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
 }
 
 json state_json(train::fit_state const& s) {
-    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"best", s.best ? json(*s.best) : json()}, {"epochs_since_best", s.epochs_since_best}};
+    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"validation_due", s.validation_due}, {"best", s.best ? json(*s.best) : json()},
+            {"best_loss", s.best_loss ? json(*s.best_loss) : json()}, {"epochs_since_best", s.epochs_since_best}};
 }
 
 train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
@@ -181,6 +184,9 @@ train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
         j.at("batch").get_to(s.batch);
         j.at("loss_sum").get_to(s.loss_sum);
         if (!j.at("best").is_null()) s.best = j.at("best").get<double>();
+        // Older checkpoints lack these two.
+        s.validation_due = j.value("validation_due", false);
+        if (j.contains("best_loss") && !j.at("best_loss").is_null()) s.best_loss = j.at("best_loss").get<double>();
         j.at("epochs_since_best").get_to(s.epochs_since_best);
         return s;
     } catch (json::exception const&) {
@@ -218,6 +224,7 @@ public:
         network_.save(checkpoint);
         folder_.flush();
         checkpoint.save(folder_.file("last.safetensors"));
+        out_.debug("step {}: {} written{}", s.step, folder_.file("last.safetensors"), best ? ", and best.safetensors" : "");
         if (!best) return;
         // Who predicts needs no moments of the optimizer.
         std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });
@@ -233,15 +240,15 @@ private:
     progress_bar bar_;
 };
 
-void print_plan(train_options const& o, engine& network, std::size_t batches, std::size_t rows, console const& out) {
+void print_plan(train_options const& o, engine& network, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
     auto const d = network.describe();
     auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
     double const mb = 1024.0 * 1024.0;
     // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's four batches ahead; a copy of what is saved.
     auto const parameters = static_cast<double>(4 * d.parameters + d.statistics) * 4 / mb;
-    auto const activations = static_cast<double>(d.activations_an_image * o.batch) * 4 / mb;
-    auto const loader = 4.0 * static_cast<double>(o.batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
-    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(o.batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
+    auto const activations = static_cast<double>(d.activations_an_image * batch) * 4 / mb;
+    auto const loader = 4.0 * static_cast<double>(batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
+    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
     auto const checkpoint = static_cast<double>(3 * d.parameters + d.statistics) * 4 / mb;
@@ -251,9 +258,9 @@ void print_plan(train_options const& o, engine& network, std::size_t batches, st
 }
 
 // One step before the clock runs, one that counts, on made-up images.
-double seconds_a_step(train_options const& o, engine& network, std::size_t classes) {
-    tensor<float, 4> images({o.batch, o.model.size, o.model.size, o.model.channels});
-    tensor<float, 2> targets({o.batch, classes});
+double seconds_a_step(train_options const& o, engine& network, std::size_t batch, std::size_t classes) {
+    tensor<float, 4> images({batch, o.model.size, o.model.size, o.model.channels});
+    tensor<float, 2> targets({batch, classes});
     random const numbers(1);
     for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(2 * numbers.uniform(i) - 1);
     network.step(images.view(), targets.view());
@@ -298,7 +305,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     require_usage(o.precision != "bf16" || backend.has_bf16, "--precision bf16: the backend " + backend.name + " has no bfloat16 activations, expected f32, or --backend cuda");
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
-        from = io::load(last_path);
+        from = load_weight_file(last_path);
         state = state_from(*from, last_path);
         auto const kept = model_options_from(*from, last_path);
         o.model.mean = kept.mean;
@@ -312,6 +319,18 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto valid_labels = labels;
     valid_labels.classes = classes;
     auto const validation = read_table(o.valid, valid_labels);
+    auto const count = [](data::label_table const& table, std::size_t c, std::int8_t label) {
+        std::size_t n = 0;
+        for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label;
+        return n;
+    };
+    auto const any_class = [&](auto const& holds) {
+        for (std::size_t c = 0; c < classes.size(); ++c)
+            if (holds(c)) return true;
+        return false;
+    };
+    for (auto const* const table : {&training, &validation})
+        if (!any_class([&](std::size_t c) { return count(*table, c, 0) + count(*table, c, 1) != 0; })) throw io_error(table->path + ": no known label of any class, expected some 0 or 1");
     data::check_images(training, o.images);
     data::check_images(validation, o.images);
     auto const leak = data::find_leak(training, validation);
@@ -337,12 +356,16 @@ train_outcome run_training(train_options o, label_options labels, global_options
     bool const drop_last = training.rows() >= o.batch;
     data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
     data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
+    if (o.resume) check_extent(*from, last_path, engine_for);
     auto const network = backend.make(engine_for);
 
     out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
               training.rows(), validation.rows(), train_loader.batches());
     for (std::size_t c = 0; c < classes.size(); ++c)
-        if (frequencies.counts().positives[c] == 0) out.warn("class {} has no positive in {}", classes[c], o.train);
+        if (count(training, c, 1) == 0) out.warn("class {} has no {} in {}", classes[c], count(training, c, 0) == 0 ? "known label" : "positive", o.train);
+    if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
+        out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
+    for (auto const& [operation, by] : network->describe().operations) out.debug("{} on {}", operation, by);
 
     if (o.resume) {
         network->load(*from, last_path, true);
@@ -350,13 +373,14 @@ train_outcome run_training(train_options o, label_options labels, global_options
             throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
         from.reset();
     } else if (!o.weights.empty()) {
-        auto const left = network->load_weights(io::load(o.weights), o.weights);
+        auto const left = network->load_weights(load_weight_file(o.weights), o.weights);
         for (auto const& name : left) out.print("new: {} (not as in {})", name, o.weights);
     }
 
     if (o.dry_run) {
-        print_plan(o, *network, train_loader.batches(), training.rows(), out);
-        auto const seconds = seconds_a_step(o, *network, classes.size());
+        auto const batch = std::min(o.batch, training.rows());
+        print_plan(o, *network, batch, train_loader.batches(), training.rows(), out);
+        auto const seconds = seconds_a_step(o, *network, batch, classes.size());
         auto const steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
         out.print("time         about {:.0f} s of training steps, from one measured step of {:.2f} s; validation comes on top", seconds * static_cast<double>(steps), seconds);
         for (auto const& [operation, by] : network->describe().operations) out.print("  {} on {}", operation, by);
@@ -405,7 +429,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     for (auto const& s : folder.steps()) outcome.losses.push_back(s.loss);
     outcome.backend = backend.name;
     if (outcome.end == train::fit_end::stopped) out.print("stopped after step {}; continue with: cxr train --resume --out {}", state.step, o.out);
-    if (outcome.end == train::fit_end::out_of_patience) out.print("no better validation AUROC for {}", counted(o.patience, "epoch", "epochs"));
+    if (outcome.end == train::fit_end::out_of_patience) out.print("no better validation {} for {}", state.best ? "AUROC" : "loss", counted(o.patience, "epoch", "epochs"));
     out.print("run folder {}", o.out);
     return outcome;
 }
@@ -440,17 +464,20 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     c->add_flag("--resume", o->train.resume, "continue the run in --out; options not given are the run's");
     c->add_flag("--dry-run", o->train.dry_run, "print plan, parameters, memory and time, and train nothing");
     auto const group = "Training";
-    c->add_option("--batch", o->train.batch, "images of a step")->capture_default_str()->group(group);
+    constexpr std::uint64_t most = 1'000'000'000;
+    expect_whole_number(c->add_option("--batch", o->train.batch, "images of a step")->capture_default_str()->group(group), 1, 65536);
     auto* const epochs = c->add_option("--epochs", o->train.epochs, "ends after this many epochs")->capture_default_str()->group(group);
-    c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group);
+    expect_whole_number(epochs, 1, most);
+    expect_whole_number(c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group), 1, most);
     c->add_option("--lr", o->train.lr, "learning rate")->capture_default_str()->group(group);
     c->add_option("--loss", o->train.loss, "weighted-bce or bce")->capture_default_str()->group(group);
     c->add_option("--class-weights", o->train.class_weights, "train: by the course's rule from --train; or a file as cxr stats --json writes it")->capture_default_str()->group(group);
     c->add_option("--weights", o->train.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
-    c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC; 0: never")->capture_default_str()->group(group);
+    auto* const patience = c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
+    expect_whole_number(patience->capture_default_str()->group(group), 0, most);
     c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
     c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
-    c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group);
+    expect_whole_number(c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group), 0, most);
     c->add_option("--precision", o->train.precision, "f32, or bf16: bfloat16 activations and float32 weights, on cuda")->capture_default_str()->group(group);
     c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
     add_model_options(*c, o->train.model);
@@ -458,10 +485,10 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     add_global_options(*c, o->global);
     c->footer("The run folder holds config.json, log.csv, steps.csv, last.safetensors, best.safetensors and plots; TensorBoard events do not exist yet.");
     c->callback([o, c, &chosen] {
-        for (auto const* option : c->get_options())
-            if (option->count() != 0 && !option->get_lnames().empty()) o->train.given.insert(option->get_lnames().front());
+        o->train.given = given_options(*c);
         chosen = [o] {
             console const out(o->global);
+            out.expect_result(o->train.out);
             auto const outcome = run_training(o->train, o->labels, o->global, out);
             out.result(to_json(outcome));
             return outcome.end == train::fit_end::stopped ? interrupted : done;

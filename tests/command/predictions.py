@@ -2,6 +2,7 @@
 """`predict` and `evaluate`."""
 
 import gzip
+import shutil
 
 from _cxr_command import *
 
@@ -46,6 +47,97 @@ class Predict(CommandTest):
         self.bad(2, "predict", "--model", self.run_folder, "--images", file, "--out", self.path("x.csv"), "--classes", "C", says=["C"])
         self.assertFalse(os.path.exists(self.path("x.csv")))
 
+    def predict(self, *more, model=None):
+        return ["predict", "--model", model or self.run_folder, "--images", *(more or [self.maker.path("images")]), "--out", self.path("p.csv")]
+
+    def test_the_file_of_json_and_out_are_two(self):
+        with self.unchanged():
+            self.bad(2, *self.predict(), "--json", self.path("p.csv"), says=["--json", "p.csv", "--out"])
+            self.bad(2, *self.predict(), "--json", os.path.join(self.folder, "none", "..", "p.csv"), says=["--json", "--out"])
+            self.bad(1, *self.predict(), "--json", self.path("none", "x.json"), says=["x.json"])
+
+    def test_classes_and_images_that_are_there_twice(self):
+        file = self.maker.path("images", "train-01.png")
+        with self.unchanged():
+            self.bad(2, *self.predict(), "--classes", "A,A", says=["--classes", "A", "twice"])
+            self.bad(2, *self.predict(file, file), says=["--images", "train-01.png", "twice"])
+            self.bad(2, *self.predict(file, self.maker.path("images", ".", "train-01.png")), says=["--images", "twice"])
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        header["__metadata__"]["cxr.classes"] = '["A","A"]'
+        model = self.write("m.safetensors", safetensors(header, data))
+        self.bad(1, *self.predict(model=model), says=["m.safetensors", "A twice"])
+
+    def test_a_table_needs_nothing_but_images(self):
+        table = self.write("t.csv", "Image\nvalid-03.png\ntrain-07.png\n")
+        self.good(*self.predict(), "--csv", table)
+        self.assertEqual([r["Image"] for r in read_csv(self.path("p.csv"))], ["valid-03.png", "train-07.png"])
+        table = self.write("t.csv", "Path,Hernia,note\nvalid-03.png,-1,x\n")
+        self.good(*self.predict(), "--csv", table)
+        for content, says in (("A\n1\n", ["header"]), ("Image\n", ["no rows"]), ("Image\na.png\na.png\n", ["two rows"]), (b"Image\n\xff.png\n", ["row 1", "UTF-8"])):
+            self.bad(1, *self.predict(), "--csv", self.write("t.csv", content), says=["t.csv", *says])
+
+    def test_a_folder_among_the_images_is_passed_over(self):
+        os.mkdir(self.path("images"))
+        os.mkdir(self.path("images", "x.png"))
+        shutil.copy(self.maker.path("images", "train-01.png"), self.path("images"))
+        self.good(*self.predict(self.path("images")))
+        self.assertEqual([r["Image"] for r in read_csv(self.path("p.csv"))], ["train-01.png"])
+
+    def test_options_that_contradict_the_checkpoint(self):
+        with self.unchanged():
+            self.bad(2, *self.predict(), "--size", "64", says=["--size 64", "best.safetensors", "32"])
+            self.bad(2, *self.predict(), "--preprocess", "featurewise", says=["--preprocess", "samplewise"])
+            self.bad(2, *self.predict(), "--blocks", "1,1,1,2", says=["--blocks [1,1,1,2]", "[1,1,1,1]"])
+        self.good(*self.predict(), *SMALL)
+
+    def test_which_checkpoint_predicts(self):
+        self.assertIn("best.safetensors · step 3 · epoch 1", self.good(*self.predict()).stdout)
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        header["__metadata__"]["cxr.step"] = "0"
+        result = self.good(*self.predict(model=self.write("m.safetensors", safetensors(header, data))))
+        self.assertIn("cxr: warning:", result.stderr)
+        self.assertIn("before the first step", result.stderr)
+
+    def test_weights_that_are_not_finite(self):
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        for value in ("nan", "inf"):
+            begin, _ = header["features.norm5.weight"]["data_offsets"]
+            spoilt = data[:begin] + struct.pack("<f", float(value)) + data[begin + 4 :]
+            model = self.write("m.safetensors", safetensors(header, spoilt))
+            with self.unchanged():
+                self.bad(1, *self.predict(model=model), says=["m.safetensors", "features.norm5.weight", "NaN or infinity"])
+
+    def test_probabilities_that_are_not_finite(self):
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        for name in ("classifier.weight", "features.norm5.weight"):
+            begin, end = header[name]["data_offsets"]
+            data = data[:begin] + struct.pack("<ff", 3e38, -3e38) * ((end - begin) // 8) + data[end:]
+        model = self.write("m.safetensors", safetensors(header, data))
+        with self.unchanged():
+            self.bad(1, *self.predict(model=model), "--quiet", says=["m.safetensors", "A in train-00.png", "not finite"])
+
+    def test_an_architecture_that_the_file_cannot_hold(self):
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        for growth in (4, 1000):
+            header["__metadata__"]["cxr.architecture"] = json.dumps({**json.loads(header["__metadata__"]["cxr.architecture"]), "blocks": [1000] * 4, "growth": growth})
+            model = self.write("m.safetensors", safetensors(header, data))
+            self.bad(1, *self.predict(model=model), says=["m.safetensors", "numbers", "architecture"], timeout=30)
+
+    def test_featurewise_metadata_that_is_not_right(self):
+        header, data = read_safetensors(os.path.join(self.run_folder, "best.safetensors"))
+        old = json.loads(header["__metadata__"]["cxr.preprocess"])
+        for mean, deviation in (([1, 2], [1, 1, 1]), ([1, 2, 3], [1, -1, 1])):
+            header["__metadata__"]["cxr.preprocess"] = json.dumps({**old, "normalise": "featurewise", "mean": mean, "deviation": deviation})
+            self.bad(1, *self.predict(model=self.write("m.safetensors", safetensors(header, data))), says=["m.safetensors", "cxr.preprocess", "3 channels"])
+
+    def test_weights_in_formats_that_cannot_be_read_yet(self):
+        data = self.maker.data_set()
+        for name, content in (("a.h5", b""), ("a.keras", b"PK\3\4"), ("a.onnx", b"\x08"), ("a.pt", b"PK\3\4"), ("a.pth", b"x"), ("hdf", b"\x89HDF\r\n\x1a\n....")):
+            model = self.write(name, content)
+            with self.unchanged():
+                self.bad(2, *self.predict(model=model), "--classes", "A,B", says=[name, "cannot be read yet", ".safetensors"])
+                self.bad(2, "train", *data, *SMALL, "--weights", model, "--out", self.path("run"), says=[name, "cannot be read yet", ".safetensors"])
+
     def test_nothing_half_written(self):
         images = self.maker.path("images")
         with self.unchanged():
@@ -84,6 +176,12 @@ class Evaluate(CommandTest):
         self.assertIn("undefined", text)
         self.assertIn("mean over 2 of 3 classes", text)
 
+    def test_scores_are_doubles(self):
+        self.write("labels.csv", "Image,A\n1.png,1\n2.png,0\n")
+        for positive, negative, auroc in (("0.99999999999", "0.99999999998", 1.0), ("0.99999999998", "0.99999999999", 0.0), ("+0.5", "1e-46", 1.0), ("1e-320", "1e-999", 1.0)):
+            table = self.write("p.csv", f"Image,A\n1.png,{positive}\n2.png,{negative}\n")
+            self.assertEqual(self.good_json("evaluate", "--csv", self.path("labels.csv"), "--predictions", table)["mean_auroc"], auroc)
+
     def test_prefixed_and_compressed_predictions_and_rows_without(self):
         self.tables()
         with gzip.open(self.path("p.csv.gz"), "wt") as file:
@@ -121,6 +219,11 @@ class Evaluate(CommandTest):
         refused("Image,A,B\n1.png,0.5\n", "2 cells", "3")
         refused("Image,A\n1.png,0.5\n1.png,0.6\n", "1.png", "two rows")
         refused("Image,A\n1.png,0.5\nx.png,0.6\n", "x.png", "labels.csv")
+        refused("Image,PatientId,Z,A\n1.png,7,3,0.5\n", "column 'Z'", "no class of", "labels.csv")
+        refused(",Image,A\n0,1.png,0.5\n", "column ''", "no class of", "labels.csv")
+        refused("Image,A\n1.png,1e999\n", "1e999", "finite")
+        refused("Image,A\n1.png,+-1\n", "+-1", "finite")
+        refused(b"Image,A\n\xff.png,1\n", "row 1", "UTF-8")
         with self.unchanged():
             self.bad(1, "evaluate", "--csv", labels, "--predictions", self.path("none.csv"), says=["none.csv"])
             self.bad(1, "evaluate", "--csv", labels, "--predictions", self.folder, says=["directory"])

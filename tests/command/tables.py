@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Label tables: `stats`, `check` and what can be wrong with a table."""
 
+import zlib
+
 from _cxr_command import *
 
 HEAD = "Image,PatientId,A,B\n"
@@ -59,7 +61,46 @@ class Stats(CommandTest):
         self.assertEqual((result.stdout, result.stderr), ("", ""))
 
 
+    def test_a_patient_without_a_name_is_nobody(self):
+        table = self.write("t.csv", "Image,PatientId,A\n1.png,7,0\n2.png,,1\n3.png,,1\n")
+        self.assertEqual(self.good_json("stats", "--csv", table)["patients"], 1)
+
+
+def picture(pixels, width, depth, colour, sample):
+    """A PNG of any kind: `sample` gives the bytes of a gray value."""
+    height = len(pixels) // width
+    rows = b"".join(b"\0" + b"".join(map(sample, pixels[y * width : (y + 1) * width])) for y in range(height))
+    palette = chunk(b"PLTE", bytes(i for i in range(256) for _ in range(3))) if colour == 3 else b""
+    head = struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + palette + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
 class Check(CommandTest):
+    def test_identical_pixels_in_other_formats(self):
+        pixels = [i * 7 % 256 for i in range(400)]
+        kinds = {
+            "gray": (8, 0, lambda v: bytes([v])),
+            "gray16": (16, 0, lambda v: bytes([v, v])),
+            "rgb": (8, 2, lambda v: bytes([v] * 3)),
+            "rgba": (8, 6, lambda v: bytes([v] * 3 + [255])),
+            "palette": (8, 3, lambda v: bytes([v])),
+        }
+        for name, kind in kinds.items():
+            self.write(f"images/{name}.png", picture(pixels, 20, *kind))
+        self.write("images/other.png", picture(pixels[::-1], 20, *kinds["gray"]))
+        train = self.write("a.csv", "Image,PatientId,A\ngray.png,1,0\nother.png,2,1\n")
+        valid = self.write("b.csv", "Image,PatientId,A\n" + "".join(f"{name}.png,{10 + i},1\n" for i, name in enumerate(kinds) if name != "gray"))
+        result = self.run_cxr("check", "--train", train, "--valid", valid, "--images", self.path("images"), "--json", "-")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["pairs"][0]["identical_pixels"], [["gray.png", name + ".png"] for name in kinds if name != "gray"])
+
+    def test_a_patients_number_however_it_is_written(self):
+        a = self.write("a.csv", "Image,PatientId,A\n1.png,13,0\n2.png,00014,1\n3.png,15,1\n")
+        b = self.write("b.csv", "Image,PatientId,A\n4.png,13.0,0\n5.png,14,1\n6.png,150,1\n")
+        result = self.run_cxr("check", "--train", a, "--valid", b, "--json", "-")
+        self.assertEqual(result.returncode, 3)
+        self.assertEqual(json.loads(result.stdout)["pairs"][0]["patients"], ["13", "14"])
+
     def test_the_course_tables_leak(self):
         files = [os.path.join(COURSE, f) for f in ("train-small.csv", "valid-small.csv", "test.csv")]
         result = self.run_cxr("check", "--train", files[0], "--valid", files[1], "--test", files[2], "--json", "-")
@@ -141,6 +182,14 @@ class BadTables(CommandTest):
     def test_a_class_that_is_not_there(self):
         self.data_set()
         self.bad(1, "stats", "--csv", self.path("train.csv"), "--classes", "A,Z", says=["train.csv", "Z"])
+
+    def test_a_class_with_a_line_break(self):
+        self.refused('Image,PatientId,"A\nB"\n1.png,7,0\n2.png,8,1\n', "header", "A; B", "line break")
+
+    def test_names_that_are_not_utf_8(self):
+        self.refused(b"Image,PatientId,\xff\n1.png,7,0\n2.png,8,1\n", "header", "class", "UTF-8")
+        self.refused(b"Image,PatientId,A\n1.png,7,0\n\xe4.png,8,1\n", "row 2", "image", "UTF-8")
+        self.refused(b"Image,PatientId,A\n1.png,7\xff,0\n2.png,8,1\n", "row 1", "patient", "UTF-8")
 
     def test_damaged_gzip(self):
         self.write("t.csv.gz", b"\x1f\x8b\x08\x00garbage that is not deflated")

@@ -134,6 +134,56 @@ class Run(CommandTest):
         self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
 
 
+    def test_a_validation_that_ctrl_c_ended_is_made_up_for(self):
+        arguments = self.train_arguments(train=18, valid=400)
+        process = subprocess.Popen([EXECUTABLE, *arguments, "--steps", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
+        steps = self.path("run", "steps.csv")
+        for _ in range(3000):
+            time.sleep(0.01)
+            if os.path.exists(steps) and len(self.read("run", "steps.csv").splitlines()) > 2:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
+        self.assertFalse(os.path.exists(self.path("run", "log.csv")) and read_csv(self.path("run", "log.csv")))
+        for _ in range(2):
+            self.good("train", "--resume", "--out", self.path("run"), "--quiet")
+            log = read_csv(self.path("run", "log.csv"))
+            self.assertEqual([(r["epoch"], r["step"]) for r in log], [("1", "2")])
+        self.good(*arguments[:-1], self.path("whole"), "--steps", "2", "--quiet")
+        self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
+
+    def labels(self, name, *values):
+        """Gives a table other labels, each value to all of its rows."""
+        table = self.read(name).decode().splitlines()
+        self.write(name, "\n".join([table[0]] + [",".join([*r.split(",")[:2], *values]) for r in table[1:]]) + "\n")
+
+    def test_without_any_auroc_the_best_is_by_validation_loss(self):
+        arguments = self.train_arguments()
+        self.labels("valid.csv", "0", "0")
+        result = self.run_cxr(*arguments, "--epochs", "4", "--patience", "1")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertEqual(result.stderr.count("AUROC is undefined"), 1)
+        losses = [float(r["valid_loss"]) for r in read_csv(self.path("run", "log.csv"))]
+        header, _ = read_safetensors(self.path("run", "best.safetensors"))
+        self.assertEqual(int(header["__metadata__"]["cxr.epoch"]), 1 + losses.index(min(losses)))
+        worse = [i for i in range(1, len(losses)) if losses[i] >= min(losses[:i])]
+        self.assertEqual(len(losses), worse[0] + 1 if worse else 4)
+
+    def test_labels_that_are_all_unknown(self):
+        arguments = [*self.train_arguments(), "--epochs", "1"]
+        self.labels("train.csv", "1", "")
+        self.assertIn("class B has no known label", self.good(*arguments, "--dry-run").stderr)
+        for name in ("train.csv", "valid.csv"):
+            self.data_set()
+            self.labels(name, "", "")
+            with self.unchanged():
+                self.bad(1, *arguments, says=[name, "no known label"])
+
+    def test_dry_run_of_a_set_smaller_than_the_batch(self):
+        text = self.good(*self.train_arguments(), "--batch", "100", "--dry-run").stdout
+        self.assertIn("of 12 images from 12 images", text)
+
     def test_class_weights_from_a_file(self):
         arguments = self.train_arguments()
         stats = self.good_json("stats", "--csv", self.path("train.csv"))
@@ -179,6 +229,9 @@ class BadRuns(CommandTest):
         with self.unchanged():
             self.bad(2, "train", "--resume", "--out", self.path("run"), "--growth", "8", says=["--growth", "8", "4"])
             self.bad(2, "train", "--resume", "--out", self.path("run"), "--batch", "5", says=["--batch"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--blocks", "1,2", says=["--blocks", "expected 4 numbers, got 2"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--architecture", "foo", says=["--architecture foo", "densenet121", "densenet201"])
+            self.bad(2, "train", "--resume", "--out", self.path("run"), "--weights", self.path("w.safetensors"), says=["--weights", "--resume"])
 
     def test_a_loss_that_is_not_finite_stops_and_keeps_the_last_good_checkpoint(self):
         arguments = self.train_arguments()

@@ -100,6 +100,70 @@ class Usage(CommandTest):
     def test_a_class_asked_for_twice(self):
         self.data_set()
         self.bad(2, "stats", "--csv", self.path("train.csv"), "--classes", "A,A", says=["--classes", "A"])
+        self.bad(2, "stats", "--csv", self.path("train.csv"), "--classes", "", says=["--classes", "empty"])
+
+    def test_a_backend_is_looked_at_by_commands_that_do_without(self):
+        self.data_set()
+        self.bad(2, "check", "--train", self.path("train.csv"), "--valid", self.path("valid.csv"), "--backend", "nonsense", says=["--backend nonsense", "onednn"])
+        self.bad(2, "evaluate", "--csv", self.path("train.csv"), "--predictions", self.path("p.csv"), "--backend", "nonsense", says=["--backend nonsense", "onednn"])
+
+    def test_whole_numbers_are_decimal_and_in_range(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            self.bad(2, *train, "--size", "0x40", says=["--size 0x40", "32", "4096"])
+            self.bad(2, *train, "--seed", "99999999999999999999", says=["--seed 99999999999999999999", "9223372036854775807"])
+            self.bad(2, *train, "--patience=-1", says=["--patience -1", "0"])
+            self.bad(2, *train, "--growth", "0", says=["--growth 0", "1"])
+            self.bad(2, *train, "--stem", "1001", says=["--stem 1001", "1000"])
+            self.bad(2, *train, "--blocks", "1,1,0,1", says=["--blocks 0", "1"])
+            self.bad(2, *train, "--steps", "0", says=["--steps 0", "1"])
+            self.bad(2, *train, "--epochs", "1.5", says=["--epochs 1.5"])
+            self.bad(2, *train, "--batch", "", says=["--batch"])
+            self.bad(2, *train, "--threads", "1025", says=["--threads 1025", "1024"])
+            self.assertIn("of 10 images", self.good(*train, "--batch", "010", "--dry-run").stdout)
+
+    def test_a_choice_lists_what_there_is(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            for value in ("x", "focal"):
+                self.bad(2, *train, "--loss", value, says=["--loss " + value, "weighted-bce or bce"])
+
+    def test_log_levels(self):
+        arguments = [*self.train_arguments(), "--dry-run"]
+        self.assertNotIn("cxr: debug:", self.good(*arguments).stderr)
+        self.assertIn("cxr: debug: convolution on onednn", self.good(*arguments, "--log-level", "debug").stderr)
+        warning = self.good(*arguments, "--log-level", "warning")
+        self.assertEqual((warning.stdout, warning.stderr), ("", ""))
+
+    def test_standard_descriptors_that_are_closed(self):
+        arguments = [*self.train_arguments(), "--steps", "2"]
+        names = ("config.json", "log.csv", "steps.csv", "last.safetensors", "best.safetensors")
+        self.good(*arguments)
+        for i, closed in enumerate((">&-", "2>&-", "<&-", "<&- >&- 2>&-")):
+            command = ["sh", "-c", f'exec "$0" "$@" {closed}', EXECUTABLE, *arguments[:-3], self.path(f"closed-{i}"), *arguments[-2:]]
+            self.assertEqual(subprocess.run(command, stdout=subprocess.DEVNULL, timeout=300).returncode, 0)
+            for name in names:
+                content = self.read(f"closed-{i}", name)
+                self.assertNotIn(b"epoch 1", content, (closed, name))
+                if name in ("steps.csv", "last.safetensors"):
+                    self.assertEqual(content, self.read("run", name), (closed, name))
+
+    def test_json_into_what_is_no_file(self):
+        self.data_set()
+        arguments = [EXECUTABLE, "stats", "--csv", self.path("train.csv"), "--json", "/dev/stdout"]
+        with open(self.path("all"), "w") as file:
+            self.assertEqual(subprocess.run(arguments, stdout=file).returncode, 0)
+        text = self.read("all").decode()
+        self.assertIn("12 rows", text)
+        self.assertEqual(json.loads(text[text.index("{") :])["rows"], 12)
+        self.assertIn('"rows": 12', subprocess.run(arguments, stdout=subprocess.PIPE, text=True).stdout)
+        self.bad(1, "stats", "--csv", self.path("train.csv"), "--json", "/dev/full", says=["/dev/full"])
+
+    def test_the_file_for_json_is_looked_at_first(self):
+        train = self.train_arguments()
+        with self.unchanged():
+            self.bad(1, *train, "--json", self.path("none", "x.json"), says=[self.path("none", "x.json")])
+        self.good(*train, "--steps", "1", "--json", self.path("run", "x.json"))
 
 
 if __name__ == "__main__":

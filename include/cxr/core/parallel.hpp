@@ -14,6 +14,7 @@
 #include <functional>
 #include <memory>
 #include <mutex>
+#include <string>
 #include <thread>
 #include <type_traits>
 #include <utility>
@@ -26,24 +27,24 @@ namespace cxr {
 class executor {
 public:
     /// A pool of `threads` workers, the calling one included; 0 means one a hardware thread.
+    /// Throws `error` where the system does not give so many.
     explicit executor(std::size_t threads = 0) : size_(threads != 0 ? threads : hardware()) {
-        workers_.reserve(size_ - 1);
-        for (std::size_t w = 1; w < size_; ++w)
-            workers_.emplace_back([this, w] { serve(w); });
+        try {
+            workers_.reserve(size_ - 1);
+            for (std::size_t w = 1; w < size_; ++w)
+                workers_.emplace_back([this, w] { serve(w); });
+        } catch (std::exception const& e) {
+            auto const made = workers_.size() + 1;
+            end();
+            throw error("cxr::executor: " + std::to_string(size_) + " threads were asked for and the system gave " +
+                        std::to_string(made) + ": " + e.what());
+        }
     }
 
     executor(executor const&) = delete;
     executor& operator=(executor const&) = delete;
 
-    ~executor() {
-        {
-            std::lock_guard lock(mutex_);
-            stopping_ = true;
-            generation_.fetch_add(1, std::memory_order_release);
-        }
-        wake_.notify_all();
-        for (auto& worker : workers_) worker.join();
-    }
+    ~executor() { end(); }
 
     /// Number of workers, the calling thread included.
     [[nodiscard]] std::size_t size() const { return size_; }
@@ -82,6 +83,16 @@ private:
     static place& current() {
         thread_local place here;
         return here;
+    }
+
+    void end() {
+        {
+            std::lock_guard lock(mutex_);
+            stopping_ = true;
+            generation_.fetch_add(1, std::memory_order_release);
+        }
+        wake_.notify_all();
+        for (auto& worker : workers_) worker.join();
     }
 
     void run(std::size_t groups, body_type body, void* data) {

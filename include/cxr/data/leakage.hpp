@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <iterator>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cxr::data {
@@ -21,6 +22,16 @@ struct leak {
     [[nodiscard]] bool any() const { return !patients.empty() || !images.empty(); }
 };
 
+/// What tells a patient from others: of a number its digits without leading zeros, since tables write 13 also as 13.0
+/// and 00013; of any other name all of it.
+[[nodiscard]] inline std::string_view patient_key(std::string_view name) {
+    auto const digits = name.substr(0, name.find('.'));
+    auto const zeros = name.substr(std::min(name.size(), digits.size() + 1));
+    bool const number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos &&
+                        zeros.find_first_not_of('0') == std::string_view::npos;
+    return number ? digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1)) : name;
+}
+
 /// The names that are in both lists, sorted, each once; O(n log n).
 [[nodiscard]] inline std::vector<std::string> shared_names(std::vector<std::string> a, std::vector<std::string> b) {
     for (auto* names : {&a, &b}) {
@@ -32,10 +43,15 @@ struct leak {
     return both;
 }
 
-/// The patients and image names of `a` that are also in `b`. Empty patients (not known whose) are never the same.
+/// The patients, compared by `patient_key`, and image names of `a` that are also in `b`. Empty patients (not known
+/// whose) are never the same.
 /// Source: the course AI for Medical Diagnosis, week 1, `check_for_leakage`.
 [[nodiscard]] inline leak find_leak(label_table const& a, label_table const& b) {
-    leak found{shared_names(a.patients, b.patients), shared_names(a.images, b.images),
+    auto const keys = [](std::vector<std::string> names) {
+        for (auto& name : names) name = std::string(patient_key(name));
+        return names;
+    };
+    leak found{shared_names(keys(a.patients), keys(b.patients)), shared_names(a.images, b.images),
                !a.patients.empty() && !b.patients.empty()};
     std::erase(found.patients, std::string());
     return found;

@@ -22,6 +22,7 @@
 #include <numeric>
 #include <span>
 #include <string>
+#include <system_error>
 #include <thread>
 #include <utility>
 #include <vector>
@@ -61,7 +62,8 @@ struct batch {
 class loader {
 public:
     /// Will read the images that `table` names from `folder`. Call `start` first.
-    /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid.
+    /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid; `error` where the
+    /// system does not give so many threads.
     loader(label_table table, std::string folder, preprocess how, loader_options options)
         : table_(std::move(table)), folder_(std::move(folder)), how_(std::move(how)), options_(options) {
         require(options_.batch != 0, "cxr::data::loader: batch of 0 images, expected at least 1");
@@ -76,6 +78,10 @@ public:
             options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
         try {
             for (std::size_t t = 0; t < threads; ++t) workers_.emplace_back([this] { work(); });
+        } catch (std::system_error const& e) {
+            stop();
+            throw error("cxr::data::loader: " + std::to_string(threads) + " threads were asked for and the system gave " +
+                        std::to_string(workers_.size()) + ": " + e.what());
         } catch (...) {
             stop();
             throw;

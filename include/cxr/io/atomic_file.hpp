@@ -1,10 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Files that are there whole or not at all: written aside, flushed to the disk, renamed over the old one.
+// Files that are there whole or not at all: written aside, flushed to the disk, renamed over the old one. What is no
+// file, a pipe or a device, is written to as it is.
 
 #include "cxr/core/error.hpp"
 
 #include <cerrno>
+#include <charconv>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -21,23 +23,35 @@ namespace cxr::io {
 
 /// A file under construction, which takes the place of `path` in `commit()` and until then leaves the old one untouched.
 /// It grows under a name of its own, `.cxr-partial-…`, in the same folder; one that is not committed is removed. Behind
-/// a symbolic link the file that it leads to is replaced, not the link. Every failure of the system is an `io_error`
-/// that begins with the path.
+/// a symbolic link the file that it leads to is replaced, not the link. A pipe, a device, and a descriptor of this
+/// process (`/dev/stdout`, `/proc/self/fd/3`) cannot be replaced: they take the bytes as they come. Every failure of
+/// the system is an `io_error` that begins with the path.
 class atomic_file {
 public:
-    /// Begins the file. Throws `io_error` where the folder is missing or not writable, or `path` is there and no file.
+    /// Begins the file. Throws `io_error` where the folder is missing or not writable, or `path` is a folder.
     explicit atomic_file(std::string path) : path_(std::move(path)) {
         namespace fs = std::filesystem;
         std::error_code code;
         fs::path target = path_;
+        if (int const named = descriptor_named_by(target); named >= 0) {
+            in_place_ = true;
+            file_ = ::fcntl(named, F_DUPFD_CLOEXEC, 3);
+            if (file_ < 0) fail("cannot be written", errno);
+            return;
+        }
         if (fs::is_symlink(target, code)) {
             target = fs::canonical(target, code);
             if (code) fail("cannot be created, the link leads nowhere", code.value());
         }
         if (target.filename().empty()) throw io_error(path_ + ": names a folder, expected a file");
-        // A rename would quietly put a file in the place of a device or pipe.
         auto const status = fs::status(target, code);
-        if (fs::exists(status) && !fs::is_regular_file(status)) throw io_error(path_ + ": is there and is not a file");
+        if (fs::is_directory(status)) throw io_error(path_ + ": is a folder, expected a file");
+        if (fs::exists(status) && !fs::is_regular_file(status)) {
+            in_place_ = true;
+            file_ = ::open(target.c_str(), O_WRONLY | O_CLOEXEC);
+            if (file_ < 0) fail("cannot be written", errno);
+            return;
+        }
         target_ = target.string();
         auto const folder = target.has_parent_path() ? target.parent_path() : fs::path(".");
         folder_ = ::open(folder.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
@@ -60,7 +74,7 @@ public:
     ~atomic_file() {
         close(file_);
         close(folder_);
-        if (!committed_) ::unlink(partial_.c_str());
+        if (!committed_ && !partial_.empty()) ::unlink(partial_.c_str());
     }
 
     /// Appends bytes. Throws `io_error` where the disk is full or fails.
@@ -79,6 +93,10 @@ public:
     /// Puts the file into its place, once, as the last call. Returns when it is on the disk, name and content.
     /// Throws `io_error`; the old file is untouched then, unless the message says that only the folder was not flushed.
     void commit() {
+        if (in_place_) {
+            if (close(file_) != 0) fail("cannot be written", errno);
+            return;
+        }
         if (::fsync(file_) != 0) fail("cannot be written", errno);
         if (close(file_) != 0) fail("cannot be written", errno);
         if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("cannot be replaced", errno);
@@ -92,14 +110,35 @@ private:
         throw io_error(path_ + ": " + what + ": " + std::generic_category().message(reason));
     }
 
+    // The descriptor of this process that a path is another name of, as /dev/stdout is; -1 where it is a path like any.
+    static int descriptor_named_by(std::filesystem::path path) {
+        namespace fs = std::filesystem;
+        auto const own = fs::path("/proc/" + std::to_string(::getpid()) + "/fd");
+        std::error_code code;
+        for (int links = 0; links < 40; ++links) {
+            auto const folder = fs::canonical(path.has_parent_path() ? path.parent_path() : ".", code);
+            if (code) return -1;
+            auto const name = path.filename().string();
+            if (folder == own) {
+                int descriptor = -1;
+                auto const [end, bad] = std::from_chars(name.data(), name.data() + name.size(), descriptor);
+                return bad == std::errc() && end == name.data() + name.size() ? descriptor : -1;
+            }
+            if (!fs::is_symlink(path, code)) return -1;
+            path = folder / fs::read_symlink(path, code);
+            if (code) return -1;
+        }
+        return -1;
+    }
+
     static int close(int& descriptor) { return descriptor < 0 ? 0 : ::close(std::exchange(descriptor, -1)); }
 
     std::string path_, target_, partial_;
     int folder_ = -1, file_ = -1;
-    bool committed_ = false;
+    bool committed_ = false, in_place_ = false;
 };
 
-/// Writes a file whole, the parts one after the other, or leaves what is there untouched.
+/// Writes a file whole, the parts one after the other, or leaves what is there untouched (see `atomic_file`).
 /// Throws `io_error` that begins with the path.
 template <std::convertible_to<std::span<std::byte const>>... Parts>
     requires(sizeof...(Parts) != 0)

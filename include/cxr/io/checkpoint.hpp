@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <functional>
 #include <map>
@@ -99,8 +100,8 @@ struct assign_options {
 
 /// Copies the tensors of a checkpoint to the targets of the same names, all or none.
 /// Returns the names of the targets that kept their values because of `optional_prefix`. Throws `io_error` that begins
-/// with `path` and names what is missing, not expected or of another shape (both shapes), the first 10 of each and how
-/// many; no target is changed then. Throws `contract_violation` where elements do not fit their shape.
+/// with `path` and names what is missing, not expected, of another shape (both shapes) or not finite, the first 10 of
+/// each and how many; no target is changed then. Throws `contract_violation` where elements do not fit their shape.
 inline std::vector<std::string> assign(checkpoint const& from, std::string const& path,
                                        std::vector<target> const& targets, assign_options const& options = {}) {
     std::map<std::string_view, named_tensor const*> there;
@@ -109,7 +110,7 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
         return !options.optional_prefix.empty() && name.starts_with(options.optional_prefix);
     };
 
-    std::vector<std::string> kept, missing, extra, misshapen;
+    std::vector<std::string> kept, missing, extra, misshapen, not_finite;
     std::vector<std::pair<named_tensor const*, target const*>> pairs;
     for (auto const& to : targets) {
         if (to.values.size() != to.shape.size())
@@ -122,7 +123,9 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
             throw contract_violation("cxr::io::assign: " + std::to_string(tensor->values.size()) + " values for " +
                                      to_string(tensor->shape) + " of " + to.name);
         bool const fits = tensor != nullptr && tensor->shape == to.shape;
-        if (fits) pairs.emplace_back(tensor, &to);
+        if (fits && !std::all_of(tensor->values.begin(), tensor->values.end(), [](float x) { return std::isfinite(x); }))
+            not_finite.push_back(to.name);
+        else if (fits) pairs.emplace_back(tensor, &to);
         else if (optional(to.name)) kept.push_back(to.name);
         else if (tensor == nullptr) missing.push_back(to.name + " " + to_string(to.shape));
         else misshapen.push_back(to.name + " " + to_string(tensor->shape) + " instead of " + to_string(to.shape));
@@ -142,6 +145,7 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
     tell(missing, "missing");
     tell(extra, "not expected");
     tell(misshapen, "of another shape");
+    tell(not_finite, "with NaN or infinity");
     if (!wrong.empty()) throw io_error(path + ": tensors do not fit the network:" + wrong);
 
     for (auto const& [tensor, to] : pairs)

@@ -61,7 +61,7 @@ concept batch_source = requires(S& source, batch_of<S>& batch, std::size_t n) {
 struct fit_options {
     std::size_t epochs = 3;                    ///< ends after this many epochs; ignored where `steps` is given
     std::uint64_t steps = 0;                   ///< ends after this many steps in all, epochs or not; 0: by epochs
-    std::size_t patience = 0;                  ///< ends after this many epochs in a row without a better validation AUROC; 0: never
+    std::size_t patience = 0;                  ///< ends after this many epochs in a row without a better validation; 0: never
     std::atomic<bool> const* stop = nullptr;   ///< becomes true when somebody wants the run to end after the step at hand
 };
 
@@ -71,8 +71,10 @@ struct fit_state {
     std::size_t epoch = 0;                ///< epochs completed, validation included
     std::size_t batch = 0;                ///< batches taken of the epoch after those
     double loss_sum = 0;                  ///< sum of the losses of these batches
+    bool validation_due = false;          ///< whether steps have been taken since the last validation
     std::optional<double> best;           ///< largest mean validation AUROC of a completed epoch
-    std::size_t epochs_since_best = 0;    ///< completed epochs after that one
+    std::optional<double> best_loss;      ///< smallest validation loss of a completed epoch, where no AUROC is defined
+    std::size_t epochs_since_best = 0;    ///< completed epochs after the best one
 };
 
 /// One step, as observers see it.
@@ -95,14 +97,14 @@ struct epoch_report {
     double valid_loss;                               ///< over the whole validation set
     std::vector<std::optional<double>> valid_auroc;  ///< one a class, empty where undefined
     std::optional<double> valid_auroc_mean;          ///< mean over the classes where it is defined
-    bool best;                                       ///< better than every completed epoch before, or the first
+    bool best;                                       ///< better than every completed epoch before: by mean AUROC, by loss where no AUROC is defined
     double images_per_second;                        ///< training only, without validation
 };
 
 /// Why a run ended.
 enum class fit_end {
     finished,         ///< all epochs or steps are done
-    out_of_patience,  ///< no better validation AUROC for `patience` epochs
+    out_of_patience,  ///< no better validation for `patience` epochs
     stopped,          ///< `stop` became true; the state is that after the step at hand
 };
 
@@ -163,7 +165,8 @@ std::optional<validation> validate(Network& network, Source& source, Loss const&
 /// Trains `network` on `training` until `options` says so, validating on `validation` after each epoch; `loss(targets,
 /// probabilities)` is the validation's loss. Begins where `state` stands and keeps it up to date: with network, optimizer and
 /// state as an observer found them in `on_checkpoint`, a second call continues to the bit. A run that ends by number of steps in
-/// the middle of an epoch is validated too, but that validation is not part of the state.
+/// the middle of an epoch is validated too, but what it finds is not part of the state. A validation that was stopped is
+/// made up for by the next call.
 /// Throws `diverged` where a loss is not finite, before any observer is told of it, and whatever its arguments throw.
 template <trainable Network, batch_source Training, batch_source Validation, class Loss, observer... Observers>
     requires std::is_invocable_r_v<double, Loss const&, view<float const, 2>, view<float const, 2>>
@@ -173,7 +176,7 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
     if (batches == 0) throw contract_violation("cxr::train::fit: the training source has no batch");
     auto const stopped = [&] { return options.stop != nullptr && options.stop->load(); };
     auto const steps_done = [&] { return options.steps != 0 && state.step >= options.steps; };
-    auto const finished = [&] { return options.steps != 0 ? steps_done() && state.batch != batches : state.epoch >= options.epochs; };
+    auto const finished = [&] { return options.steps != 0 ? steps_done() && state.batch != batches && !state.validation_due : state.epoch >= options.epochs; };
     auto const tell = [&](auto const& f) { (f(observers), ...); };
     auto const checkpoint = [&](bool best) {
         tell([&](auto& o) { if constexpr (requires { o.on_checkpoint(state, best); }) o.on_checkpoint(state, best); });
@@ -189,6 +192,7 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
         if (!found) return false;
         if (!std::isfinite(found->loss)) throw diverged(state.step, found->loss, "the loss of the validation set");
         auto const taken = state.batch;
+        bool const best = found->mean ? !state.best || *found->mean > *state.best : !state.best && (!state.best_loss || found->loss < *state.best_loss);
         epoch_report const report{state.epoch + 1,
                                   state.step,
                                   complete,
@@ -196,16 +200,18 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
                                   found->loss,
                                   found->auroc,
                                   found->mean,
-                                  found->mean ? !state.best || *found->mean > *state.best : state.epoch == 0,
+                                  best,
                                   seconds > 0 ? static_cast<double>(images) / seconds : 0};
         images = 0;
         seconds = 0;
+        state.validation_due = false;
         if (complete) {
             ++state.epoch;
             state.batch = 0;
             state.loss_sum = 0;
-            if (found->mean && report.best) state.best = found->mean;
-            state.epochs_since_best = report.best ? 0 : state.epochs_since_best + 1;
+            if (best && found->mean) state.best = found->mean;
+            if (best && !found->mean) state.best_loss = found->loss;
+            state.epochs_since_best = best ? 0 : state.epochs_since_best + 1;
         }
         tell([&](auto& o) { if constexpr (requires { o.on_epoch(report); }) o.on_epoch(report); });
         checkpoint(report.best);
@@ -222,14 +228,15 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
     };
     while (!finished()) {
         if (options.patience != 0 && state.epochs_since_best >= options.patience) return fit_end::out_of_patience;
-        // A run that was stopped while it validated has no batch left in its epoch.
-        if (state.batch != batches) {
+        // A run that was stopped while it validated has no batch left to take.
+        auto const batches_left = [&] { return state.batch != batches && !steps_done(); };
+        if (batches_left()) {
             auto const begin = clock::now();
             training.start(state.epoch, state.batch);
             next(slots[current]);
             seconds += std::chrono::duration<double>(clock::now() - begin).count();
         }
-        while (state.batch != batches) {
+        while (batches_left()) {
             auto const begin = clock::now();
             auto& batch = slots[current];
             bool const last = state.batch + 1 == batches || (options.steps != 0 && state.step + 1 >= options.steps);
@@ -249,6 +256,7 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
             images += targets.extent(0);
             ++state.step;
             ++state.batch;
+            state.validation_due = true;
             state.loss_sum += value;
             step_report const report{state.step, state.epoch + 1, state.batch, batches, targets.extent(0), value, state.loss_sum / static_cast<double>(state.batch)};
             tell([&](auto& o) { if constexpr (requires { o.on_step(report); }) o.on_step(report); });
@@ -257,13 +265,8 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
                 checkpoint(false);
                 return fit_end::stopped;
             }
-            if (steps_done() && state.batch != batches) {
-                if (end_epoch(false)) return fit_end::finished;
-                checkpoint(false);
-                return fit_end::stopped;
-            }
         }
-        if (!end_epoch(true)) {
+        if (!end_epoch(state.batch == batches)) {
             checkpoint(false);
             return fit_end::stopped;
         }

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/core/parallel.hpp"
 
+#include "little_memory.hpp"
+
 #include <catch2/catch.hpp>
 
 #include <atomic>
@@ -96,4 +98,9 @@ TEST_CASE("parts cover their whole and trees add everything once", "[core][paral
         CHECK(sums[0].size() == groups);
     }
     static_assert(cxr::group_count(0, 10) == 1 && cxr::group_count(95, 10) == 10 && cxr::group_count(1000000, 10) == 64);
+}
+
+TEST_CASE("threads that the system does not give are an error that names how many were asked for", "[core][parallel]") {
+    if (memory_can_be_limited)
+        CHECK(throws_with_little_memory<cxr::error>("1000 threads", [] { cxr::executor const workers(1000); }));
 }

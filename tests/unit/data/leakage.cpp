@@ -64,6 +64,11 @@ TEST_CASE("leak check: images alone are a leak; each name is listed once; unknow
     CHECK(leak.patients_compared);
 }
 
+TEST_CASE("leak check: a patient's number is the same however it is written") {
+    CHECK(find_leak(of_patients({"13", "7", "0", "p1"}), of_patients({"00013", "7.0", "000", "P1"})).patients == names{"0", "13", "7"});
+    CHECK_FALSE(find_leak(of_patients({"13", "1.5", "-2", "p01"}), of_patients({"130", "15", "2", "p1"})).any());
+}
+
 TEST_CASE("leak check: without patients only names are compared, and it says so") {
     auto a = of_patients({"0", "1"}), b = of_patients({"0", "1"});
     b.patients.clear();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/data/loader.hpp"
 
+#include "little_memory.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -275,4 +276,10 @@ TEST_CASE("fit_featurewise: statistics of a sample that depends on the seed alon
     CHECK(some == fit_featurewise(s.table, s.folder.path(), s.how, 7, 3));
     CHECK_FALSE(some == fit_featurewise(s.table, s.folder.path(), s.how, 7, 4));
     CHECK_THROWS_AS(fit_featurewise(s.table, s.folder.path(), s.how, 0), cxr::contract_violation);
+}
+
+TEST_CASE("loader: threads that the system does not give are an error that names how many were asked for") {
+    scene const s(3);
+    if (memory_can_be_limited)
+        CHECK(throws_with_little_memory<cxr::error>("1000 threads", [&] { (void)s.open({.batch = 2, .threads = 1000}); }));
 }

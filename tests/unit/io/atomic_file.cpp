@@ -16,6 +16,7 @@
 #include <system_error>
 #include <vector>
 
+#include <fcntl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -133,18 +134,52 @@ TEST_CASE("atomic file: behind a symbolic link the file is replaced, the link st
           (folder / "dangling") + ": cannot be created, the link leads nowhere: " + reason(ENOENT));
 }
 
-TEST_CASE("atomic file: a missing folder, a folder and a pipe in its place are refused with the path") {
+TEST_CASE("atomic file: a missing folder, and a folder in its place, are refused with the path") {
     temporary_folder const folder;
     auto const missing = folder / "no/such/f";
     CHECK(message_of<cxr::io_error>([&] { write_atomically(missing, "x"); }) == missing + ": cannot be created: " + reason(ENOENT));
     auto const under_file = folder.write("plain", "") + "/f";
     CHECK(message_of<cxr::io_error>([&] { write_atomically(under_file, "x"); }) == under_file + ": cannot be created: " + reason(ENOTDIR));
-    CHECK(message_of<cxr::io_error>([&] { write_atomically(folder.path(), "x"); }) == folder.path() + ": is there and is not a file");
+    CHECK(message_of<cxr::io_error>([&] { write_atomically(folder.path(), "x"); }) == folder.path() + ": is a folder, expected a file");
     CHECK(message_of<cxr::io_error>([&] { write_atomically(folder.path() + "/", "x"); }) == folder.path() + "/: names a folder, expected a file");
+    CHECK(files_in(folder) == 1);
+}
+
+TEST_CASE("atomic file: a pipe and a device take the bytes and stay what they are") {
+    temporary_folder const folder;
     auto const pipe = folder / "pipe";
     REQUIRE(::mkfifo(pipe.c_str(), 0600) == 0);
-    CHECK(message_of<cxr::io_error>([&] { write_atomically(pipe, "x"); }) == pipe + ": is there and is not a file");
+    int const reader = ::open(pipe.c_str(), O_RDONLY | O_NONBLOCK);
+    REQUIRE(reader >= 0);
+    write_atomically(pipe, "through");
+    std::array<char, 16> taken{};
+    CHECK(::read(reader, taken.data(), taken.size()) == 7);
+    CHECK(std::string(taken.data()) == "through");
+    ::close(reader);
+    CHECK(std::filesystem::is_fifo(pipe));
+    CHECK(files_in(folder) == 1);
+    write_atomically("/dev/null", "x");
+    CHECK(std::filesystem::is_character_file("/dev/null"));
+    CHECK(message_of<cxr::io_error>([] { write_atomically("/dev/full", "x"); }) == "/dev/full: cannot be written: " + reason(ENOSPC));
+}
+
+TEST_CASE("atomic file: a descriptor of this process is written on, the file behind it not replaced") {
+    temporary_folder const folder;
+    auto const path = folder.write("f", "");
+    int const out = ::open(path.c_str(), O_WRONLY);
+    REQUIRE(out >= 0);
+    REQUIRE(::write(out, "before ", 7) == 7);
+    auto const number = std::to_string(out);
+    write_atomically("/proc/self/fd/" + number, "one ");
+    write_atomically("/dev/fd/" + number, "two ");
+    std::filesystem::create_symlink("/proc/self/fd/" + number, folder / "link");
+    write_atomically(folder / "link", "three ");
+    REQUIRE(::write(out, "after", 5) == 5);
+    ::close(out);
+    CHECK(content_of(path) == "before one two three after");
     CHECK(files_in(folder) == 2);
+    CHECK(message_of<cxr::io_error>([&] { write_atomically("/proc/self/fd/" + number, "x"); }) ==
+          "/proc/self/fd/" + number + ": cannot be written: " + reason(EBADF));
 }
 
 TEST_CASE("atomic file: without the permission to write in the folder the old file stays") {

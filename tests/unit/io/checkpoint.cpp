@@ -182,6 +182,16 @@ TEST_CASE("assign: what may be left over is the caller's to say") {
     CHECK(n.tensors[0].values == std::vector<float>{0});
 }
 
+TEST_CASE("assign: a tensor with NaN or infinity is named, where it is asked for, and nothing is changed") {
+    auto c = of_tensors({{"a", {2}}, {"b", {2}}, {"c", {1}}, {"optimizer.m.a", {2}}});
+    c.tensors[1].values[1] = std::nanf("");
+    c.tensors[2].values[0] = -HUGE_VALF;
+    c.tensors[3].values[0] = HUGE_VALF;
+    network n({{"a", {2}}, {"b", {2}}, {"c", {1}}});
+    CHECK(message_of<cxr::io_error>([&] { assign(c, "c", n.targets()); }) == "c: tensors do not fit the network: 2 with NaN or infinity: b, c");
+    CHECK(n.untouched());
+}
+
 TEST_CASE("assign: elements that do not fit their shape are the caller's mistake") {
     network n({{"a", {2}}});
     auto targets = n.targets();

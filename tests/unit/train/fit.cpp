@@ -219,6 +219,30 @@ TEST_CASE("A request to stop during a validation keeps the epoch's steps, and th
     CHECK(state.epoch == 1);
 }
 
+TEST_CASE("A validation in mid-epoch that was stopped is made up for, and only once") {
+    for (bool const in_validation : {true, false}) {
+        network net;
+        source training{4}, validation{3};
+        std::atomic<bool> stop{false};
+        recorder stopper, after, again;
+        stopper.stop = &stop;
+        stopper.stop_at = 3;
+        stopper.stop_in_validation = in_validation;
+        fit_state state;
+        CHECK(fit(net, training, validation, mean_difference, {.steps = 3, .stop = &stop}, state, stopper) == fit_end::stopped);
+        CHECK(stopper.epochs.empty());
+        stop = false;
+        CHECK(fit(net, training, validation, mean_difference, {.steps = 3}, state, after) == fit_end::finished);
+        CHECK(after.steps.empty());
+        REQUIRE(after.epochs.size() == 1);
+        CHECK_FALSE(after.epochs[0].complete);
+        CHECK(after.epochs[0].step == 3);
+        CHECK(fit(net, training, validation, mean_difference, {.steps = 3}, state, again) == fit_end::finished);
+        CHECK(again.epochs.empty());
+        CHECK(net.steps == 3);
+    }
+}
+
 TEST_CASE("Patience counts completed epochs without a better validation AUROC") {
     network net;
     net.quality = {-1, 1, -1, 1, -1, -1, 1};
@@ -264,19 +288,24 @@ TEST_CASE("A validation loss that is not finite ends the run before its checkpoi
     CHECK(seen.checkpoints.size() == 1);
 }
 
-TEST_CASE("Where no class has both labels the AUROC is empty, and the first epoch is kept as the best") {
+TEST_CASE("Where no class has both labels the AUROC is empty, and the best epoch is that of the smallest validation loss") {
     network net;
+    net.quality = {0, 1, -1, 1, 1, 1};  // a loss of 0.5, 0.25, 0.75, 0.25, …
     source training{2}, validation{3};
     validation.one_label_only = true;
     recorder seen;
     fit_state state;
-    fit(net, training, validation, mean_difference, {.epochs = 2}, state, seen);
-    REQUIRE(seen.epochs.size() == 2);
+    CHECK(fit(net, training, validation, mean_difference, {.epochs = 9, .patience = 2}, state, seen) == fit_end::out_of_patience);
+    REQUIRE(seen.epochs.size() == 4);
     CHECK_FALSE(seen.epochs[0].valid_auroc[0].has_value());
     CHECK_FALSE(seen.epochs[0].valid_auroc_mean.has_value());
     CHECK(seen.epochs[0].best);
-    CHECK_FALSE(seen.epochs[1].best);
+    CHECK(seen.epochs[1].best);
+    CHECK_FALSE(seen.epochs[2].best);
+    CHECK_FALSE(seen.epochs[3].best);
     CHECK_FALSE(state.best.has_value());
+    CHECK(state.best_loss == Approx(0.25));
+    CHECK(state.epochs_since_best == 2);
 }
 
 TEST_CASE("A source without batches is the caller's mistake") {

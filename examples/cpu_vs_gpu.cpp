@@ -2,7 +2,11 @@
 // From which size on does a device pay? Times class frequencies and the weighted loss on the CPU and on another backend, same data, same answer.
 
 #include "cxr/backend/eigen/backend.hpp"
+#ifdef __CUDACC__
+#include "cxr/backend/cuda/backend.hpp"
+#else
 #include "cxr/backend/thrust/cpp.hpp"
+#endif
 #include "cxr/core/random.hpp"
 #include "cxr/loss/weighted_loss.hpp"
 #include "cxr/stats/class_frequencies.hpp"
@@ -14,7 +18,11 @@
 #include <vector>
 
 using cpu = cxr::eigen_backend;
-using device = cxr::thrust_backend<cxr::on_thrust::cpp>;  // with its header: on_thrust::omp or tbb; compiled by nvcc, cxr::cuda_backend
+#ifdef __CUDACC__
+using device = cxr::cuda_backend;
+#else
+using device = cxr::thrust_backend<cxr::on_thrust::cpp>;  // or, with its header, on_thrust::omp or on_thrust::tbb
+#endif
 
 constexpr std::size_t classes = 14;
 template <class Backend>
@@ -60,7 +68,7 @@ times measure(cxr::tensor<float, 2> const& labels, cxr::tensor<float, 2> const& 
     return t;
 }
 
-int main() {
+int main() try {
     std::printf("cpu = %s, device = %s%s\n", cpu::name.data(), on_host<device> ? "host system, " : "", device::name.data());
     std::printf("%9s  %-25s   %s\n%9s", "", " class frequencies", " weighted loss", "rows");
     for (char const* end : {"  ", "\n"}) std::printf("   cpu, µs    device  wins%s", end);
@@ -76,4 +84,6 @@ int main() {
         auto const print = [](double c, double d) { std::printf("  %9.1f %9.1f  %-6s", 1e6 * c, 1e6 * d, c < d ? "cpu" : "device"); };
         std::printf("%9zu", rows), print(a.frequencies, b.frequencies), print(a.loss, b.loss), std::printf("\n");
     }
+} catch (cxr::backend_error const& e) {
+    return std::fprintf(stderr, "%s\n", e.what()), 77;
 }

@@ -1,7 +1,9 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The one list of backends that tests run over. A program made for one of Thrust's systems runs over that one alone (CXR_TEST_SYSTEM_<name>).
+// The one list of backends that tests run over. A program made for one of Thrust's systems, or for an NVIDIA GPU, runs over that one alone
+// (CXR_TEST_SYSTEM_<name>).
 
+#include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
 
 #if defined(CXR_TEST_SYSTEM_CPP)
@@ -15,6 +17,10 @@
 #elif defined(CXR_TEST_SYSTEM_OMP)
 #include "cxr/backend/thrust/omp.hpp"
 #define CXR_BACKENDS_WITH_LAYERS cxr::thrust_backend<cxr::on_thrust::omp>
+#define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS
+#elif defined(CXR_TEST_SYSTEM_CUDA)
+#include "cxr/backend/cuda/backend.hpp"
+#define CXR_BACKENDS_WITH_LAYERS cxr::cuda_backend
 #define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS
 #else
 #include "cxr/backend/eigen/backend.hpp"
@@ -30,3 +36,19 @@
 #define CXR_BACKENDS_WITH_LAYERS cxr::reference_backend, cxr::eigen_backend, cxr::onednn_backend, CXR_THRUST_BACKEND
 #define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS, cxr::xtensor_backend
 #endif
+
+#include <concepts>
+#include <cstddef>
+
+namespace cxr::test {
+
+/// A context with that many threads, where the backend has threads of the host.
+template <class Backend>
+[[nodiscard]] context<Backend> with_threads(std::size_t threads) {
+    if constexpr (std::constructible_from<context<Backend>, std::size_t> && memory_of<Backend>::host_accessible)
+        return context<Backend>(threads);
+    else
+        return context<Backend>();
+}
+
+}  // namespace cxr::test

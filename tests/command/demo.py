@@ -50,7 +50,7 @@ class Demo(CommandTest):
         with self.unchanged():
             self.bad(1, "demo", "--data", self.path("nowhere"), "--out", self.path("run"), says=["nowhere", "--data"])
             self.bad(2, "demo", "--epochs", "0", "--out", self.path("run"), says=["--epochs"])
-            self.bad(2, "demo", "--backend", "cuda", "--out", self.path("run"), says=["cuda"])
+            self.bad(2, "demo", "--backend", "gpu", "--out", self.path("run"), says=["gpu"])
 
 
 if __name__ == "__main__":

@@ -31,16 +31,18 @@ std::vector<ops::augmentation> changes() {
 
 template <class Backend>
 tensor<float, 4> augmented(view<float const, 4> in, std::vector<ops::augmentation> const& how) {
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     tensor<float, 4> out(in.extents(), -1.0F);
-    ops::augment<Backend, float>(ctx, in, view<ops::augmentation const, 1>(how.data(), {how.size()}), 5.0F, out.view());
+    tensor<ops::augmentation, 1> table({how.size()});
+    table.assign(how.data());
+    ops::augment<Backend, float>(ctx, in, table.view(), 5.0F, out.view());
     return out;
 }
 
 }  // namespace
 
 TEMPLATE_TEST_CASE("images are standardised and augmented as by the reference", "[conformance][data]", CXR_BACKENDS) {
-    context<TestType> ctx(2);
+    auto ctx = test::with_threads<TestType>(2);
     context<reference_backend> exact(2);
     for (auto const& s : {shape{6, 9, 12, 3}, shape{6, 1, 1, 1}, shape{6, 33, 17, 1}}) {
         INFO(to_string(s));

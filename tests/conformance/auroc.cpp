@@ -18,7 +18,7 @@
 using namespace cxr;
 
 TEMPLATE_TEST_CASE("AUROC of all classes is the metric's own, ties and unknown labels included", "[conformance][metrics]", CXR_BACKENDS) {
-    context<TestType> ctx(2);
+    auto ctx = test::with_threads<TestType>(2);
     for (auto const rows : {std::size_t{1}, std::size_t{2}, std::size_t{77}, std::size_t{5001}}) {
         constexpr std::size_t classes = 5;
         INFO(rows << " rows");
@@ -42,7 +42,7 @@ TEMPLATE_TEST_CASE("AUROC of all classes is the metric's own, ties and unknown l
 }
 
 TEMPLATE_TEST_CASE("AUROC refuses scores and labels that are none, with row and column", "[conformance][metrics]", CXR_BACKENDS) {
-    context<TestType> ctx(2);
+    auto ctx = test::with_threads<TestType>(2);
     tensor<double, 2> scores({9, 2}, 0.5), labels({9, 2}, 1.0);
     labels(7, 1) = 0.25;
     CHECK_THROWS_WITH((ops::auroc<TestType, double, double>(ctx, scores.view(), labels.view())), Catch::Contains("row 7, column 1"));

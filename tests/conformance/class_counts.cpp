@@ -60,7 +60,7 @@ void check(std::size_t rows, std::size_t classes, int order, bool masked) {
             ++which[k];
         }
     for (std::size_t threads : {1, 2, 5}) {
-        cxr::context<Backend> context(threads);
+        auto context = cxr::test::with_threads<Backend>(threads);
         cxr::stats::class_frequencies frequencies(classes);
         if (masked)
             frequencies.add<Backend>(context, labels, known);
@@ -95,7 +95,7 @@ TEMPLATE_TEST_CASE("every backend names row and column of the first label that i
     labels(31234, 13) = 2.0F;
     labels(31234, 5) = -3.0F;
     for (std::size_t threads : {1, 2, 5}) {
-        cxr::context<TestType> context(threads);
+        auto context = cxr::test::with_threads<TestType>(threads);
         cxr::stats::class_frequencies frequencies(14);
         REQUIRE_THROWS_WITH(frequencies.add<TestType>(context, labels),
                             "cxr::class_counts: label -3 at row 31234, column 5; expected 0, 1 or unknown");

@@ -26,10 +26,12 @@ template <class Layer, class Backend>
 std::vector<float> everything(context<Backend>& ctx, Layer layer, shape const& in, bool wants_input) {
     cxr::random const numbers(5);
     std::uint64_t stream = 0;
-    nn::visit(layer, [&](std::string const& path, nn::parameter<float>& p) {
+    nn::visit(layer, [&](std::string const& path, auto& p) {
         auto const r = numbers.stream(++stream);
         bool const positive = path.ends_with("var");
-        for (std::size_t i = 0; i < p.values.size(); ++i) p.values[i] = (positive ? 1.0F : 0.0F) + 0.3F * static_cast<float>(r.normal(i));
+        auto values = p.values.to_host();
+        for (std::size_t i = 0; i < values.size(); ++i) values[i] = (positive ? 1.0F : 0.0F) + 0.3F * static_cast<float>(r.normal(i));
+        p.values.assign(values.data());
     });
     tensor<float, 4> x({in[0], in[1], in[2], in[3]}), d_x(x.extents(), 0.5F);
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(numbers.stream("x").normal(i));
@@ -48,7 +50,7 @@ std::vector<float> everything(context<Backend>& ctx, Layer layer, shape const& i
     std::vector<float> all;
     auto const add = [&](auto const& t) { all.insert(all.end(), t.begin(), t.end()); };
     add(before), add(d_x), add(gradients), add(z);
-    nn::visit(layer, [&](std::string const&, nn::parameter<float>& p) { add(p.values); });
+    nn::visit(layer, [&](std::string const&, auto const& p) { add(p.values.to_host()); });
     return all;
 }
 
@@ -62,7 +64,7 @@ static_assert(taken_over<thrust_backend<on_thrust::cpp>> && !taken_over<referenc
 TEMPLATE_TEST_CASE("a dense layer that a backend takes over is the generic one", "[conformance][nn]", CXR_BACKENDS_WITH_LAYERS) {
     for (auto const& in : {shape{2, 5, 7, 6}, shape{1, 1, 1, 3}, shape{3, 8, 8, 48}})
         for (bool const wants_input : {true, false}) {
-            context<TestType> ctx(2);
+            auto ctx = test::with_threads<TestType>(2);
             INFO(to_string(in) << ", gradient of the input " << wants_input);
             cxr::random const numbers(3);
             nn::builder_of<TestType, float> b(numbers), c(numbers);

@@ -72,7 +72,7 @@ void convolution_conforms() {
         {{4, 7, 7, 128}, 32, {3, 1, 1}, 992},                  // and the last dense layer.
         {{3, 1, 1, 1024}, 14, {1, 1, 0}, 0},                   // The head.
     };
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     context<reference_backend> exact(2);
     for (auto const& c : cases) {
         auto const out = c.window.output(c.in, c.outputs);
@@ -94,7 +94,7 @@ void convolution_conforms() {
 
 template <class Backend>
 void elementwise_conforms() {
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     context<reference_backend> exact(2);
     for (auto const& s : {shape{1, 1, 1, 1}, shape{3, 5, 7, 13}, shape{2, 28, 28, 96}}) {
         INFO(to_string(s));
@@ -130,7 +130,7 @@ void elementwise_conforms() {
 
 template <class Backend>
 void pools_conform() {
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     context<reference_backend> exact(2);
     struct pool_case {
         shape in;
@@ -168,7 +168,7 @@ void pools_conform() {
 
 template <class Backend>
 void batch_norm_conforms() {
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     context<reference_backend> exact(2);
     for (auto const& s : {shape{1, 1, 1, 1}, shape{3, 5, 7, 13}, shape{2, 56, 56, 96}, shape{16, 2, 2, 992}}) {
         INFO(to_string(s));
@@ -213,7 +213,7 @@ void batch_norm_conforms() {
 /// The same bits from one thread and from three.
 template <class Backend>
 void same_bits() {
-    context<Backend> one(1), three(3);
+    auto one = test::with_threads<Backend>(1), three = test::with_threads<Backend>(3);
     for (auto const& [in, outputs, window, wider] : {convolution_case{{7, 14, 14, 64}, 128, {1, 1, 0}, 32}, convolution_case{{7, 14, 14, 128}, 32, {3, 1, 1}, 32},
                                                      convolution_case{{1, 56, 56, 16}, 16, {3, 1, 1}, 0}}) {
         auto const out = window.output(in, outputs);

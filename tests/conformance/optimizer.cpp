@@ -11,6 +11,8 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <limits>
@@ -22,37 +24,41 @@ namespace {
 
 /// Parameters in three arrays of different sizes, cut into pieces, and gradients.
 struct parameters {
-    std::vector<std::vector<float>> arrays{std::vector<float>(1), std::vector<float>(5000), std::vector<float>(9000)};
-    std::vector<ops::parameter_piece<float>> pieces;
+    std::vector<tensor<float, 1>> arrays{tensor<float, 1>({1}), tensor<float, 1>({5000}), tensor<float, 1>({9000})};
+    tensor<ops::parameter_piece<float>, 1> pieces;
     tensor<float, 1> gradients{{14001}};
 
     parameters() {
         cxr::random const numbers(4);
         std::size_t offset = 0;
+        std::vector<ops::parameter_piece<float>> list;
         for (auto& a : arrays) {
             for (std::size_t i = 0; i < a.size(); ++i) a[i] = static_cast<float>(numbers.normal(offset + i));
             for (std::size_t first = 0; first < a.size(); first += ops::piece_elements)
-                pieces.push_back({a.data() + first, offset + first, std::min(ops::piece_elements, a.size() - first)});
+                list.push_back({a.data() + first, offset + first, std::min(ops::piece_elements, a.size() - first)});
             offset += a.size();
         }
+        pieces.resize(std::array{list.size()});
+        pieces.assign(list.data());
         for (std::size_t i = 0; i < gradients.size(); ++i) gradients[i] = static_cast<float>(numbers.stream("g").normal(i));
     }
-    view<ops::parameter_piece<float> const, 1> table() const { return {pieces.data(), {pieces.size()}}; }
 };
 
 /// Parameters after three steps, the gate shut in a fourth.
-template <class Backend, class Optimizer, class Options>
-std::vector<std::vector<float>> after_steps(Options const& options) {
-    context<Backend> ctx(2);
+template <class Backend, template <memory> class Optimizer, class Options>
+std::vector<float> after_steps(Options const& options) {
+    auto ctx = test::with_threads<Backend>(2);
     parameters p;
-    Optimizer optimizer(p.gradients.size(), options);
-    double gate = 0.5;
+    Optimizer<memory_of<Backend>> optimizer(p.gradients.size(), options);
+    tensor<double, 1> gate({1}, 0.5);
     for (int step = 0; step < 4; ++step) {
-        if (step == 3) gate = std::numeric_limits<double>::quiet_NaN();
+        if (step == 3) gate[0] = std::numeric_limits<double>::quiet_NaN();
         optimizer.begin_step();
-        optimizer.template step<Backend>(ctx, p.table(), p.gradients.view(), &gate);
+        optimizer.template step<Backend>(ctx, p.pieces.view(), p.gradients.view(), gate.data());
     }
-    return p.arrays;
+    std::vector<float> all;
+    for (auto const& a : p.arrays) all.insert(all.end(), a.begin(), a.end());
+    return all;
 }
 
 }  // namespace
@@ -63,10 +69,10 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
     using optim::sgd;
     using optim::sgd_options;
     for (auto const& o : {adam_options{}, adam_options{.learning_rate = 0.1, .convention = optim::epsilon_convention::pytorch, .weight_decay = 0.05}})
-        CHECK(after_steps<TestType, adam<>>(o) == after_steps<reference_backend, adam<>>(o));
+        CHECK(after_steps<TestType, adam>(o) == after_steps<reference_backend, adam>(o));
     for (auto const& o : {sgd_options{}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 0.01}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true}})
-        CHECK(after_steps<TestType, sgd<>>(o) == after_steps<reference_backend, sgd<>>(o));
-    context<TestType> ctx(2);
+        CHECK(after_steps<TestType, sgd>(o) == after_steps<reference_backend, sgd>(o));
+    auto ctx = test::with_threads<TestType>(2);
     tensor<float, 1> v({20001}, 3.0F);
     ops::scale<TestType, float>(ctx, v.view(), 0.5F);
     CHECK(std::all_of(v.begin(), v.end(), [](float x) { return x == 1.5F; }));
@@ -74,7 +80,7 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
 
 TEMPLATE_TEST_CASE("the affine map and the running statistics of batch norm are the reference's", "[conformance][nn]", CXR_BACKENDS) {
     constexpr std::size_t channels = 37;
-    context<TestType> ctx(2);
+    auto ctx = test::with_threads<TestType>(2);
     context<reference_backend> exact;
     cxr::random const numbers(8);
     tensor<double, 1> mean({channels}), variance({channels});
@@ -85,11 +91,12 @@ TEMPLATE_TEST_CASE("the affine map and the running statistics of batch norm are 
         gamma[c] = static_cast<float>(numbers.normal(100 + c));
         beta[c] = static_cast<float>(numbers.normal(200 + c));
     }
-    auto const run = [&]<class Backend>(context<Backend>& on, double gate) {
+    auto const run = [&]<class Backend>(context<Backend>& on, double loss) {
+        tensor<double, 1> const gate({1}, loss);
         tensor<double, 1> inverse({channels});
         tensor<float, 1> scale({channels}), shift({channels}), running_mean = gamma, running_variance = beta;
         ops::affine<Backend, double, float>(on, mean.view(), variance.view(), gamma.view(), beta.view(), 1e-5, inverse.view(), scale.view(), shift.view());
-        ops::blend_running_statistics<Backend, float>(on, mean.view(), variance.view(), 0.1, 1.25, &gate, running_mean.view(), running_variance.view());
+        ops::blend_running_statistics<Backend, float>(on, mean.view(), variance.view(), 0.1, 1.25, gate.data(), running_mean.view(), running_variance.view());
         std::vector<double> all(inverse.begin(), inverse.end());
         for (auto const* t : {&scale, &shift, &running_mean, &running_variance}) all.insert(all.end(), t->begin(), t->end());
         return all;

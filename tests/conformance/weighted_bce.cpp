@@ -181,7 +181,7 @@ TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads"
     std::vector<float> gradient;
     double value = 0;
     for (std::size_t threads : {1, 2, 5}) {
-        cxr::context<TestType> const context(threads);
+        auto const context = cxr::test::with_threads<TestType>(threads);
         double const now = cxr::weighted_loss<TestType>(context, b.positive, b.negative).gradient(b.y, b.p, b.d);
         double const of_logits = cxr::weighted_logits_loss<TestType>(context, b.positive, b.negative)(b.y, b.p);
         if (threads == 1) gradient = b.memory_d, value = now + of_logits;

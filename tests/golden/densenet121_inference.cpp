@@ -26,7 +26,7 @@ constexpr double exact = 1e-11, rounded_input = 1e-7;
 template <class T, class Context, class Spec>
 auto network(Context& ctx, Spec const& spec, std::size_t size) {
     auto layer = nn::build<T>(ctx, spec, shape{1, size, size, 3}, cxr::random(0));
-    nn::visit(layer, [](std::string const& name, nn::parameter<T>& p) { golden::fill(name, p); });
+    nn::visit(layer, [](std::string const& name, auto& p) { golden::fill(name, p); });
     return nn::freeze(ctx, layer);
 }
 
@@ -35,7 +35,7 @@ template <class Backend, class T>
 void agrees_with_keras(std::size_t size, double output, double stage, double first) {
     auto const reference = golden::read("keras");
     auto const& expected = reference.at("inference").at(std::to_string(size));
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     auto const frozen = network<T>(ctx, models::densenet121(14, models::convention::keras), size);
     std::map<std::string, std::string> const stages{{"features.relu0", "conv1_relu"}, {"features.pool0", "pool1"}, {"features.denseblock1", "conv2_block6_concat"},
                                                     {"features.transition1", "pool2_pool"}, {"features.denseblock2", "conv3_block12_concat"},
@@ -79,7 +79,7 @@ template <class Backend, class T>
 void agrees_with_torch(std::size_t size, double output) {
     auto const reference = golden::read("torch");
     auto const& expected = reference.at("inference").at(std::to_string(size));
-    context<Backend> ctx(2);
+    auto ctx = test::with_threads<Backend>(2);
     auto const frozen = network<T>(ctx, models::densenet_logits({.details = models::convention::torchvision}), size);
     auto const x = golden::inputs<T>(reference, size);
     tensor<T, 4> y({x.extent(0), 1, 1, 14});

@@ -21,8 +21,8 @@ namespace cxr::golden {
 }
 
 /// Fills a parameter of this name with the reference's weights.
-template <class T>
-void fill(std::string const& name, nn::parameter<T>& p) {
+template <class T, class Memory>
+void fill(std::string const& name, nn::parameter<T, Memory>& p) {
     auto const ends = [&](char const* suffix) { return name.ends_with(suffix); };
     auto const& s = p.shape;
     float scale = 0.25F, offset = 0;
@@ -35,10 +35,12 @@ void fill(std::string const& name, nn::parameter<T>& p) {
     else
         offset = ends("weight") ? 1.0F : 0.0F;
     auto const start = fnv1a(name);
-    for (std::size_t i = 0; i < p.values.size(); ++i) {
+    auto values = p.values.to_host();
+    for (std::size_t i = 0; i < values.size(); ++i) {
         auto const k = static_cast<float>(splitmix64(start + i) >> 56);
-        p.values[i] = static_cast<T>(offset + scale * ((k - 127.5F) / 128.0F));
+        values[i] = static_cast<T>(offset + scale * ((k - 127.5F) / 128.0F));
     }
+    p.values.assign(values.data());
 }
 
 }  // namespace cxr::golden

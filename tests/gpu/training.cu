@@ -156,7 +156,8 @@ void networks() {
     });
     run("one GPU through NCCL takes the steps of one alone", [&] {
         train::nccl communicator(train::make_nccl_id(), 0, 1);
-        auto network = make<cuda_backend>(ctx, models::densenet(options), std::move(communicator)), alone = make<cuda_backend>(ctx, models::densenet(options));
+        auto network = make<cuda_backend>(ctx, models::densenet(options), std::move(communicator));
+        auto alone = make<cuda_backend>(ctx, models::densenet(options));
         return losses(network, 4) == losses(alone, 4) ? "" : "losses differ";
     });
     run("what does not fit into the GPU's memory is an error that says so", [&] {

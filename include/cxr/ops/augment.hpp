@@ -38,6 +38,18 @@ struct augmentation {
     }
 };
 
+/// One channel of one image by place: `first` is its pixel (0, 0), `row` and `column` are strides in elements.
+template <class T>
+struct image_channel {
+    T const* first;              ///< pixel (0, 0)
+    std::ptrdiff_t row, column;  ///< elements from one pixel to the one below and to the one on the right
+
+    /// Pixel (y, x).
+    CXR_HOST_DEVICE float operator()(std::size_t y, std::size_t x) const {
+        return static_cast<float>(first[static_cast<std::ptrdiff_t>(y) * row + static_cast<std::ptrdiff_t>(x) * column]);
+    }
+};
+
 /// The value at (row, column) between the pixels of an image, by bilinear interpolation; `pixel(y, x)` gives pixels inside, `fill` stands for those outside.
 template <class Pixel>
 CXR_HOST_DEVICE float between_pixels(Pixel const& pixel, std::size_t height, std::size_t width, float row, float column, float fill) {

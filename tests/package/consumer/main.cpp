@@ -3,6 +3,7 @@
 
 #include <cxr/backend/eigen/backend.hpp>
 #include <cxr/backend/onednn/backend.hpp>
+#include <cxr/backend/thrust/cpp.hpp>
 #include <cxr/backend/xtensor/backend.hpp>
 #include <cxr/cxr.hpp>
 #include <cxr/data/gzip.hpp>
@@ -15,7 +16,7 @@
 #include <cstdio>
 
 int main() {
-    std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, libpng %s, zlib %s\n", cxr::version.data(),
+    std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, Thrust %d, libpng %s, zlib %s\n", cxr::version.data(),
                 EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR,
-                dnnl::version()->major, dnnl::version()->minor, png_get_libpng_ver(nullptr), zlibVersion());
+                dnnl::version()->major, dnnl::version()->minor, THRUST_VERSION, png_get_libpng_ver(nullptr), zlibVersion());
 }

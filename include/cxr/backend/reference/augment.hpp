@@ -35,7 +35,7 @@ template <class T>
 void kernel(ops::augment_key, tag, context& ctx, view<T const, 4> in, view<ops::augmentation const, 1> changes, T fill, view<T, 4> out) {
     ctx.workers()(in.extent(0), [&](std::size_t image, std::size_t) {
         for_each_of_image(out, image, [&](std::size_t n, std::size_t y, std::size_t x, std::size_t c) {
-            auto const pixel = [&](std::size_t i, std::size_t j) { return static_cast<float>(in(n, i, j, c)); };
+            ops::image_channel<T> const pixel{&in(n, std::size_t{0}, std::size_t{0}, c), in.stride(1), in.stride(2)};
             out(n, y, x, c) = static_cast<T>(ops::augmented_pixel(pixel, in.extent(1), in.extent(2), y, x, changes[n], static_cast<float>(fill)));
         });
     });

@@ -92,16 +92,6 @@ void kernel(ops::standardise_key, tag<System>, context<System>& ctx, view<T cons
     for_each_element(ctx, count, size, standardise_element<T>{from, {images<T>(out), out.extent(3)}, numbers});
 }
 
-/// One channel of an image by place.
-template <class T>
-struct channel_of_image {
-    images<T const> const& in;  ///< (N, H, W, C)
-    std::size_t n, c;           ///< image and channel
-
-    /// Pixel (y, x).
-    CXR_HOST_DEVICE float operator()(std::size_t y, std::size_t x) const { return static_cast<float>(in(n, y, x, c)); }
-};
-
 /// One element of an image that is changed.
 template <class T>
 struct augment_element {
@@ -114,7 +104,7 @@ struct augment_element {
     /// Pixel `p`, channel `c`.
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
         auto const n = p / (in.height * in.width), y = p / in.width % in.height, x = p % in.width;
-        out(p, c) = static_cast<T>(ops::augmented_pixel(channel_of_image<T>{in, n, c}, in.height, in.width, y, x, changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
+        out(p, c) = static_cast<T>(ops::augmented_pixel(ops::image_channel<T>{&in(n, 0, 0, c), in.row, in.pixel}, in.height, in.width, y, x, changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
     }
 };
 

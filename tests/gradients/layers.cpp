@@ -2,6 +2,7 @@
 #include "numeric.hpp"
 
 #include "cxr/models/densenet.hpp"
+#include "cxr/nn/dropout.hpp"
 
 using namespace cxr;
 using namespace cxr::nn;
@@ -37,6 +38,12 @@ TEST_CASE("backward of batch norm is the derivative of forward, batch statistics
 TEST_CASE("backward of the elementwise functions is the derivative of forward", "[gradients][nn]") {
     holds(relu{}, {2, 3, 4, 5});
     holds(sigmoid{}, {2, 3, 4, 5});
+}
+
+TEST_CASE("backward of dropout is the derivative of forward with the same mask", "[gradients][nn]") {
+    holds(dropout{0.4}, {2, 3, 4, 5});
+    holds(chain(conv<1>{6}, relu{}, dropout{0.5}, conv<1>{3}), {2, 4, 4, 3});
+    holds(chain(dropout{0.2}, global_average_pool{}, dropout{0.5}, linear{4}), {3, 4, 5, 6});
 }
 
 TEST_CASE("backward of the pools is the derivative of forward", "[gradients][nn]") {

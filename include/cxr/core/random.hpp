@@ -3,6 +3,8 @@
 // Random numbers as a function of (seed, stream, index): no state to share, so the same on every platform and for any
 // number of threads.
 
+#include "cxr/core/host_device.hpp"
+
 #include <array>
 #include <bit>
 #include <cmath>
@@ -26,18 +28,18 @@ namespace cxr {
 class random {
 public:
     /// Numbers of `seed`; independent streams for different `stream`.
-    constexpr explicit random(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
+    CXR_HOST_DEVICE constexpr explicit random(std::uint64_t seed, std::uint64_t stream = 0) : seed_(seed), stream_(stream) {}
 
     /// The stream of this seed that has this name.
     [[nodiscard]] constexpr random stream(std::string_view name) const { return random(seed_, stream_ ^ std::rotl(fnv1a(name), 1)); }
     /// The stream of this seed and name that has this number.
-    [[nodiscard]] constexpr random stream(std::uint64_t number) const { return random(seed_, mix(stream_ + 0x9e3779b97f4a7c15U * (number + 1))); }
+    [[nodiscard]] CXR_HOST_DEVICE constexpr random stream(std::uint64_t number) const { return random(seed_, mix(stream_ + 0x9e3779b97f4a7c15U * (number + 1))); }
 
     /// The seed.
     [[nodiscard]] constexpr std::uint64_t seed() const { return seed_; }
 
     /// 32 random bits.
-    [[nodiscard]] constexpr std::uint32_t bits(std::uint64_t index) const { return block(index / 4)[index % 4]; }
+    [[nodiscard]] CXR_HOST_DEVICE constexpr std::uint32_t bits(std::uint64_t index) const { return block(index / 4).words[index % 4]; }
 
     /// A number in [0, 1), a multiple of 2⁻³².
     [[nodiscard]] constexpr double uniform(std::uint64_t index) const { return bits(index) * 0x1p-32; }
@@ -79,20 +81,23 @@ public:
     }
 
 private:
-    [[nodiscard]] static constexpr std::uint64_t mix(std::uint64_t z) {
+    struct four {
+        std::uint32_t words[4];
+    };
+
+    [[nodiscard]] CXR_HOST_DEVICE static constexpr std::uint64_t mix(std::uint64_t z) {
         z = (z ^ (z >> 30)) * 0xbf58476d1ce4e5b9U;
         z = (z ^ (z >> 27)) * 0x94d049bb133111ebU;
         return z ^ (z >> 31);
     }
 
-    [[nodiscard]] constexpr std::array<std::uint32_t, 4> block(std::uint64_t counter) const {
-        std::array<std::uint32_t, 4> x{static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32),
-                                       static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)};
+    [[nodiscard]] CXR_HOST_DEVICE constexpr four block(std::uint64_t counter) const {
+        four x{{static_cast<std::uint32_t>(counter), static_cast<std::uint32_t>(counter >> 32), static_cast<std::uint32_t>(stream_), static_cast<std::uint32_t>(stream_ >> 32)}};
         auto k0 = static_cast<std::uint32_t>(seed_), k1 = static_cast<std::uint32_t>(seed_ >> 32);
         for (int round = 0; round < 10; ++round) {
-            auto const a = std::uint64_t{0xd2511f53U} * x[0], b = std::uint64_t{0xcd9e8d57U} * x[2];
-            x = {static_cast<std::uint32_t>(b >> 32) ^ x[1] ^ k0, static_cast<std::uint32_t>(b),
-                 static_cast<std::uint32_t>(a >> 32) ^ x[3] ^ k1, static_cast<std::uint32_t>(a)};
+            auto const a = std::uint64_t{0xd2511f53U} * x.words[0], b = std::uint64_t{0xcd9e8d57U} * x.words[2];
+            x = {{static_cast<std::uint32_t>(b >> 32) ^ x.words[1] ^ k0, static_cast<std::uint32_t>(b), static_cast<std::uint32_t>(a >> 32) ^ x.words[3] ^ k1,
+                  static_cast<std::uint32_t>(a)}};
             k0 += 0x9e3779b9U;
             k1 += 0xbb67ae85U;
         }

@@ -74,16 +74,19 @@ public:
     /// A weight (O, I, …) drawn as `how` says; fan-in is I × window, fan-out O × window.
     [[nodiscard]] parameter<T, Memory> weight(std::string_view name, shape const& s, initialisation how) {
         auto p = constant(s, T{0});
-        auto const numbers = random_.stream(join(path, name));
+        auto const drawn_from = numbers(name);
         auto const taps = s.size() / (s[0] * s[1]);
         auto const in = static_cast<double>(s[1] * taps), out = static_cast<double>(s[0] * taps);
         double const bound = how == initialisation::glorot_uniform ? std::sqrt(6 / (in + out)) : std::sqrt(1 / in);
         tensor<T, 1> drawn({p.values.size()});
         for (std::size_t i = 0; i < drawn.size(); ++i)
-            drawn[i] = static_cast<T>(how == initialisation::he_normal ? std::sqrt(2 / in) * numbers.normal(i) : bound * (2 * numbers.uniform(i) - 1));
+            drawn[i] = static_cast<T>(how == initialisation::he_normal ? std::sqrt(2 / in) * drawn_from.normal(i) : bound * (2 * drawn_from.uniform(i) - 1));
         p.values.assign(drawn.data());
         return p;
     }
+
+    /// Random numbers of what lies here, in a stream of that name.
+    [[nodiscard]] random numbers(std::string_view name) const { return random_.stream(join(path, name)); }
 
     /// Elements of all trainable parameters so far.
     [[nodiscard]] std::size_t trainable() const { return trainable_; }

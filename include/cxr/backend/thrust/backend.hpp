@@ -9,6 +9,7 @@
 #include "cxr/backend/thrust/class_counts.hpp"
 #include "cxr/backend/thrust/convolution.hpp"
 #include "cxr/backend/thrust/dense_layer.hpp"
+#include "cxr/backend/thrust/dropout.hpp"
 #include "cxr/backend/thrust/optimizer.hpp"
 #include "cxr/backend/thrust/pool.hpp"
 #include "cxr/backend/thrust/tag.hpp"

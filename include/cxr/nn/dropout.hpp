@@ -1,0 +1,68 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Dropout: in training a random share of the elements is left out.
+
+#include "cxr/nn/layer.hpp"
+#include "cxr/ops/activations.hpp"
+#include "cxr/ops/dropout.hpp"
+
+#include <string>
+
+namespace cxr::nn {
+
+/// In training each element is 0 with probability `rate` and x / (1 − rate) else, anew in every step; in inference x itself. Which elements is a function of the
+/// network's seed, the layer's path, the step and the element's place, so nothing is kept for backward. The devices of a distributed run draw the same.
+/// Source: Srivastava et al., JMLR 15 (2014), scaled in training as frameworks do.
+struct dropout {
+    static constexpr bool works_in_place = true;          ///< its output takes its input's place
+    static constexpr bool overwrites_input = true;        ///< and that changes it
+    static constexpr bool backward_reads_output = false;  ///< the derivative is a function of the mask alone
+    double rate = 0.5;                                    ///< probability that an element is left out, in [0, 1)
+};
+
+[[nodiscard]] constexpr inference infer(dropout const&, shape const& in) { return {in, 0, 1, 0}; }
+
+/// `steps` (1): the steps that it has taken, saved with the running statistics so that a resumed run goes on with the next mask; whole up to 2²⁴.
+template <class Backend, class T>
+class generic_layer<Backend, dropout, T> {
+public:
+    /// Nothing: the mask is made again.
+    struct tape {};
+
+    /// Throws `contract_violation` for a rate outside [0, 1).
+    generic_layer(builder_of<Backend, T>& b, dropout const& s, shape const&) : rate_(s.rate), numbers_(b.numbers("dropout")), steps_(b.constant({1}, 0, false)) { (void)mask(); }
+
+    void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
+        if (out.statistics != nullptr) out.statistics->known = 0;
+        ops::dropout<Backend, T>(ctx, mask(), in.values, out.values, false);
+    }
+
+    void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<master_t<T>, 1>) const {
+        if (d_in.data() != nullptr) ops::dropout<Backend, T>(ctx, mask(), d_out, d_in, accumulate);
+    }
+
+    void commit(context<Backend>& ctx, tape&, double const* gate) { ops::count_step<Backend, master_t<T>>(ctx, gate, steps_.values.view()); }
+
+    template <class Self, class F>
+    static void visit(Self& self, std::string const& path, F& f) {
+        f(join(path, "steps"), self.steps_);
+    }
+
+    /// The identity.
+    struct frozen {
+        template <class Observer>
+        void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
+            if (in.data() != out.data()) ops::copy<Backend, T>(ctx, in, out);
+        }
+    };
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
+
+private:
+    [[nodiscard]] ops::dropout_mask<master_t<T>> mask() const { return {numbers_, steps_.values.data(), rate_}; }
+
+    double rate_;
+    random numbers_;
+    parameter_of<Backend, T> steps_;
+};
+
+}  // namespace cxr::nn

@@ -25,6 +25,7 @@
 #else
 #include "cxr/backend/eigen/backend.hpp"
 #include "cxr/backend/onednn/backend.hpp"
+#include "cxr/backend/simd/backend.hpp"
 #include "cxr/backend/thrust/cpp.hpp"
 #include "cxr/backend/xtensor/backend.hpp"
 #if defined(CXR_WITH_THRUST_OMP)
@@ -33,7 +34,7 @@
 #else
 #define CXR_THRUST_BACKEND cxr::thrust_backend<cxr::on_thrust::cpp>
 #endif
-#define CXR_BACKENDS_WITH_LAYERS cxr::reference_backend, cxr::eigen_backend, cxr::onednn_backend, CXR_THRUST_BACKEND
+#define CXR_BACKENDS_WITH_LAYERS cxr::reference_backend, cxr::simd_backend, cxr::eigen_backend, cxr::onednn_backend, CXR_THRUST_BACKEND
 #define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS, cxr::xtensor_backend
 #endif
 

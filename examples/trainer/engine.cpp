@@ -13,7 +13,7 @@ namespace cxr::trainer {
 
 std::vector<backend_entry> const& backends() {
     static std::vector<backend_entry> const all{
-        reference_entry(), eigen_entry(), xtensor_entry(), onednn_entry(), thrust_cpp_entry(), thrust_tbb_entry(),
+        reference_entry(), simd_entry(), eigen_entry(), xtensor_entry(), onednn_entry(), thrust_cpp_entry(), thrust_tbb_entry(),
 #if defined(CXR_WITH_THRUST_OMP)
         thrust_omp_entry(),
 #endif
@@ -98,7 +98,7 @@ backend_entry const& find_backend(std::string const& name) {
 }
 
 backend_entry const& default_backend() {
-    for (auto const* const name : {"cuda", "onednn", "eigen", "reference"})
+    for (auto const* const name : {"cuda", "simd", "onednn", "eigen", "reference"})
         for (auto const& b : backends())
             if (b.name == name && b.has_layers && problem_of(b).empty()) return b;
     throw usage_error("no backend with layers is built in");

@@ -106,6 +106,8 @@ struct backend_entry {
 
 /// The backends, each from its own translation unit.
 backend_entry reference_entry();
+/// The one of cxr's own kernels.
+backend_entry simd_entry();
 /// Eigen's.
 backend_entry eigen_entry();
 /// xtensor's.

@@ -33,9 +33,9 @@ FOLDERS = {
     "train": MATHS | {"models", "optim", "data", "io", "metrics", "explain"},
 }
 
-# A backend's folder includes what a backend implements, its own files and those of its parent; nothing else includes it.
-BACKENDS = {"reference": None, "eigen": "reference", "xtensor": "reference", "onednn": "eigen", "thrust": "eigen", "cuda": "thrust"}
-BACKEND_MAY = OPS | {"nn"}
+# A backend's folder includes what a backend implements or takes over, its own files and those of its parent; nothing else includes it.
+BACKENDS = {"reference": None, "simd": "reference", "eigen": "reference", "xtensor": "reference", "onednn": "eigen", "thrust": "eigen", "cuda": "thrust"}
+BACKEND_MAY = OPS | {"nn", "models"}
 
 # A component's headers include those of the core, of its parents and its own; and these third parties.
 COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen", "image": "core", "table": "core", "thrust": "eigen", "cuda": "thrust"}

@@ -61,6 +61,9 @@ public:
         part_type::visit(self.part_, path, f);
     }
 
+    /// f.
+    [[nodiscard]] part_type const& part() const { return part_; }
+
     /// f frozen.
     struct frozen {
         std::size_t channels, grown;

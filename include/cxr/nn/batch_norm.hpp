@@ -93,6 +93,9 @@ public:
         f(join(path, "running_var"), self.variance_);
     }
 
+    [[nodiscard]] parameter_of<Backend, T> const& weight() const { return weight_; }  ///< γ (C)
+    [[nodiscard]] parameter_of<Backend, T> const& bias() const { return bias_; }      ///< β (C)
+
     /// One scale and shift a channel.
     struct frozen {
         tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;

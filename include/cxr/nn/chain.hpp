@@ -144,6 +144,12 @@ public:
         });
     }
 
+    /// Part `I`.
+    template <std::size_t I>
+    [[nodiscard]] layer<Backend, std::tuple_element_t<I, std::tuple<Parts...>>, T> const& part() const {
+        return std::get<I>(layers_);
+    }
+
     /// The parts frozen; what flows between them lies in the context's scratch.
     struct frozen {
         spec_type spec;

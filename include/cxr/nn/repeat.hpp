@@ -87,6 +87,9 @@ public:
         for (std::size_t k = 0; k < self.layers_.size(); ++k) part_type::visit(self.layers_[k], self.path(p, k), f);
     }
 
+    /// The layers, the first first.
+    [[nodiscard]] std::vector<part_type> const& layers() const { return layers_; }
+
     /// The layers frozen.
     struct frozen {
         std::string name;

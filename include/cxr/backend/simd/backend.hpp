@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The simd backend: its tag and every kernel, those of its parent included.
+
+#include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/simd/densenet.hpp"
+#include "cxr/backend/simd/tag.hpp"

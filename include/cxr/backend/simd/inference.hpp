@@ -1,0 +1,241 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// DenseNet frozen: the batch norms behind convolutions are folded into them, the others are applied as pixels are read; weights are packed once. Each image goes through the
+// network by itself, so its result does not depend on what else is in the batch; where there are fewer images than threads, the threads share an image.
+
+#include "cxr/backend/simd/norm.hpp"
+#include "cxr/backend/simd/stem.hpp"
+#include "cxr/backend/simd/transition.hpp"
+#include "cxr/backend/simd/weights.hpp"
+#include "cxr/backend/simd/window.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cstddef>
+#include <vector>
+
+namespace cxr::simd {
+
+/// DenseNet's features with weights that no longer change.
+class frozen_features {
+public:
+    /// A dense layer: the first norm's lanes, both convolutions, and the bias that the second norm leaves of itself.
+    struct layer {
+        norm_lanes norm;
+        tensor<float, 1> first, second;
+        std::vector<float> bias;
+    };
+    /// A dense block, the norm behind it, and its transition where there is one.
+    struct block {
+        channel_places place;
+        std::size_t between = 0;  ///< blocks of the bottleneck
+        std::vector<layer> layers;
+        norm_lanes norm;
+        tensor<float, 1> weights;
+        std::size_t kept = 0;  ///< channels behind the transition, 0 for the last block
+
+        [[nodiscard]] std::size_t channels() const { return place.first + layers.size() * place.growth; }  ///< of the whole buffer
+        [[nodiscard]] std::size_t blocks() const { return place.blocks(channels()); }                      ///< of the whole buffer
+    };
+
+    std::size_t input_channels = 3;  ///< 1 or 3
+    std::size_t stem_channels = 64;  ///< behind the first convolution
+    tensor<float, 1> stem;           ///< its weights
+    std::vector<float> stem_bias;    ///< what its norm leaves
+    std::array<block, 4> blocks;     ///< the dense blocks
+
+    /// out = features of `in`. Calls stage(number, x, grid, places, channels, image) for what is behind the stem's rectifier (0), the pool (1), each dense block (2, 4, 6, 8) and
+    /// transition (3, 5, 7), the last norm (9) and its rectifier (10), where `observed`; then one image after the other.
+    template <class Stage>
+    void infer(context& ctx, view<float const, 4> in, view<float, 4> out, bool observed, Stage&& stage) const {
+        auto const images = in.extent(0), threads = ctx.workers().size();
+        bool const apart = !observed && images >= threads;  // a thread an image
+        buffers const room(*this, in.shape(), apart ? threads : 1, threads, ctx.scratch());
+        if (apart)
+            ctx.workers()(images, [&](std::size_t i, std::size_t worker) { one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, worker, false, [](auto&&...) {}); });
+        else
+            for (std::size_t i = 0; i < images; ++i)
+                one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, 0, observed, [&](auto&&... what) { stage(what..., i); });
+    }
+
+private:
+    /// Extents of one image on its way.
+    struct extents {
+        grid conv;
+        std::array<grid, 4> of;
+
+        explicit extents(shape const& in) : conv{1, (in[1] + 1) / 2, (in[2] + 1) / 2} {
+            of[0] = pooled(conv);
+            for (std::size_t b = 1; b < 4; ++b) of[b] = {1, of[b - 1].height / 2, of[b - 1].rows_width / 2};
+        }
+    };
+
+    /// Rows whose pixels are normalised together in front of a 1×1 convolution.
+    [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in) { return std::clamp<std::size_t>((in > 32 ? 56 : 112) / g.rows_width, 1, g.height); }
+
+    /// Scratch for `slots` images at a time and `threads` workers.
+    struct buffers {
+        workspace::frame frame;
+        std::size_t stem = 0, values = 0, window = 0, tile = 0;  // floats
+        float *stems, *all_values, *windows, *tiles;
+
+        buffers(frozen_features const& f, shape const& in, std::size_t slots, std::size_t threads, workspace& scratch) : frame(scratch) {
+            extents const e(in);
+            stem = blocks_of(f.stem_channels) * e.conv.pixels() * width;
+            tile = stem_bands({1, in[1], in[2], in[3]}).room();
+            for (std::size_t b = 0; b < 4; ++b) {
+                auto const& at = f.blocks[b];
+                values = std::max(values, at.blocks() * e.of[b].pixels() * width);
+                window = std::max(window, at.between * (e.of[b].height + 2) * (e.of[b].rows_width + 2) * width);
+                tile = std::max({tile, at.blocks() * rows_of(e.of[b], 0) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
+            }
+            tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
+            stems = frame.template take<float>(slots * stem);
+            all_values = frame.template take<float>(slots * 2 * values);
+            windows = frame.template take<float>(slots * window);
+            tiles = frame.template take<float>(threads * tile);
+        }
+    };
+
+    template <class Stage>
+    void one(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, Stage&& stage) const {
+        extents const e(in.shape());
+        float* const stem_out = room.stems + slot * room.stem;
+        float* x = room.all_values + slot * 2 * room.values;
+        float* next = x + room.values;
+        if (input_channels == 3)
+            convolve_stem<3>(ctx, in, room, stem_out);
+        else
+            convolve_stem<1>(ctx, in, room, stem_out);
+        auto const stem_blocks = blocks_of(stem_channels);
+        if (observed) stage(0, stem_out, e.conv, channel_places{stem_channels, 0}, stem_channels);
+        pool(ctx, e.conv, stem_out, stem_blocks, x);
+        if (observed) stage(1, x, e.of[0], channel_places{stem_channels, 0}, stem_channels);
+        for (std::size_t b = 0; b < 4; ++b) {
+            auto const& at = blocks[b];
+            auto const& g = e.of[b];
+            float* const padded = room.windows + slot * room.window;
+            std::fill_n(padded, at.between * (g.height + 2) * (g.rows_width + 2) * width, 0.0F);
+            for (std::size_t k = 0; k < at.layers.size(); ++k) dense(ctx, g, at, k, x, padded, room);
+            if (observed) stage(2 + 2 * b, x, g, at.place, at.channels());
+            if (at.kept != 0) {
+                reduce(ctx, g, at, x, next, room);
+                std::swap(x, next);
+                if (observed) stage(3 + 2 * b, x, e.of[b + 1], channel_places{at.kept, 0}, at.kept);
+            }
+        }
+        auto const& last = blocks[3];
+        finish(ctx, e.of[3], last, x, next, false);
+        if (observed) stage(9, next, e.of[3], last.place, last.channels());
+        finish(ctx, e.of[3], last, x, next, true);
+        if (observed) stage(10, next, e.of[3], last.place, last.channels());
+        unpack(next, last.place, out);
+    }
+
+    template <int Channels>
+    void convolve_stem(context& ctx, view<float const, 4> in, buffers const& room, float* to) const {
+        stem_bands const band(in.shape());
+        auto const pixels = static_cast<std::ptrdiff_t>(band.out.pixels());
+        products<strided_by_weights<Channels>, 14> const multiply(ctx.instructions());
+        constexpr std::size_t length = 7 * Channels;
+        segment segments[7];
+        for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.line()), static_cast<std::ptrdiff_t>(k * length * 32)};
+        ctx.workers()(band.count(), [&](std::size_t i, std::size_t worker) {
+            float* const a = room.tiles + worker * room.tile;
+            band.fill(in, i, a);
+            for (std::size_t pair = 0; pair < pairs_of(blocks_of(stem_channels)); ++pair)
+                for (std::size_t r = 0; r < band.height(i); ++r)
+                    multiply({.a = a + 2 * r * band.line(), .b = stem.data() + pair * 7 * length * 32, .segments = segments, .count = 7, .length = length,
+                              .out = to + (2 * pair * band.out.pixels() + band.begin(i) + r * band.out.rows_width) * width, .out_half = pixels * 16,
+                              .bias = stem_bias.data() + pair * 32, .rectify = true},
+                             band.out.rows_width, columns_of(blocks_of(stem_channels), pair));
+        });
+    }
+
+    static void pool(context& ctx, grid const& g, float const* x, std::size_t count, float* to) {
+        auto const small = pooled(g);
+        ctx.workers()(small.height, [&](std::size_t y, std::size_t) {
+            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+                for (std::size_t k = 0; k < count; ++k)
+                    for (std::size_t p = 0; p < small.rows_width; ++p) {
+                        lanes best = broadcast(-__builtin_inff());
+                        for_each_in_window(g, y, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
+                            lanes const v = load(x + (k * g.pixels() + pixel) * width);
+                            best = select(best > v, best, v);
+                        });
+                        store(to + (k * small.pixels() + y * small.rows_width + p) * width, best);
+                    }
+            });
+        });
+    }
+
+    static void dense(context& ctx, grid const& g, block const& b, std::size_t number, float* x, float* padded, buffers const& room) {
+        auto const& l = b.layers[number];
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
+        auto const rows = rows_of(g, in), tile = rows * g.rows_width;
+        bands const whole{g, g.height};  // how the padded image lies
+        products<pixels_by_weights, 14> const multiply(ctx.instructions());
+        std::vector<segment> first(in), taps(9 * b.between);
+        for (std::size_t k = 0; k < in; ++k) first[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+        list_taps(whole, b.between, taps.data());
+        ctx.workers()((g.height + rows - 1) / rows, [&](std::size_t i, std::size_t worker) {
+            float* const a = room.tiles + worker * room.tile;
+            auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
+            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+                for (std::size_t k = 0; k < in; ++k) {
+                    auto const scale = load(l.norm.scale.data() + k * width), shift = load(l.norm.shift.data() + k * width);
+                    float const* const from = x + (k * pixels + top * g.rows_width) * width;
+                    for (std::size_t p = 0; p < n; ++p) store(a + (k * tile + p) * width, rectified(scale * load(from + p * width) + shift));
+                }
+            });
+            for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair)
+                for (std::size_t r = 0; r < h; ++r)
+                    multiply({.a = a + r * g.rows_width * width, .b = l.first.data() + pair * in * width * 32, .segments = first.data(), .count = in, .length = width,
+                              .out = padded + 2 * pair * whole.block() + (top + r + 1) * whole.row() + width, .out_half = static_cast<std::ptrdiff_t>(whole.block()),
+                              .bias = l.bias.data() + pair * 32, .rectify = true},
+                             g.rows_width, columns_of(b.between, pair));
+        });
+        auto const strips = std::min<std::size_t>(g.height, 28);
+        ctx.workers()(strips, [&](std::size_t i, std::size_t) {
+            auto const mine = part(g.height, strips, i);
+            for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
+                for (std::size_t y = mine.first; y < mine.last; ++y)
+                    multiply({.a = padded + y * whole.row(), .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between, .length = width,
+                              .out = x + ((in + 2 * pair) * pixels + y * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                             g.rows_width, columns_of(grown, pair));
+        });
+    }
+
+    static void reduce(context& ctx, grid const& g, block const& b, float const* x, float* to, buffers const& room) {
+        halves const half(g);
+        auto const in = b.blocks(), out = blocks_of(b.kept);
+        products<pixels_by_weights, 14> const multiply(ctx.instructions());
+        std::vector<segment> segments(in);
+        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+        ctx.workers()(half.count(), [&](std::size_t i, std::size_t worker) {
+            float* const a = room.tiles + worker * room.tile;
+            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, b.norm.view(), a + k * half.tile() * width);
+            });
+            for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
+                multiply({.a = a, .b = b.weights.data() + pair * in * width * 32, .segments = segments.data(), .count = in, .length = width,
+                          .out = to + (2 * pair * half.out.pixels() + half.begin(i)) * width, .out_half = static_cast<std::ptrdiff_t>(half.out.pixels() * width)},
+                         half.pixels(i), columns_of(out, pair));
+        });
+    }
+
+    static void finish(context& ctx, grid const& g, block const& b, float const* x, float* to, bool rectify) {
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            for (std::size_t k = 0; k < b.blocks(); ++k) {
+                auto const scale = load(b.norm.scale.data() + k * width), shift = load(b.norm.shift.data() + k * width);
+                for (std::size_t p = 0; p < g.pixels(); ++p) {
+                    auto const at = (k * g.pixels() + p) * width;
+                    lanes const y = scale * load(x + at) + shift;
+                    store(to + at, rectify ? rectified(y) : y);
+                }
+            }
+        });
+    }
+};
+
+}  // namespace cxr::simd

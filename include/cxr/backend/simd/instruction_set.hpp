@@ -1,0 +1,62 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Which vector instructions the processor has, and how a loop is compiled for each and chosen when the program runs.
+
+#include <string_view>
+
+namespace cxr::simd {
+
+/// What kernels are compiled for.
+enum class instruction_set {
+    portable,  ///< what every processor of the program's target has
+    avx2,      ///< AVX2 and FMA: 8 floats an instruction
+    avx512,    ///< AVX-512 F, BW, DQ and VL: 16 floats an instruction
+};
+
+/// The name, as logs print it.
+[[nodiscard]] constexpr std::string_view to_string(instruction_set s) {
+    return s == instruction_set::avx512 ? "AVX-512" : s == instruction_set::avx2 ? "AVX2" : "portable";
+}
+
+/// The best that this processor and its operating system offer.
+[[nodiscard]] inline instruction_set best_instruction_set() {
+#if defined(__x86_64__)
+    static instruction_set const best = [] {
+        __builtin_cpu_init();
+        if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
+            return instruction_set::avx512;
+        return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? instruction_set::avx2 : instruction_set::portable;
+    }();
+    return best;
+#else
+    return instruction_set::portable;
+#endif
+}
+
+#if defined(__x86_64__)
+#define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+#define CXR_TARGET_AVX2 gnu::target("avx2,fma")
+template <class F>
+[[CXR_TARGET_AVX512, gnu::noinline]] void call_avx512(F const& f) {
+    f();
+}
+template <class F>
+[[CXR_TARGET_AVX2, gnu::noinline]] void call_avx2(F const& f) {
+    f();
+}
+#endif
+
+/// f(), compiled for `s`: f and what it calls, as far as that is inlined, may use its instructions. f is marked `CXR_INLINE`, and `s` is one that the processor has.
+template <class F>
+void compiled_for([[maybe_unused]] instruction_set s, F const& f) {
+#if defined(__x86_64__)
+    if (s == instruction_set::avx512) return call_avx512(f);
+    if (s == instruction_set::avx2) return call_avx2(f);
+#endif
+    f();
+}
+
+/// Behind a lambda's or function's parameters: it becomes part of whoever calls it.
+#define CXR_INLINE __attribute__((always_inline))
+
+}  // namespace cxr::simd

@@ -1,0 +1,180 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The one inner loop of every convolution: a few rows times 16 or 32 columns, summed over runs of steps whose places are listed. One factor is read number by number, the
+// other sixteen at a time, so neither is ever transposed.
+
+#include "cxr/backend/simd/lanes.hpp"
+
+#include <array>
+#include <cstddef>
+#include <utility>
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
+namespace cxr::simd {
+
+/// Where a run of steps begins in both factors, in floats.
+struct segment {
+    std::ptrdiff_t a, b;
+};
+
+/// out(m, n) (+)= Σ over segments and their steps k of a(m, k) · b(k, n).
+struct product {
+    float const* a = nullptr;           ///< the factor read number by number
+    float const* b = nullptr;           ///< the factor read sixteen at a time
+    std::ptrdiff_t b_half = width;      ///< from columns 0 … 15 of a step to columns 16 … 31
+    segment const* segments = nullptr;  ///< runs of steps
+    std::size_t count = 0;              ///< number of segments
+    std::size_t length = 0;             ///< steps of each
+    float* out = nullptr;               ///< row 0, columns 0 … 15
+    std::ptrdiff_t out_row = width;     ///< from row to row
+    std::ptrdiff_t out_half = width;    ///< from columns 0 … 15 to columns 16 … 31
+    float const* bias = nullptr;        ///< one number a column to begin with, or null for 0
+    bool accumulate = false;            ///< whether to begin with what is in `out` instead
+    bool rectify = false;               ///< whether max(·, 0) is written; NaN stays NaN
+};
+
+/// How the factors lie: from row to row and from step to step of a, and from step to step of b.
+template <int ARow, int AStep, int BStep>
+struct places {
+    static constexpr int a_row = ARow, a_step = AStep, b_step = BStep;
+};
+using pixels_by_weights = places<16, 1, 32>;  ///< rows: pixels; steps: channels; columns: outputs, weights packed
+using channels_by_pixels = places<1, 16, 16>; ///< rows: channels of one image; steps: pixels; columns: channels of another
+template <int Channels>
+using strided_by_weights = places<2 * Channels, 1, 32>;  ///< rows: every second pixel of plain images
+template <int Channels>
+using window_by_pixels = places<1, 2 * Channels, 16>;    ///< rows: numbers of a window's row; steps: every second pixel of plain images
+
+/// `M` rows, 16 · `V` columns.
+template <int M, int V, class P>
+struct product_kernel {
+    /// For any processor.
+    static void portable(product const& q) {
+        for (int v = 0; v < V; ++v)
+            for (int m = 0; m < M; ++m) {
+                float* const out = q.out + m * q.out_row + v * q.out_half;
+                lanes c = q.accumulate ? load(out) : q.bias != nullptr ? load(q.bias + v * 16) : lanes{};
+                for (std::size_t s = 0; s < q.count; ++s) {
+                    float const* a = q.a + q.segments[s].a + m * P::a_row;
+                    float const* b = q.b + q.segments[s].b + v * q.b_half;
+                    for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) c = c + broadcast(*a) * load(b);
+                }
+                store(out, q.rectify ? rectified(c) : c);
+            }
+    }
+
+#if defined(__x86_64__)
+    /// 2 · M registers of sums; each number of a is read once.
+    [[CXR_TARGET_AVX512]] static void avx512(product const& q) {
+        __m512 c[M][V];
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v)
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+        for (std::size_t s = 0; s < q.count; ++s) {
+            float const* a = q.a + q.segments[s].a;
+            float const* b = q.b + q.segments[s].b;
+            auto const half = q.b_half;
+            for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
+                __m512 x[V];
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) x[v] = _mm512_loadu_ps(b + v * half);
+#pragma GCC unroll 16
+                for (int m = 0; m < M; ++m) {
+                    __m512 const y = _mm512_set1_ps(a[m * P::a_row]);
+#pragma GCC unroll 2
+                    for (int v = 0; v < V; ++v) c[m][v] = _mm512_fmadd_ps(y, x[v], c[m][v]);
+                }
+            }
+        }
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+    }
+
+    /// Up to six rows of 16 columns at a time: 12 registers of sums.
+    [[CXR_TARGET_AVX2]] static void avx2(product const& q) {
+        constexpr int parts = (M + 5) / 6, most = (M + parts - 1) / parts;
+        for (int v = 0; v < V; ++v) {
+            rows_avx2<0, most>(q, v);
+            if constexpr (parts > 1) rows_avx2<most, (M - most + parts - 2) / (parts - 1)>(q, v);
+            if constexpr (parts > 2) rows_avx2<most + (M - most + 1) / 2, M - most - (M - most + 1) / 2>(q, v);
+        }
+    }
+
+private:
+    template <int First, int Rows>
+    [[CXR_TARGET_AVX2]] static void rows_avx2(product const& q, int v) {
+        float* const out = q.out + First * q.out_row + v * q.out_half;
+        __m256 c[Rows][2];
+#pragma GCC unroll 6
+        for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; ++h)
+                c[m][h] = q.accumulate ? _mm256_loadu_ps(out + m * q.out_row + h * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + v * 16 + h * 8) : _mm256_setzero_ps();
+        for (std::size_t s = 0; s < q.count; ++s) {
+            float const* a = q.a + q.segments[s].a + First * P::a_row;
+            float const* b = q.b + q.segments[s].b + v * q.b_half;
+            for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
+                __m256 const x = _mm256_loadu_ps(b), y = _mm256_loadu_ps(b + 8);
+#pragma GCC unroll 6
+                for (int m = 0; m < Rows; ++m) {
+                    __m256 const z = _mm256_broadcast_ss(a + m * P::a_row);
+                    c[m][0] = _mm256_fmadd_ps(z, x, c[m][0]);
+                    c[m][1] = _mm256_fmadd_ps(z, y, c[m][1]);
+                }
+            }
+        }
+#pragma GCC unroll 6
+        for (int m = 0; m < Rows; ++m)
+#pragma GCC unroll 2
+            for (int h = 0; h < 2; ++h) _mm256_storeu_ps(out + m * q.out_row + h * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
+    }
+
+public:
+#endif
+
+    /// The one for `s`.
+    [[nodiscard]] static constexpr auto of([[maybe_unused]] instruction_set s) {
+#if defined(__x86_64__)
+        if (s == instruction_set::avx512) return &avx512;
+        if (s == instruction_set::avx2) return &avx2;
+#endif
+        return &portable;
+    }
+};
+
+/// The kernels of one arrangement for 1 … `Most` rows and 1 or 2 times 16 columns, for one instruction set.
+template <class P, int Most>
+class products {
+public:
+    /// Those for `s`.
+    explicit products(instruction_set s) : kernels_(make(s, std::make_integer_sequence<int, Most>{})) {}
+
+    /// Computes `rows` rows, any number, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
+    void operator()(product q, std::size_t rows, std::size_t columns) const {
+        auto const tiles = (rows + Most - 1) / Most;
+        for (std::size_t t = 0; t < tiles; ++t) {
+            auto const here = (rows + tiles - t - 1) / (tiles - t);
+            kernels_[here - 1][columns / width - 1](q);
+            q.a += static_cast<std::ptrdiff_t>(here) * P::a_row;
+            q.out += static_cast<std::ptrdiff_t>(here) * q.out_row;
+            rows -= here;
+        }
+    }
+
+private:
+    using row = std::array<void (*)(product const&), 2>;
+    template <int... M>
+    static std::array<row, Most> make(instruction_set s, std::integer_sequence<int, M...>) {
+        return {row{product_kernel<M + 1, 1, P>::of(s), product_kernel<M + 1, 2, P>::of(s)}...};
+    }
+    std::array<row, Most> kernels_;
+};
+
+}  // namespace cxr::simd

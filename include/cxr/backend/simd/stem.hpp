@@ -1,0 +1,193 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The first convolution, 7×7 with stride 2 on plain images of one or three channels, and batch norm, rectifier and maximum of 3×3 pixels behind it.
+
+#include "cxr/backend/simd/pointwise.hpp"
+
+#include <cstddef>
+
+namespace cxr::simd {
+
+/// Bands of the convolution's output rows, and the padded input that each needs.
+struct stem_bands {
+    shape in;                      ///< images (N, H, W, C)
+    grid out;                      ///< of the convolution
+    std::size_t rows;              ///< output rows of a band
+
+    explicit stem_bands(shape const& s) : in(s), out{s[0], (s[1] + 1) / 2, (s[2] + 1) / 2}, rows(std::min<std::size_t>(8, out.height)) {}
+
+    [[nodiscard]] std::size_t an_image() const { return (out.height + rows - 1) / rows; }                    ///< bands of an image
+    [[nodiscard]] std::size_t count() const { return out.images * an_image(); }                              ///< bands of all
+    [[nodiscard]] std::size_t first(std::size_t i) const { return i % an_image() * rows; }                   ///< first output row of band i
+    [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, out.height - first(i)); }  ///< output rows of band i
+    [[nodiscard]] std::size_t begin(std::size_t i) const { return (i / an_image() * out.height + first(i)) * out.rows_width; }  ///< first output pixel of band i
+    [[nodiscard]] std::size_t line() const { return (2 * out.rows_width + 5) * in[3]; }                      ///< floats of a padded input row
+    [[nodiscard]] std::size_t room() const { return (2 * rows + 5) * line(); }                               ///< floats of a band's padded input
+
+    /// The padded input of band `i`.
+    void fill(view<float const, 4> images, std::size_t i, float* to) const {
+        auto const image = i / an_image();
+        for (std::size_t r = 0; r < 2 * height(i) + 5; ++r, to += line()) {
+            std::fill_n(to, line(), 0.0F);
+            auto const y = 2 * first(i) + r;  // three more than the row in the image
+            if (y < 3 || y >= in[1] + 3) continue;
+            for (std::size_t x = 0; x < in[2]; ++x)
+                for (std::size_t c = 0; c < in[3]; ++c) to[(x + 3) * in[3] + c] = images(image, y - 3, x, c);
+        }
+    }
+};
+
+/// y = W ∗ images: `out` blocks; W [pair of blocks][row of the window][7 · C][32].
+template <int Channels>
+void stem(context& ctx, view<float const, 4> images, float const* weights, std::size_t out, float* y, group_sums const& moments, std::size_t groups) {
+    stem_bands const band(images.shape());
+    auto const pixels = band.out.pixels();
+    workspace::frame scratch(ctx.scratch());
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * band.room());
+    products<strided_by_weights<Channels>, 14> const multiply(ctx.instructions());
+    constexpr std::size_t length = 7 * Channels;
+    segment segments[7];
+    for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.line()), static_cast<std::ptrdiff_t>(k * length * 32)};
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * band.room();
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(band.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                band.fill(images, i, a);
+                for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
+                    auto const columns = columns_of(out, pair);
+                    float* const to = y + (2 * pair * pixels + band.begin(i)) * width;
+                    for (std::size_t r = 0; r < band.height(i); ++r)
+                        multiply({.a = a + 2 * r * band.line(), .b = weights + pair * 7 * length * 32, .segments = segments, .count = 7, .length = length,
+                                  .out = to + r * band.out.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                                 band.out.rows_width, columns);
+                    for (std::size_t v = 0; v < columns / width; ++v) {
+                        lane_sums s;
+                        for (std::size_t p = 0; p < band.height(i) * band.out.rows_width; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        moments.add(group, (2 * pair + v) * width, s);
+                    }
+                }
+            }
+        });
+    });
+    moments.finish();
+}
+
+/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of y is `dy` of `d` and `y`; d becomes the gradient of y.
+template <int Channels>
+void stem_backward(context& ctx, view<float const, 4> images, std::size_t out, float* d, float const* y, affine_gradient const& dy, std::size_t groups, float* d_weights) {
+    stem_bands const band(images.shape());
+    auto const pixels = band.out.pixels();
+    constexpr std::size_t length = 7 * Channels;
+    auto const size = pairs_of(out) * 7 * length * 32;
+    workspace::frame scratch(ctx.scratch());
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * band.room());
+    auto* const gathered = scratch.take<float>(groups * size);
+    auto* const rows = scratch.take<segment>(band.rows);
+    for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
+    products<window_by_pixels<Channels>, 7> const correlate(ctx.instructions());
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * band.room();
+        float* const dw = gathered + group * size;
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(band.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                band.fill(images, i, a);
+                auto const n = band.height(i) * band.out.rows_width;
+                for (std::size_t k = 0; k < out; ++k) {
+                    auto const fa = load(dy.a + k * width), fb = load(dy.b + k * width), fc = load(dy.c + k * width), mean = load(dy.mean + k * width);
+                    auto const from = (k * pixels + band.begin(i)) * width;
+                    for (std::size_t p = 0; p < n; ++p)
+                        store(d + from + p * width, fa * load(d + from + p * width) + fb + fc * (load(y + from + p * width) - mean));
+                }
+                for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
+                    for (std::size_t k = 0; k < 7; ++k)
+                        correlate({.a = a + k * band.line(), .b = d + (2 * pair * pixels + band.begin(i)) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows,
+                                   .count = band.height(i), .length = band.out.rows_width, .out = dw + (pair * 7 + k) * length * 32, .out_row = 32, .accumulate = i != mine.first},
+                                  length, columns_of(out, pair));
+            }
+        });
+    });
+    add_groups(ctx, groups, size, gathered);
+    std::copy_n(gathered, size, d_weights);
+}
+
+/// The extents of the maximum of 3×3 pixels with stride 2 and padding 1.
+[[nodiscard]] constexpr grid pooled(grid const& g) { return {g.images, (g.height + 1) / 2, (g.rows_width + 1) / 2}; }
+
+/// Calls f(tap, pixel) for the pixels of an image that the window of (`y`, `x`) holds, row by row.
+template <class F>
+CXR_INLINE inline void for_each_in_window(grid const& g, std::size_t y, std::size_t x, F const& f) {
+    for (std::size_t i = y == 0 ? 1 : 0; i < 3 && 2 * y + i <= g.height; ++i)
+        for (std::size_t j = x == 0 ? 1 : 0; j < 3 && 2 * x + j <= g.rows_width; ++j) f(i * 3 + j, (2 * y + i - 1) * g.rows_width + 2 * x + j - 1);
+}
+
+/// out = max of 3×3 pixels, stride 2, of max(scale · x + shift, 0), all of `blocks` blocks.
+inline void max_pool(context& ctx, grid const& g, float const* x, std::size_t blocks, normalisation const& norm, float* out, group_sums const& moments, std::size_t groups) {
+    auto const small = pooled(g);
+    ctx.workers()(groups, [&](std::size_t group, std::size_t) {
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(g.images * small.height, groups, group);
+            for (std::size_t row = mine.first; row < mine.last; ++row)
+                for (std::size_t k = 0; k < blocks; ++k) {
+                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                    float const* const image = x + (k * g.images + row / small.height) * g.image_pixels() * width;
+                    float* const to = out + (k * small.pixels() + row * small.rows_width) * width;
+                    lane_sums s;
+                    for (std::size_t p = 0; p < small.rows_width; ++p) {
+                        lanes best = broadcast(-__builtin_inff());
+                        for_each_in_window(g, row % small.height, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
+                            lanes const v = scale * load(image + pixel * width) + shift;
+                            best = select(best > v, best, v);
+                        });
+                        best = rectified(best);
+                        s.add_moments(best);
+                        store(to + p * width, best);
+                    }
+                    moments.add(group, k * width, s);
+                }
+        });
+    });
+    moments.finish();
+}
+
+/// Backward of `max_pool` where the gradient of out is `d_out` of `g_out` and `out`: d, as large as x, and `sums` Σ d and Σ d · (x − mean). The first of equal pixels counts.
+inline void max_pool_backward(context& ctx, grid const& g, float const* x, std::size_t blocks, normalisation const& norm, float const* g_out, float const* out,
+                              affine_gradient const& d_out, float* d, group_sums const& sums) {
+    auto const small = pooled(g);
+    ctx.workers()(g.images, [&](std::size_t n, std::size_t) {
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            for (std::size_t k = 0; k < blocks; ++k) {
+                auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
+                auto const fa = load(d_out.a + k * width), fb = load(d_out.b + k * width), fc = load(d_out.c + k * width), out_mean = load(d_out.mean + k * width);
+                float const* const image = x + (k * g.images + n) * g.image_pixels() * width;
+                float* const to = d + (k * g.images + n) * g.image_pixels() * width;
+                std::fill_n(to, g.image_pixels() * width, 0.0F);
+                for (std::size_t p = 0; p < small.image_pixels(); ++p) {
+                    auto const from = ((k * g.images + n) * small.image_pixels() + p) * width;
+                    lanes const gradient = fa * load(g_out + from) + fb + fc * (load(out + from) - out_mean);
+                    lanes best, chosen = broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
+                    for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
+                        lanes const v = scale * load(image + pixel * width) + shift;
+                        mask const better = v > best;
+                        best = select(better, v, best);
+                        chosen = select(better, broadcast(static_cast<float>(tap)), chosen);
+                    });
+                    for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
+                        float* const at = to + pixel * width;
+                        store(at, load(at) + only(chosen == broadcast(static_cast<float>(tap)), gradient));
+                    });
+                }
+                lane_sums s;
+                for (std::size_t p = 0; p < g.image_pixels(); ++p) {
+                    lanes const dz = load(to + p * width);
+                    s.add(dz, dz * (load(image + p * width) - mean));
+                }
+                sums.add(n, k * width, s);
+            }
+        });
+    });
+    sums.finish();
+}
+
+}  // namespace cxr::simd

@@ -1,0 +1,74 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Work in fixed groups whose partial results are added in a fixed tree, so that no bit depends on the number of threads.
+
+#include "cxr/backend/simd/images.hpp"
+#include "cxr/backend/simd/tag.hpp"
+#include "cxr/core/parallel.hpp"
+#include "cxr/core/workspace.hpp"
+
+#include <algorithm>
+#include <cstddef>
+
+namespace cxr::simd {
+
+/// Two sums a lane, as groups of tiles gather them.
+class group_sums {
+public:
+    /// Zeros for `groups` groups of `count` lanes.
+    group_sums(workspace::frame& scratch, std::size_t groups, std::size_t count)
+        : groups_(groups), lanes_(count), all_(scratch.take<double>(2 * groups * count)) {
+        std::fill_n(all_, 2 * groups * count, 0.0);
+    }
+    /// Adds the sums of sixteen lanes, `lane` the first of them, to those of group `g`.
+    CXR_INLINE void add(std::size_t g, std::size_t lane, lane_sums const& s) const { s.add_to(all_ + 2 * g * lanes_ + lane, all_ + (2 * g + 1) * lanes_ + lane); }
+    /// Adds all groups up.
+    void finish() const {
+        reduce_tree(groups_, [&](std::size_t into, std::size_t from) {
+            for (std::size_t i = 0; i < 2 * lanes_; ++i) all_[2 * into * lanes_ + i] += all_[2 * from * lanes_ + i];
+        });
+    }
+    [[nodiscard]] double const* first() const { return all_; }            ///< of each lane, when finished
+    [[nodiscard]] double const* second() const { return all_ + lanes_; }  ///< of each lane, when finished
+
+private:
+    std::size_t groups_, lanes_;
+    double* all_;
+};
+
+/// Adds up what `groups` groups gathered, `size` numbers each, into the first; parts of the numbers in parallel.
+inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float* all) {
+    if (groups < 2) return;
+    constexpr std::size_t run = 4096;
+    ctx.workers()((size + run - 1) / run, [&](std::size_t r, std::size_t) {
+        auto const first = r * run, last = std::min(size, first + run);
+        reduce_tree(groups, [&](std::size_t into, std::size_t from) {
+            for (std::size_t i = first; i < last; ++i) all[into * size + i] += all[from * size + i];
+        });
+    });
+}
+
+/// Pixels that are worked on at once in blocks of 16 channels: enough to hide what goes on between the products, few enough to stay in the second-level cache, and, where
+/// there are few, enough tiles for several threads.
+[[nodiscard]] constexpr std::size_t tile_pixels(std::size_t pixels, std::size_t blocks) {
+    std::size_t tile = blocks > 32 ? 56 : 112;
+    while (tile > 14 && pixels < 8 * tile) tile /= 2;
+    return tile;
+}
+
+/// Number of groups that gather gradients of weights: each costs memory and an addition, so each has some hundred pixels.
+[[nodiscard]] constexpr std::size_t gradient_groups(std::size_t pixels, std::size_t tiles) {
+    return std::min(tiles, std::clamp<std::size_t>(pixels / 392, 1, 8));
+}
+
+/// Rows of an image that are worked on at once, with one row above and below in blocks of 16 channels.
+[[nodiscard]] constexpr std::size_t band_rows(grid const& g, std::size_t blocks) {
+    constexpr std::size_t room = 300 * 1024;
+    auto const row = (g.rows_width + 2) * blocks * width * sizeof(float);
+    std::size_t rows = std::clamp<std::size_t>(room / row, 3, g.height + 2) - 2;
+    while (rows > 2 && g.images * ((g.height + rows - 1) / rows) < 8) rows = (rows + 1) / 2;
+    auto const bands = (g.height + rows - 1) / rows;
+    return (g.height + bands - 1) / bands;
+}
+
+}  // namespace cxr::simd

@@ -1,0 +1,53 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// The simd backend: DenseNet by kernels of its own, in the best instructions that the processor has. What it does not do itself, `reference` does. It needs no third party.
+
+#include "cxr/backend/reference/tag.hpp"
+#include "cxr/backend/simd/instruction_set.hpp"
+#include "cxr/core/error.hpp"
+
+#include <cstddef>
+#include <memory>
+#include <string>
+#include <string_view>
+#include <utility>
+
+namespace cxr::simd {
+
+struct tag;
+
+/// Threads, scratch memory, and the instructions to use.
+class context : public reference::context {
+public:
+    using backend = tag;  ///< whose context this is
+
+    /// With `threads` workers, the calling one included; 0 means one a hardware thread. `instructions` may be lower than the processor's best.
+    /// Throws `backend_error` where the processor does not have them.
+    explicit context(std::size_t threads = 1, instruction_set instructions = best_instruction_set()) : context(std::make_shared<executor>(threads), instructions) {}
+
+    /// On the workers of somebody else. `workers` is not null.
+    explicit context(std::shared_ptr<executor> workers, instruction_set instructions = best_instruction_set()) : reference::context(std::move(workers)), instructions_(instructions) {
+        if (instructions > best_instruction_set())
+            throw backend_error("simd: this processor has " + std::string(to_string(best_instruction_set())) + " and not " + std::string(to_string(instructions)));
+    }
+
+    /// What kernels are compiled for.
+    [[nodiscard]] instruction_set instructions() const { return instructions_; }
+
+private:
+    instruction_set instructions_;
+};
+
+/// The tag; falls back to `reference`.
+struct tag : reference::tag {
+    static constexpr std::string_view name = "simd";  ///< as the command line spells it
+    using parent = reference::tag;                    ///< serves what this backend does not
+    using context = simd::context;                    ///< threads and instructions
+};
+
+}  // namespace cxr::simd
+
+namespace cxr {
+/// Kernels of cxr's own for DenseNet.
+using simd_backend = simd::tag;
+}  // namespace cxr

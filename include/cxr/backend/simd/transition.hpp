@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// A transition as one pass: batch norm, rectifier, average of 2 × 2 pixels, 1×1 convolution. The convolution and the average are both linear and the average is the
+// cheaper first, which leaves the convolution a quarter of its pixels.
+
+#include "cxr/backend/simd/pointwise.hpp"
+
+#include <cstddef>
+
+namespace cxr::simd {
+
+/// Output rows of halved images, some at a time.
+struct halves {
+    grid in, out;      ///< before and after
+    std::size_t rows;  ///< at a time
+
+    explicit halves(grid const& g) : in(g), out{g.images, g.height / 2, g.rows_width / 2}, rows(std::clamp<std::size_t>(56 / std::max<std::size_t>(1, out.rows_width), 1, std::max<std::size_t>(1, out.height))) {}
+
+    [[nodiscard]] std::size_t an_image() const { return (out.height + rows - 1) / rows; }                        ///< parts of an image
+    [[nodiscard]] std::size_t count() const { return in.images * an_image(); }                                   ///< parts of all
+    [[nodiscard]] std::size_t tile() const { return rows * out.rows_width; }                                     ///< most output pixels of a part
+    [[nodiscard]] std::size_t first(std::size_t i) const { return i % an_image() * rows; }                       ///< first output row of part i
+    [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, out.height - first(i)); }      ///< output rows of part i
+    [[nodiscard]] std::size_t pixels(std::size_t i) const { return height(i) * out.rows_width; }                 ///< output pixels of part i
+    [[nodiscard]] std::size_t begin(std::size_t i) const { return (i / an_image() * out.height + first(i)) * out.rows_width; }  ///< first output pixel of part i
+    /// The upper left of the four input pixels of output pixel `p` of part `i`.
+    [[nodiscard]] CXR_INLINE std::size_t source(std::size_t i, std::size_t p) const {
+        return (i / an_image() * in.height + 2 * (first(i) + p / out.rows_width)) * in.rows_width + 2 * (p % out.rows_width);
+    }
+    /// Where the mean of the four normalised and rectified pixels goes, for block `k` of `x`.
+    CXR_INLINE void average(std::size_t i, std::size_t k, float const* x, normalisation const& norm, float* to) const {
+        auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), quarter = broadcast(0.25F);
+        float const* const block = x + k * in.pixels() * width;
+        for (std::size_t p = 0; p < pixels(i); ++p) {
+            float const* const at = block + source(i, p) * width;
+            float const* const below = at + in.rows_width * width;
+            store(to + p * width, quarter * ((rectified(scale * load(at) + shift) + rectified(scale * load(at + width) + shift)) +
+                                             (rectified(scale * load(below) + shift) + rectified(scale * load(below + width) + shift))));
+        }
+    }
+};
+
+/// y = W · average(max(scale · x + shift, 0)); arguments as for `pointwise`.
+inline void transition(context& ctx, grid const& g, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
+                       group_sums const& moments, std::size_t groups) {
+    halves const half(g);
+    auto const pixels = half.out.pixels();
+    workspace::frame scratch(ctx.scratch());
+    auto const room = in * half.tile() * width;
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    auto* const segments = scratch.take<segment>(in);
+    for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * room;
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(half.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                auto const n = half.pixels(i);
+                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, norm, a + k * half.tile() * width);
+                for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
+                    auto const columns = columns_of(out, pair);
+                    float* const to = y + (2 * pair * pixels + half.begin(i)) * width;
+                    multiply({.a = a, .b = weights + pair * in * width * 32, .segments = segments, .count = in, .length = width, .out = to,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                             n, columns);
+                    for (std::size_t v = 0; v < columns / width; ++v) {
+                        lane_sums s;
+                        for (std::size_t p = 0; p < n; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        moments.add(group, (2 * pair + v) * width, s);
+                    }
+                }
+            }
+        });
+    });
+    moments.finish();
+}
+
+/// Backward of `transition` where the gradient of y is `dy` of `d` and `y`; writes `g`. Arguments as for `pointwise_backward`.
+inline void transition_backward(context& ctx, grid const& at, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
+                                float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, float* d_weights) {
+    halves const half(at);
+    auto const pixels = half.out.pixels(), all = at.pixels();
+    auto const size = pairs_of(in) * out * width * 32;
+    if (at.height % 2 != 0 || at.rows_width % 2 != 0) std::fill_n(g, in * all * width, 0.0F);  // the last row and column are in no average
+    workspace::frame scratch(ctx.scratch());
+    auto const room = (in + out + 2) * half.tile() * width;
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    auto* const gathered = scratch.take<float>(groups * size);
+    auto* const segments = scratch.take<segment>(out);
+    for (std::size_t k = 0; k < out; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    products<channels_by_pixels, 8> const correlate(ctx.instructions());
+    auto const block = static_cast<std::ptrdiff_t>(half.tile() * width);
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * room;
+        float* const b = a + in * half.tile() * width;
+        float* const c = b + out * half.tile() * width;
+        float* const dw = gathered + group * size;
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(half.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                auto const n = half.pixels(i);
+                for (std::size_t k = 0; k < out; ++k) {
+                    auto const fa = load(dy.a + k * width), fb = load(dy.b + k * width), fc = load(dy.c + k * width), mean = load(dy.mean + k * width);
+                    auto const from = (k * pixels + half.begin(i)) * width;
+                    for (std::size_t p = 0; p < n; ++p)
+                        store(b + (k * half.tile() + p) * width, fa * load(d + from + p * width) + fb + fc * (load(y + from + p * width) - mean));
+                }
+                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, norm, a + k * half.tile() * width);
+                segment const whole{0, 0};
+                for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
+                    auto const columns = columns_of(in, pair);
+                    multiply({.a = b, .b = weights + pair * out * width * 32, .segments = segments, .count = out, .length = width, .out = c, .out_half = block}, n, columns);
+                    for (std::size_t v = 0; v < columns / width; ++v) {
+                        auto const k = 2 * pair + v;
+                        auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
+                        lane_sums s;
+                        for (std::size_t p = 0; p < n; ++p) {
+                            lanes const quarter = broadcast(0.25F) * load(c + (v * half.tile() + p) * width);
+                            auto const first = half.source(i, p);
+                            for (auto const pixel : {first, first + 1, first + at.rows_width, first + at.rows_width + 1}) {
+                                auto const where = (k * all + pixel) * width;
+                                lanes const raw = load(x + where);
+                                lanes const dz = only((scale * raw + shift).positive(), quarter);
+                                s.add(dz, dz * (raw - mean));
+                                store(g + where, scale * dz);
+                            }
+                        }
+                        sums.add(group, k * width, s);
+                    }
+                    for (std::size_t k = 0; k < out; ++k)
+                        correlate({.a = b + k * half.tile() * width, .b = a + 2 * pair * half.tile() * width, .b_half = block, .segments = &whole, .count = 1, .length = n,
+                                   .out = dw + (pair * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
+                                  width, columns);
+                }
+            }
+        });
+    });
+    sums.finish();
+    add_groups(ctx, groups, size, gathered);
+    std::copy_n(gathered, size, d_weights);
+}
+
+}  // namespace cxr::simd

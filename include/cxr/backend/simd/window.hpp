@@ -1,0 +1,165 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Batch norm, rectifier and 3×3 convolution as one pass over bands of rows, forward and backward.
+
+#include "cxr/backend/simd/pointwise.hpp"
+
+#include <cstddef>
+
+namespace cxr::simd {
+
+/// Bands of rows with a border of one pixel: where they lie in scratch.
+struct bands {
+    grid of;           ///< the images
+    std::size_t rows;  ///< of a band, without its border
+
+    [[nodiscard]] std::size_t an_image() const { return (of.height + rows - 1) / rows; }            ///< bands of an image
+    [[nodiscard]] std::size_t count() const { return of.images * an_image(); }                      ///< bands of all
+    [[nodiscard]] std::size_t row() const { return (of.rows_width + 2) * width; }                   ///< floats of a row of one block
+    [[nodiscard]] std::size_t block() const { return (rows + 2) * row(); }                          ///< floats of a block
+    [[nodiscard]] std::size_t image(std::size_t i) const { return i / an_image(); }                 ///< of band i
+    [[nodiscard]] std::size_t first(std::size_t i) const { return i % an_image() * rows; }          ///< first row of band i
+    [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, of.height - first(i)); }  ///< rows of band i
+
+    /// Fills the blocks at `to` with f(block, pixel) of band `i` and its border, zeros outside the image.
+    template <class F>
+    CXR_INLINE void fill(std::size_t i, std::size_t blocks, float* to, F const& f) const {
+        auto const top = first(i), h = height(i);
+        for (std::size_t k = 0; k < blocks; ++k)
+            for (std::size_t r = 0; r < h + 2; ++r) {
+                float* const line = to + k * block() + r * row();
+                auto const y = top + r;  // one more than the row in the image
+                if (y == 0 || y > of.height) {
+                    std::fill_n(line, row(), 0.0F);
+                    continue;
+                }
+                store(line, lanes{});
+                store(line + (of.rows_width + 1) * width, lanes{});
+                auto const pixel = (image(i) * of.height + y - 1) * of.rows_width;
+                f(k, pixel, line + width);
+            }
+    }
+};
+
+/// Segments of the nine taps of `blocks` blocks of a band, [tap][block].
+inline void list_taps(bands const& b, std::size_t blocks, segment* to) {
+    for (std::size_t tap = 0; tap < 9; ++tap)
+        for (std::size_t k = 0; k < blocks; ++k)
+            *to++ = {static_cast<std::ptrdiff_t>(k * b.block() + tap / 3 * b.row() + tap % 3 * width), static_cast<std::ptrdiff_t>((tap * blocks + k) * width * 32)};
+}
+
+/// z = W ∗ max(scale · y + shift, 0), padded with zeros: `y` of `in` blocks, `z` of `out`; W [pair of z's blocks][tap][y's lane][32]. Σ z and Σ z² go to `moments`.
+inline void window(context& ctx, grid const& g, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* z,
+                   group_sums const& moments, std::size_t groups) {
+    bands const band{g, band_rows(g, in)};
+    auto const pixels = g.pixels();
+    workspace::frame scratch(ctx.scratch());
+    auto const room = in * band.block();
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    auto* const segments = scratch.take<segment>(9 * in);
+    list_taps(band, in, segments);
+    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * room;
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(band.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                band.fill(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                    float const* const from = y + (k * pixels + pixel) * width;
+                    for (std::size_t p = 0; p < g.rows_width; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
+                });
+                auto const begin = (band.image(i) * g.height + band.first(i)) * g.rows_width, n = band.height(i) * g.rows_width;
+                for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
+                    auto const columns = columns_of(out, pair);
+                    float* const to = z + (2 * pair * pixels + begin) * width;
+                    for (std::size_t r = 0; r < band.height(i); ++r)
+                        multiply({.a = a + r * band.row(), .b = weights + pair * 9 * in * width * 32, .segments = segments, .count = 9 * in, .length = width,
+                                  .out = to + r * g.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                                 g.rows_width, columns);
+                    for (std::size_t v = 0; v < columns / width; ++v) {
+                        lane_sums s;
+                        for (std::size_t p = 0; p < n; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        moments.add(group, (2 * pair + v) * width, s);
+                    }
+                }
+            }
+        });
+    });
+    moments.finish();
+}
+
+/// Backward of `window` where the gradient of z is `dz` of `g` and `z`: d = Wᵀ ∗ dz where y was let through, `sums` Σ d and Σ d · (y − mean), and the gradient of W, `d_weights`
+/// [tap][pair of y's blocks][z's lane][32]. `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32].
+inline void window_backward(context& ctx, grid const& at, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* g,
+                            float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, float* d_weights) {
+    bands const band{at, band_rows(at, in)};
+    auto const pixels = at.pixels();
+    auto const size = 9 * pairs_of(in) * out * width * 32;
+    workspace::frame scratch(ctx.scratch());
+    auto const room = (in + out) * band.block();
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    auto* const gathered = scratch.take<float>(groups * size);
+    auto* const segments = scratch.take<segment>(9 * out);
+    list_taps(band, out, segments);
+    auto* const rows = scratch.take<segment>(band.rows);
+    for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(r * band.row()), static_cast<std::ptrdiff_t>(r * band.row())};
+    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    products<channels_by_pixels, 8> const correlate(ctx.instructions());
+    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+        float* const a = rooms + worker * room;
+        float* const b = a + in * band.block();
+        float* const dw = gathered + group * size;
+        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            auto const mine = part(band.count(), groups, group);
+            for (std::size_t i = mine.first; i < mine.last; ++i) {
+                band.fill(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                    float const* const from = y + (k * pixels + pixel) * width;
+                    for (std::size_t p = 0; p < at.rows_width; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
+                });
+                band.fill(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const fa = load(dz.a + k * width), fb = load(dz.b + k * width), fc = load(dz.c + k * width), mean = load(dz.mean + k * width);
+                    auto const from = (k * pixels + pixel) * width;
+                    for (std::size_t p = 0; p < at.rows_width; ++p)
+                        store(to + p * width, fa * load(g + from + p * width) + fb + fc * (load(z + from + p * width) - mean));
+                });
+                auto const h = band.height(i), begin = (band.image(i) * at.height + band.first(i)) * at.rows_width;
+                for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
+                    auto const columns = columns_of(in, pair);
+                    lane_sums s[2];
+                    for (std::size_t r = 0; r < h; ++r) {
+                        auto const from = (2 * pair * pixels + begin + r * at.rows_width) * width;
+                        multiply({.a = b + r * band.row(), .b = weights + pair * 9 * out * width * 32, .segments = segments, .count = 9 * out, .length = width, .out = d + from,
+                                  .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                                 at.rows_width, columns);
+                        for (std::size_t v = 0; v < columns / width; ++v) {
+                            auto const k = 2 * pair + v;
+                            auto const mean = load(norm.mean + k * width);
+                            float const* const let_through = a + k * band.block() + (r + 1) * band.row() + width;
+                            float* const to = d + from + v * pixels * width;
+                            float const* const raw = y + from + v * pixels * width;
+                            for (std::size_t p = 0; p < at.rows_width; ++p) {
+                                lanes const masked = only(load(let_through + p * width).positive(), load(to + p * width));
+                                s[v].add(masked, masked * (load(raw + p * width) - mean));
+                                store(to + p * width, masked);
+                            }
+                        }
+                    }
+                    for (std::size_t v = 0; v < columns / width; ++v) sums.add(group, (2 * pair + v) * width, s[v]);
+                    for (std::size_t tap = 0; tap < 9; ++tap)
+                        for (std::size_t k = 0; k < out; ++k)
+                            correlate({.a = b + k * band.block() + band.row() + width, .b = a + 2 * pair * band.block() + tap / 3 * band.row() + tap % 3 * width,
+                                       .b_half = static_cast<std::ptrdiff_t>(band.block()), .segments = rows, .count = h, .length = at.rows_width,
+                                       .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
+                                      width, columns);
+                }
+            }
+        });
+    });
+    sums.finish();
+    add_groups(ctx, groups, size, gathered);
+    std::copy_n(gathered, size, d_weights);
+}
+
+}  // namespace cxr::simd

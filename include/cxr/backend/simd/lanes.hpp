@@ -63,21 +63,28 @@ CXR_INLINE inline void store(float* p, lanes const& x) { __builtin_memcpy(p, &x.
 /// a where `m`, else 0.
 [[nodiscard]] CXR_INLINE inline lanes only(mask const& m, lanes const& a) { return lanes(m.bits ? a.v : lanes::vector{}); }
 
-/// Sums of two functions of sixteen channels, in double.
+/// Sums of two functions of sixteen channels: of a few pixels in float, of those in double.
 struct lane_sums {
     using vector [[gnu::vector_size(128)]] = double;  ///< what the compiler keeps in registers
     vector first{}, second{};                         ///< the sums
 
-    /// Adds one pixel.
-    CXR_INLINE void add(lanes const& a, lanes const& b) {
-        first += __builtin_convertvector(a.v, vector);
-        second += __builtin_convertvector(b.v, vector);
+    /// Adds those of pixels 0 … n − 1: f(pixel, a, b) adds one pixel's to a and b.
+    template <class F>
+    CXR_INLINE void add(std::size_t n, F const& f) {
+        for (std::size_t p = 0; p < n;) {
+            lanes a, b;
+            for (auto const end = n - p < 8 ? n : p + 8; p < end; ++p) f(p, a, b);
+            first += __builtin_convertvector(a.v, vector);
+            second += __builtin_convertvector(b.v, vector);
+        }
     }
-    /// Adds one pixel and its square.
-    CXR_INLINE void add_moments(lanes const& x) {
-        vector const d = __builtin_convertvector(x.v, vector);
-        first += d;
-        second += d * d;
+    /// Adds n pixels and their squares.
+    CXR_INLINE void add_moments(float const* pixels, std::size_t n) {
+        add(n, [&](std::size_t p, lanes& a, lanes& b) CXR_INLINE {
+            lanes const x = load(pixels + p * width);
+            a = a + x;
+            b = b + x * x;
+        });
     }
     /// Adds to sixteen sums of each.
     CXR_INLINE void add_to(double* a, double* b) const {

@@ -42,15 +42,22 @@ inline void pointwise(context& ctx, std::size_t pixels, float const* x, std::siz
                     float* const to = a + k * tile * width;
                     for (std::size_t p = 0; p < n; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
                 }
+                prefetcher ahead;
+                if (t + 1 < mine.last) {
+                    auto const next = first + tile, m = std::min(tile, pixels - next);
+                    ahead.add(x + next * width, in, pixels * width, m * width);
+                    ahead.add(y + next * width, out, pixels * width, m * width);
+                    ahead.begin(pairs_of(out) * multiply.calls(n));
+                }
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + first) * width;
                     multiply({.a = a, .b = weights + pair * in * width * 32, .segments = segments, .count = in, .length = width, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums s;
-                        for (std::size_t p = 0; p < n; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        s.add_moments(to + v * pixels * width, n);
                         moments.add(g, (2 * pair + v) * width, s);
                     }
                 }
@@ -96,19 +103,29 @@ inline void pointwise_backward(context& ctx, std::size_t pixels, float const* x,
                     for (std::size_t p = 0; p < n; ++p) store(a + (k * tile + p) * width, rectified(scale * load(from + p * width) + shift));
                 }
                 segment const whole{0, 0};
+                prefetcher ahead;
+                if (t + 1 < mine.last) {
+                    auto const next = first + tile, m = std::min(tile, pixels - next);
+                    ahead.add(d + next * width, out, pixels * width, m * width);
+                    ahead.add(y + next * width, out, pixels * width, m * width);
+                    ahead.add(x + next * width, in, pixels * width, m * width);
+                    ahead.add(g + next * width, in, pixels * width, m * width);
+                    ahead.begin(pairs_of(in) * multiply.calls(n));
+                }
                 for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
                     auto const columns = columns_of(in, pair);
-                    multiply({.a = b, .b = weights + pair * out * width * 32, .segments = segments, .count = out, .length = width, .out = c, .out_half = block}, n, columns);
+                    multiply({.a = b, .b = weights + pair * out * width * 32, .segments = segments, .count = out, .length = width, .out = c, .out_half = block, .ahead = &ahead}, n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
                         auto const mean = load(norm.mean + k * width), scale = load(norm.scale + k * width);
                         lane_sums s;
-                        for (std::size_t p = 0; p < n; ++p) {
+                        s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                             auto const at = (k * pixels + first + p) * width;
                             lanes const dz = only(load(a + (k * tile + p) * width).positive(), load(c + (v * tile + p) * width));
-                            s.add(dz, dz * (load(x + at) - mean));
+                            d_shift = d_shift + dz;
+                            d_scale = d_scale + dz * (load(x + at) - mean);
                             store(g + at, accumulate ? load(g + at) + scale * dz : scale * dz);
-                        }
+                        });
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)

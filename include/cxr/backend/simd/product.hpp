@@ -5,6 +5,7 @@
 
 #include "cxr/backend/simd/lanes.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <utility>
@@ -18,6 +19,39 @@ namespace cxr::simd {
 /// Where a run of steps begins in both factors, in floats.
 struct segment {
     std::ptrdiff_t a, b;
+};
+
+/// What will be read or written next, brought into the second-level cache a little at a time while something else is computed.
+class prefetcher {
+public:
+    /// Adds `planes` runs of `floats` numbers, the first at `from`, one every `stride`.
+    CXR_INLINE void add(float const* from, std::size_t planes, std::size_t stride, std::size_t floats) {
+        if (planes == 0 || floats == 0) return;
+        runs_[count_++] = {from, planes, stride, floats};
+        lines_ += planes * ((floats + 15) / 16);
+    }
+    /// To be done in so many calls of `some`.
+    CXR_INLINE void begin(std::size_t calls) { step_ = lines_ / (calls == 0 ? 1 : calls) + 1; }
+    /// Brings some of it.
+    CXR_INLINE void some() {
+        for (std::size_t i = 0; i < step_ && run_ < count_; ++i) {
+            auto const& r = runs_[run_];
+            __builtin_prefetch(r.from + plane_ * r.stride + at_, 0, 2);
+            if ((at_ += 16) < r.floats) continue;
+            at_ = 0;
+            if (++plane_ < r.planes) continue;
+            plane_ = 0;
+            ++run_;
+        }
+    }
+
+private:
+    struct run {
+        float const* from;
+        std::size_t planes, stride, floats;
+    };
+    run runs_[4];
+    std::size_t count_ = 0, lines_ = 0, step_ = 0, run_ = 0, plane_ = 0, at_ = 0;
 };
 
 /// out(m, n) (+)= Σ over segments and their steps k of a(m, k) · b(k, n).
@@ -34,6 +68,7 @@ struct product {
     float const* bias = nullptr;        ///< one number a column to begin with, or null for 0
     bool accumulate = false;            ///< whether to begin with what is in `out` instead
     bool rectify = false;               ///< whether max(·, 0) is written; NaN stays NaN
+    prefetcher* ahead = nullptr;        ///< what to bring meanwhile, or null
 };
 
 /// How the factors lie: from row to row and from step to step of a, and from step to step of b.
@@ -97,53 +132,43 @@ struct product_kernel {
             for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
     }
 
-    /// Up to six rows of 16 columns at a time: 12 registers of sums.
+    /// 2 · M · V registers of sums; AVX2 has sixteen in all.
     [[CXR_TARGET_AVX2]] static void avx2(product const& q) {
-        constexpr int parts = (M + 5) / 6, most = (M + parts - 1) / parts;
-        for (int v = 0; v < V; ++v) {
-            rows_avx2<0, most>(q, v);
-            if constexpr (parts > 1) rows_avx2<most, (M - most + parts - 2) / (parts - 1)>(q, v);
-            if constexpr (parts > 2) rows_avx2<most + (M - most + 1) / 2, M - most - (M - most + 1) / 2>(q, v);
-        }
-    }
-
-private:
-    template <int First, int Rows>
-    [[CXR_TARGET_AVX2]] static void rows_avx2(product const& q, int v) {
-        float* const out = q.out + First * q.out_row + v * q.out_half;
-        __m256 c[Rows][2];
+        __m256 c[M][2 * V];
 #pragma GCC unroll 6
-        for (int m = 0; m < Rows; ++m)
-#pragma GCC unroll 2
-            for (int h = 0; h < 2; ++h)
-                c[m][h] = q.accumulate ? _mm256_loadu_ps(out + m * q.out_row + h * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + v * 16 + h * 8) : _mm256_setzero_ps();
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int h = 0; h < 2 * V; ++h)
+                c[m][h] = q.accumulate ? _mm256_loadu_ps(q.out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
-            float const* a = q.a + q.segments[s].a + First * P::a_row;
-            float const* b = q.b + q.segments[s].b + v * q.b_half;
+            float const* a = q.a + q.segments[s].a;
+            float const* b = q.b + q.segments[s].b;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
-                __m256 const x = _mm256_loadu_ps(b), y = _mm256_loadu_ps(b + 8);
+                __m256 x[2 * V];
+#pragma GCC unroll 4
+                for (int h = 0; h < 2 * V; ++h) x[h] = _mm256_loadu_ps(b + h / 2 * q.b_half + h % 2 * 8);
 #pragma GCC unroll 6
-                for (int m = 0; m < Rows; ++m) {
-                    __m256 const z = _mm256_broadcast_ss(a + m * P::a_row);
-                    c[m][0] = _mm256_fmadd_ps(z, x, c[m][0]);
-                    c[m][1] = _mm256_fmadd_ps(z, y, c[m][1]);
+                for (int m = 0; m < M; ++m) {
+                    __m256 const y = _mm256_broadcast_ss(a + m * P::a_row);
+#pragma GCC unroll 4
+                    for (int h = 0; h < 2 * V; ++h) c[m][h] = _mm256_fmadd_ps(y, x[h], c[m][h]);
                 }
             }
         }
 #pragma GCC unroll 6
-        for (int m = 0; m < Rows; ++m)
-#pragma GCC unroll 2
-            for (int h = 0; h < 2; ++h) _mm256_storeu_ps(out + m * q.out_row + h * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 4
+            for (int h = 0; h < 2 * V; ++h)
+                _mm256_storeu_ps(q.out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
     }
-
-public:
 #endif
 
     /// The one for `s`.
     [[nodiscard]] static constexpr auto of([[maybe_unused]] instruction_set s) {
 #if defined(__x86_64__)
         if (s == instruction_set::avx512) return &avx512;
-        if (s == instruction_set::avx2) return &avx2;
+        if constexpr (V == 1 && M <= 6)
+            if (s == instruction_set::avx2) return &avx2;
 #endif
         return &portable;
     }
@@ -154,26 +179,50 @@ template <class P, int Most>
 class products {
 public:
     /// Those for `s`.
-    explicit products(instruction_set s) : kernels_(make(s, std::make_integer_sequence<int, Most>{})) {}
+    explicit products(instruction_set s) : most_(s == instruction_set::avx2 ? 6 : Most), kernels_(make(s, std::make_integer_sequence<int, Most>{})) {}
 
     /// Computes `rows` rows, any number, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
-    void operator()(product q, std::size_t rows, std::size_t columns) const {
-        auto const tiles = (rows + Most - 1) / Most;
+    void operator()(product const& q, std::size_t rows, std::size_t columns) const {
+        if (most_ == Most) return run(q, rows, columns);
+        // Few registers hold few sums, so what is read sixteen at a time is read often: steps and columns are taken in such pieces that it comes from the first-level cache.
+        auto const piece = std::max<std::size_t>(1, (P::a_step == 1 ? 256 : 128) / std::max<std::size_t>(1, q.length));
+        for (std::size_t v = 0; v < columns; v += width) {
+            product part = q;
+            part.b += static_cast<std::ptrdiff_t>(v / width) * q.b_half;
+            part.out += static_cast<std::ptrdiff_t>(v / width) * q.out_half;
+            if (q.bias != nullptr) part.bias += v;
+            for (std::size_t s = 0; s < q.count; s += piece) {
+                part.segments = q.segments + s;
+                part.count = std::min(piece, q.count - s);
+                part.accumulate = q.accumulate || s != 0;
+                part.rectify = q.rectify && s + piece >= q.count;
+                run(part, rows, width);
+            }
+        }
+    }
+
+    /// How often `q.ahead` is called for so many rows.
+    [[nodiscard]] std::size_t calls(std::size_t rows) const { return (rows + most_ - 1) / most_; }
+
+private:
+    using row = std::array<void (*)(product const&), 2>;
+
+    void run(product q, std::size_t rows, std::size_t columns) const {
+        auto const tiles = (rows + most_ - 1) / most_;
         for (std::size_t t = 0; t < tiles; ++t) {
             auto const here = (rows + tiles - t - 1) / (tiles - t);
             kernels_[here - 1][columns / width - 1](q);
+            if (q.ahead != nullptr) q.ahead->some();
             q.a += static_cast<std::ptrdiff_t>(here) * P::a_row;
             q.out += static_cast<std::ptrdiff_t>(here) * q.out_row;
             rows -= here;
         }
     }
-
-private:
-    using row = std::array<void (*)(product const&), 2>;
     template <int... M>
     static std::array<row, Most> make(instruction_set s, std::integer_sequence<int, M...>) {
         return {row{product_kernel<M + 1, 1, P>::of(s), product_kernel<M + 1, 2, P>::of(s)}...};
     }
+    std::size_t most_;  // rows of a kernel
     std::array<row, Most> kernels_;
 };
 

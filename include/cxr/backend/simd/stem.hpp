@@ -63,7 +63,7 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
                                  band.out.rows_width, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums s;
-                        for (std::size_t p = 0; p < band.height(i) * band.out.rows_width; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        s.add_moments(to + v * pixels * width, band.height(i) * band.out.rows_width);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
                 }
@@ -134,16 +134,17 @@ inline void max_pool(context& ctx, grid const& g, float const* x, std::size_t bl
                     float const* const image = x + (k * g.images + row / small.height) * g.image_pixels() * width;
                     float* const to = out + (k * small.pixels() + row * small.rows_width) * width;
                     lane_sums s;
-                    for (std::size_t p = 0; p < small.rows_width; ++p) {
+                    s.add(small.rows_width, [&](std::size_t p, lanes& sum, lanes& squares) CXR_INLINE {
                         lanes best = broadcast(-__builtin_inff());
                         for_each_in_window(g, row % small.height, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
                             lanes const v = scale * load(image + pixel * width) + shift;
                             best = select(best > v, best, v);
                         });
                         best = rectified(best);
-                        s.add_moments(best);
+                        sum = sum + best;
+                        squares = squares + best * best;
                         store(to + p * width, best);
-                    }
+                    });
                     moments.add(group, k * width, s);
                 }
         });
@@ -179,10 +180,11 @@ inline void max_pool_backward(context& ctx, grid const& g, float const* x, std::
                     });
                 }
                 lane_sums s;
-                for (std::size_t p = 0; p < g.image_pixels(); ++p) {
+                s.add(g.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                     lanes const dz = load(to + p * width);
-                    s.add(dz, dz * (load(image + p * width) - mean));
-                }
+                    d_shift = d_shift + dz;
+                    d_scale = d_scale + dz * (load(image + p * width) - mean);
+                });
                 sums.add(n, k * width, s);
             }
         });

@@ -42,13 +42,14 @@ inline void normalise_backward(context& ctx, grid const& at, float const* x, std
                 for (std::size_t k = 0; k < blocks; ++k) {
                     auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
                     lane_sums s;
-                    for (std::size_t p = 0; p < at.image_pixels(); ++p) {
+                    s.add(at.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                         auto const where = (k * at.pixels() + i * at.image_pixels() + p) * width;
                         lanes const raw = load(x + where);
                         lanes const dz = only((scale * raw + shift).positive(), load(d + (k * at.image_pixels() + p) * width));
-                        s.add(dz, dz * (raw - mean));
+                        d_shift = d_shift + dz;
+                        d_scale = d_scale + dz * (raw - mean);
                         store(g + where, scale * dz);
-                    }
+                    });
                     sums.add(group, k * width, s);
                 }
             });

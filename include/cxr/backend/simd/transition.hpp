@@ -66,7 +66,7 @@ inline void transition(context& ctx, grid const& g, float const* x, std::size_t 
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums s;
-                        for (std::size_t p = 0; p < n; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        s.add_moments(to + v * pixels * width, n);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
                 }
@@ -116,17 +116,18 @@ inline void transition_backward(context& ctx, grid const& at, float const* x, st
                         auto const k = 2 * pair + v;
                         auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
                         lane_sums s;
-                        for (std::size_t p = 0; p < n; ++p) {
+                        s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                             lanes const quarter = broadcast(0.25F) * load(c + (v * half.tile() + p) * width);
                             auto const first = half.source(i, p);
                             for (auto const pixel : {first, first + 1, first + at.rows_width, first + at.rows_width + 1}) {
                                 auto const where = (k * all + pixel) * width;
                                 lanes const raw = load(x + where);
                                 lanes const dz = only((scale * raw + shift).positive(), quarter);
-                                s.add(dz, dz * (raw - mean));
+                                d_shift = d_shift + dz;
+                                d_scale = d_scale + dz * (raw - mean);
                                 store(g + where, scale * dz);
                             }
-                        }
+                        });
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)

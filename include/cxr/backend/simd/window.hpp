@@ -20,6 +20,7 @@ struct bands {
     [[nodiscard]] std::size_t image(std::size_t i) const { return i / an_image(); }                 ///< of band i
     [[nodiscard]] std::size_t first(std::size_t i) const { return i % an_image() * rows; }          ///< first row of band i
     [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, of.height - first(i)); }  ///< rows of band i
+    [[nodiscard]] std::size_t source(std::size_t i) const { return (image(i) * of.height + first(i)) * of.rows_width; }     ///< first pixel of band i
 
     /// Fills the blocks at `to` with f(block, pixel) of band `i` and its border, zeros outside the image.
     template <class F>
@@ -69,17 +70,20 @@ inline void window(context& ctx, grid const& g, float const* y, std::size_t in, 
                     float const* const from = y + (k * pixels + pixel) * width;
                     for (std::size_t p = 0; p < g.rows_width; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
                 });
-                auto const begin = (band.image(i) * g.height + band.first(i)) * g.rows_width, n = band.height(i) * g.rows_width;
+                auto const begin = band.source(i), n = band.height(i) * g.rows_width;
+                prefetcher ahead;
+                if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, in, pixels * width, band.height(i + 1) * g.rows_width * width);
+                ahead.begin(pairs_of(out) * band.height(i) * multiply.calls(g.rows_width));
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = z + (2 * pair * pixels + begin) * width;
                     for (std::size_t r = 0; r < band.height(i); ++r)
                         multiply({.a = a + r * band.row(), .b = weights + pair * 9 * in * width * 32, .segments = segments, .count = 9 * in, .length = width,
-                                  .out = to + r * g.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                                  .out = to + r * g.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
                                  g.rows_width, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums s;
-                        for (std::size_t p = 0; p < n; ++p) s.add_moments(load(to + (v * pixels + p) * width));
+                        s.add_moments(to + v * pixels * width, n);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
                 }
@@ -124,14 +128,23 @@ inline void window_backward(context& ctx, grid const& at, float const* y, std::s
                     for (std::size_t p = 0; p < at.rows_width; ++p)
                         store(to + p * width, fa * load(g + from + p * width) + fb + fc * (load(z + from + p * width) - mean));
                 });
-                auto const h = band.height(i), begin = (band.image(i) * at.height + band.first(i)) * at.rows_width;
+                auto const h = band.height(i), begin = band.source(i);
+                prefetcher ahead;
+                if (i + 1 < mine.last) {
+                    auto const next = band.source(i + 1) * width, floats = band.height(i + 1) * at.rows_width * width;
+                    ahead.add(y + next, in, pixels * width, floats);
+                    ahead.add(d + next, in, pixels * width, floats);
+                    ahead.add(g + next, out, pixels * width, floats);
+                    ahead.add(z + next, out, pixels * width, floats);
+                    ahead.begin(pairs_of(in) * h * multiply.calls(at.rows_width));
+                }
                 for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
                     auto const columns = columns_of(in, pair);
                     lane_sums s[2];
                     for (std::size_t r = 0; r < h; ++r) {
                         auto const from = (2 * pair * pixels + begin + r * at.rows_width) * width;
                         multiply({.a = b + r * band.row(), .b = weights + pair * 9 * out * width * 32, .segments = segments, .count = 9 * out, .length = width, .out = d + from,
-                                  .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                                  .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
                                  at.rows_width, columns);
                         for (std::size_t v = 0; v < columns / width; ++v) {
                             auto const k = 2 * pair + v;
@@ -139,11 +152,12 @@ inline void window_backward(context& ctx, grid const& at, float const* y, std::s
                             float const* const let_through = a + k * band.block() + (r + 1) * band.row() + width;
                             float* const to = d + from + v * pixels * width;
                             float const* const raw = y + from + v * pixels * width;
-                            for (std::size_t p = 0; p < at.rows_width; ++p) {
+                            s[v].add(at.rows_width, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                                 lanes const masked = only(load(let_through + p * width).positive(), load(to + p * width));
-                                s[v].add(masked, masked * (load(raw + p * width) - mean));
+                                d_shift = d_shift + masked;
+                                d_scale = d_scale + masked * (load(raw + p * width) - mean);
                                 store(to + p * width, masked);
-                            }
+                            });
                         }
                     }
                     for (std::size_t v = 0; v < columns / width; ++v) sums.add(group, (2 * pair + v) * width, s[v]);

@@ -160,7 +160,7 @@ public:
                 --number;
                 transition_backward(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.turned[number].data(), places.out_blocks(), t.gradients[(i + 1) % 2].data(),
                                     next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, t.d_weights.data());
-                unpack_gradient(places, t.d_weights.data(), behind.template part<2>().weight().of(gradients).data());
+                unpack_gradient(ctx, places, t.d_weights.data(), behind.template part<2>().weight().of(gradients).data());
                 finish_norm(behind.template part<0>(), std::get<0>(std::get<part + 1>(t.parts.parts).parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
             }
             auto const& layers = generic_.template part<part>().layers();
@@ -370,7 +370,7 @@ private:
             group_sums const sums(scratch, groups, between * width);
             window_backward(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
                             b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, t.d_weights.data());
-            unpack_gradient(of(conv2, plain), t.d_weights.data(), conv2.of(gradients).data());
+            unpack_gradient(ctx, of(conv2, plain), t.d_weights.data(), conv2.of(gradients).data());
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
@@ -381,7 +381,7 @@ private:
         dy.a = mine.norm2.scale.data();
         pointwise_backward(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.turned[number].data(), between, t.d_bottleneck.data(), y, dy, g, true, sums, groups,
                            t.d_weights.data());
-        unpack_gradient(of(conv1, b.place), t.d_weights.data(), conv1.of(gradients).data());
+        unpack_gradient(ctx, of(conv1, b.place), t.d_weights.data(), conv1.of(gradients).data());
         finish_norm(layer.template part<0>(), std::get<0>(tapes.parts), b.place, sums, pixels, b.rest, gradients);
     }
 

@@ -136,7 +136,7 @@ private:
     void convolve_stem(context& ctx, view<float const, 4> in, buffers const& room, float* to) const {
         stem_bands const band(in.shape());
         auto const pixels = static_cast<std::ptrdiff_t>(band.out.pixels());
-        products<strided_by_weights<Channels>, 14> const multiply(ctx.instructions());
+        auto const multiply = products::of<strided_by_weights<Channels>, 14>(ctx.instructions());
         constexpr std::size_t length = 7 * Channels;
         segment segments[7];
         for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.line()), static_cast<std::ptrdiff_t>(k * length * 32)};
@@ -155,12 +155,12 @@ private:
     static void pool(context& ctx, grid const& g, float const* x, std::size_t count, float* to) {
         auto const small = pooled(g);
         ctx.workers()(small.height, [&](std::size_t y, std::size_t) {
-            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 for (std::size_t k = 0; k < count; ++k)
                     for (std::size_t p = 0; p < small.rows_width; ++p) {
-                        lanes best = broadcast(-__builtin_inff());
+                        lanes best = lanes::broadcast(-__builtin_inff());
                         for_each_in_window(g, y, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
-                            lanes const v = load(x + (k * g.pixels() + pixel) * width);
+                            lanes const v = lanes::load(x + (k * g.pixels() + pixel) * width);
                             best = select(best > v, best, v);
                         });
                         store(to + (k * small.pixels() + y * small.rows_width + p) * width, best);
@@ -174,18 +174,19 @@ private:
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
         auto const rows = rows_of(g, in), tile = rows * g.rows_width;
         bands const whole{g, g.height};  // how the padded image lies
-        products<pixels_by_weights, 14> const multiply(ctx.instructions());
+        auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
+        band_products const convolve(ctx.instructions(), g.rows_width);
         std::vector<segment> first(in), taps(9 * b.between);
         for (std::size_t k = 0; k < in; ++k) first[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
         list_taps(whole, b.between, taps.data());
         ctx.workers()((g.height + rows - 1) / rows, [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
             auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
-            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 for (std::size_t k = 0; k < in; ++k) {
-                    auto const scale = load(l.norm.scale.data() + k * width), shift = load(l.norm.shift.data() + k * width);
+                    auto const scale = lanes::load(l.norm.scale.data() + k * width), shift = lanes::load(l.norm.shift.data() + k * width);
                     float const* const from = x + (k * pixels + top * g.rows_width) * width;
-                    for (std::size_t p = 0; p < n; ++p) store(a + (k * tile + p) * width, rectified(scale * load(from + p * width) + shift));
+                    for (std::size_t p = 0; p < n; ++p) store(a + (k * tile + p) * width, rectified(scale * lanes::load(from + p * width) + shift));
                 }
             });
             for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair)
@@ -195,27 +196,26 @@ private:
                               .bias = l.bias.data() + pair * 32, .rectify = true},
                              g.rows_width, columns_of(b.between, pair));
         });
-        auto const strips = std::min<std::size_t>(g.height, 28);
+        auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
         ctx.workers()(strips, [&](std::size_t i, std::size_t) {
             auto const mine = part(g.height, strips, i);
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
-                for (std::size_t y = mine.first; y < mine.last; ++y)
-                    multiply({.a = padded + y * whole.row(), .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between, .length = width,
-                              .out = x + ((in + 2 * pair) * pixels + y * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
-                             g.rows_width, columns_of(grown, pair));
+                convolve({.a = padded + mine.first * whole.row(), .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between,
+                          .length = width, .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                         mine.size(), whole.row(), columns_of(grown, pair));
         });
     }
 
     static void reduce(context& ctx, grid const& g, block const& b, float const* x, float* to, buffers const& room) {
         halves const half(g);
         auto const in = b.blocks(), out = blocks_of(b.kept);
-        products<pixels_by_weights, 14> const multiply(ctx.instructions());
+        auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
         std::vector<segment> segments(in);
         for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
         ctx.workers()(half.count(), [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
-            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
-                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, b.norm.view(), a + k * half.tile() * width);
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+                for (std::size_t k = 0; k < in; ++k) half.average<lanes>(i, k, x, b.norm.view(), a + k * half.tile() * width);
             });
             for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
                 multiply({.a = a, .b = b.weights.data() + pair * in * width * 32, .segments = segments.data(), .count = in, .length = width,
@@ -225,12 +225,12 @@ private:
     }
 
     static void finish(context& ctx, grid const& g, block const& b, float const* x, float* to, bool rectify) {
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             for (std::size_t k = 0; k < b.blocks(); ++k) {
-                auto const scale = load(b.norm.scale.data() + k * width), shift = load(b.norm.shift.data() + k * width);
+                auto const scale = lanes::load(b.norm.scale.data() + k * width), shift = lanes::load(b.norm.shift.data() + k * width);
                 for (std::size_t p = 0; p < g.pixels(); ++p) {
                     auto const at = (k * g.pixels() + p) * width;
-                    lanes const y = scale * load(x + at) + shift;
+                    lanes const y = scale * lanes::load(x + at) + shift;
                     store(to + at, rectify ? rectified(y) : y);
                 }
             }

@@ -33,27 +33,31 @@ enum class instruction_set {
 #endif
 }
 
+template <int Parts>
+class lanes_in;
+
 #if defined(__x86_64__)
 #define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
 #define CXR_TARGET_AVX2 gnu::target("avx2,fma")
 template <class F>
 [[CXR_TARGET_AVX512, gnu::noinline]] void call_avx512(F const& f) {
-    f();
+    f.template operator()<lanes_in<1>>();
 }
 template <class F>
 [[CXR_TARGET_AVX2, gnu::noinline]] void call_avx2(F const& f) {
-    f();
+    f.template operator()<lanes_in<2>>();
 }
 #endif
 
-/// f(), compiled for `s`: f and what it calls, as far as that is inlined, may use its instructions. f is marked `CXR_INLINE`, and `s` is one that the processor has.
+/// f<lanes>(), compiled for `s`: f and what it calls, as far as that is inlined, may use its instructions. f is a lambda marked `CXR_INLINE`, `lanes` a `lanes_in`, and `s` one that
+/// the processor has.
 template <class F>
 void compiled_for([[maybe_unused]] instruction_set s, F const& f) {
 #if defined(__x86_64__)
     if (s == instruction_set::avx512) return call_avx512(f);
     if (s == instruction_set::avx2) return call_avx2(f);
 #endif
-    f();
+    f.template operator()<lanes_in<4>>();
 }
 
 /// Behind a lambda's or function's parameters: it becomes part of whoever calls it.

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Sixteen numbers at a time, in whatever registers the code around is compiled for. These classes are no trivial types, or compilers would warn that passing them depends on
-// the registers; they are never passed, for all of this becomes part of its caller.
+// Sixteen numbers at a time, as one vector of AVX-512, two of AVX2 or four of what every processor has. These classes are no trivial types, or compilers would warn that passing
+// them depends on the registers; they are never passed, for all of this becomes part of its caller.
 
 #include "cxr/backend/simd/instruction_set.hpp"
 
@@ -11,77 +11,130 @@ namespace cxr::simd {
 
 inline constexpr std::size_t width = 16;  ///< channels that lie side by side
 
-/// Sixteen truths.
-struct mask {
-    using vector [[gnu::vector_size(64)]] = int;  ///< all bits set where true
-    vector bits;                                  ///< the truths
+/// Sixteen numbers in `Parts` vectors.
+template <int Parts>
+class lanes_in {
+    using vector [[gnu::vector_size(64 / Parts)]] = float;
+    using truths [[gnu::vector_size(64 / Parts)]] = int;
+    using doubles [[gnu::vector_size(128 / Parts)]] = double;
 
-    CXR_INLINE explicit mask(vector const& b) : bits(b) {}
-    CXR_INLINE mask(mask const& other) : bits(other.bits) {}
-    mask& operator=(mask const&) = delete;
-};
+public:
+    /// Sixteen truths.
+    struct mask {
+        truths t[Parts];  ///< all bits set where true
 
-/// Sixteen numbers.
-struct lanes {
-    using vector [[gnu::vector_size(64)]] = float;  ///< what the compiler keeps in registers
-    vector v;                                       ///< the numbers
+        CXR_INLINE mask() {}
+        CXR_INLINE mask(mask const& other) {
+            for (int i = 0; i < Parts; ++i) t[i] = other.t[i];
+        }
+        mask& operator=(mask const&) = delete;
+    };
 
     /// Zeros.
-    CXR_INLINE lanes() : v{} {}
-    CXR_INLINE explicit lanes(vector const& x) : v(x) {}
-    CXR_INLINE lanes(lanes const& other) : v(other.v) {}
-    CXR_INLINE lanes& operator=(lanes const& other) {
-        v = other.v;
+    CXR_INLINE lanes_in() {
+        for (int i = 0; i < Parts; ++i) v_[i] = vector{};
+    }
+    CXR_INLINE lanes_in(lanes_in const& other) {
+        for (int i = 0; i < Parts; ++i) v_[i] = other.v_[i];
+    }
+    CXR_INLINE lanes_in& operator=(lanes_in const& other) {
+        for (int i = 0; i < Parts; ++i) v_[i] = other.v_[i];
         return *this;
     }
 
-    CXR_INLINE friend lanes operator+(lanes const& a, lanes const& b) { return lanes(a.v + b.v); }
-    CXR_INLINE friend lanes operator-(lanes const& a, lanes const& b) { return lanes(a.v - b.v); }
-    CXR_INLINE friend lanes operator*(lanes const& a, lanes const& b) { return lanes(a.v * b.v); }
+    /// The sixteen numbers at `p`.
+    [[nodiscard]] CXR_INLINE static lanes_in load(float const* p) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) __builtin_memcpy(&x.v_[i], p + i * (16 / Parts), sizeof x.v_[i]);
+        return x;
+    }
+    /// The same number sixteen times.
+    [[nodiscard]] CXR_INLINE static lanes_in broadcast(float number) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] += number;
+        return x;
+    }
+    /// Writes sixteen numbers to `p`.
+    CXR_INLINE friend void store(float* p, lanes_in const& x) {
+        for (int i = 0; i < Parts; ++i) __builtin_memcpy(p + i * (16 / Parts), &x.v_[i], sizeof x.v_[i]);
+    }
+
+    CXR_INLINE friend lanes_in operator+(lanes_in const& a, lanes_in const& b) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] + b.v_[i];
+        return x;
+    }
+    CXR_INLINE friend lanes_in operator-(lanes_in const& a, lanes_in const& b) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] - b.v_[i];
+        return x;
+    }
+    CXR_INLINE friend lanes_in operator*(lanes_in const& a, lanes_in const& b) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] * b.v_[i];
+        return x;
+    }
     /// Whether numbers are above `b`'s.
-    CXR_INLINE friend mask operator>(lanes const& a, lanes const& b) { return mask(a.v > b.v); }
+    CXR_INLINE friend mask operator>(lanes_in const& a, lanes_in const& b) {
+        mask m;
+        for (int i = 0; i < Parts; ++i) m.t[i] = a.v_[i] > b.v_[i];
+        return m;
+    }
     /// Whether numbers are `b`'s.
-    CXR_INLINE friend mask operator==(lanes const& a, lanes const& b) { return mask(a.v == b.v); }
+    CXR_INLINE friend mask operator==(lanes_in const& a, lanes_in const& b) {
+        mask m;
+        for (int i = 0; i < Parts; ++i) m.t[i] = a.v_[i] == b.v_[i];
+        return m;
+    }
     /// Whether numbers are above 0.
-    [[nodiscard]] CXR_INLINE mask positive() const { return mask(v > 0); }
+    [[nodiscard]] CXR_INLINE mask positive() const { return *this > lanes_in(); }
+    /// max(x, 0); NaN stays NaN.
+    [[nodiscard]] CXR_INLINE friend lanes_in rectified(lanes_in const& a) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] < 0 ? vector{} : a.v_[i];
+        return x;
+    }
+    /// a where `m`, else b.
+    [[nodiscard]] CXR_INLINE friend lanes_in select(mask const& m, lanes_in const& a, lanes_in const& b) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = m.t[i] ? a.v_[i] : b.v_[i];
+        return x;
+    }
+    /// a where `m`, else 0.
+    [[nodiscard]] CXR_INLINE friend lanes_in only(mask const& m, lanes_in const& a) { return select(m, a, lanes_in()); }
+    /// Adds the numbers to sixteen others, in double.
+    CXR_INLINE void add_to(double* sums) const {
+        for (int i = 0; i < Parts; ++i) {
+            doubles s;
+            __builtin_memcpy(&s, sums + i * (16 / Parts), sizeof s);
+            s += __builtin_convertvector(v_[i], doubles);
+            __builtin_memcpy(sums + i * (16 / Parts), &s, sizeof s);
+        }
+    }
+
+private:
+    vector v_[Parts];
 };
 
-/// The sixteen numbers at `p`.
-[[nodiscard]] CXR_INLINE inline lanes load(float const* p) {
-    lanes x;
-    __builtin_memcpy(&x.v, p, sizeof x.v);
-    return x;
-}
-/// Writes sixteen numbers to `p`.
-CXR_INLINE inline void store(float* p, lanes const& x) { __builtin_memcpy(p, &x.v, sizeof x.v); }
-/// The same number sixteen times.
-[[nodiscard]] CXR_INLINE inline lanes broadcast(float x) { return lanes(lanes::vector{} + x); }
-/// max(x, 0); NaN stays NaN.
-[[nodiscard]] CXR_INLINE inline lanes rectified(lanes const& x) { return lanes(x.v < 0 ? lanes::vector{} : x.v); }
-/// a where `m`, else b.
-[[nodiscard]] CXR_INLINE inline lanes select(mask const& m, lanes const& a, lanes const& b) { return lanes(m.bits ? a.v : b.v); }
-/// a where `m`, else 0.
-[[nodiscard]] CXR_INLINE inline lanes only(mask const& m, lanes const& a) { return lanes(m.bits ? a.v : lanes::vector{}); }
-
 /// Sums of two functions of sixteen channels: of a few pixels in float, of those in double.
+template <class Lanes>
 struct lane_sums {
-    using vector [[gnu::vector_size(128)]] = double;  ///< what the compiler keeps in registers
-    vector first{}, second{};                         ///< the sums
+    double first[width] = {}, second[width] = {};  ///< the sums
 
     /// Adds those of pixels 0 … n − 1: f(pixel, a, b) adds one pixel's to a and b.
     template <class F>
     CXR_INLINE void add(std::size_t n, F const& f) {
         for (std::size_t p = 0; p < n;) {
-            lanes a, b;
+            Lanes a, b;
             for (auto const end = n - p < 8 ? n : p + 8; p < end; ++p) f(p, a, b);
-            first += __builtin_convertvector(a.v, vector);
-            second += __builtin_convertvector(b.v, vector);
+            a.add_to(first);
+            b.add_to(second);
         }
     }
     /// Adds n pixels and their squares.
     CXR_INLINE void add_moments(float const* pixels, std::size_t n) {
-        add(n, [&](std::size_t p, lanes& a, lanes& b) CXR_INLINE {
-            lanes const x = load(pixels + p * width);
+        add(n, [&](std::size_t p, Lanes& a, Lanes& b) CXR_INLINE {
+            Lanes const x = Lanes::load(pixels + p * width);
             a = a + x;
             b = b + x * x;
         });

@@ -74,7 +74,16 @@ struct product {
 /// How the factors lie: from row to row and from step to step of a, and from step to step of b.
 template <int ARow, int AStep, int BStep>
 struct places {
-    static constexpr int a_row = ARow, a_step = AStep, b_step = BStep;
+    static constexpr int whole = 1, advance = ARow, a_step = AStep, b_step = BStep;  ///< rows that are not taken apart, and from those to the next
+    /// Where row m begins.
+    static constexpr std::ptrdiff_t row(int m) { return m * ARow; }
+};
+/// Rows: pixels of images that are `Width` wide with a border of one pixel, whole lines of them; else as `pixels_by_weights`.
+template <int Width>
+struct lines_by_weights {
+    static constexpr int whole = Width, advance = (Width + 2) * 16, a_step = 1, b_step = 32;  ///< as in `places`
+    /// Where row m begins.
+    static constexpr std::ptrdiff_t row(int m) { return m / Width * advance + m % Width * 16; }
 };
 using pixels_by_weights = places<16, 1, 32>;  ///< rows: pixels; steps: channels; columns: outputs, weights packed
 using channels_by_pixels = places<1, 16, 16>; ///< rows: channels of one image; steps: pixels; columns: channels of another
@@ -88,14 +97,15 @@ template <int M, int V, class P>
 struct product_kernel {
     /// For any processor.
     static void portable(product const& q) {
+        using lanes = lanes_in<4>;
         for (int v = 0; v < V; ++v)
             for (int m = 0; m < M; ++m) {
                 float* const out = q.out + m * q.out_row + v * q.out_half;
-                lanes c = q.accumulate ? load(out) : q.bias != nullptr ? load(q.bias + v * 16) : lanes{};
+                auto c = q.accumulate ? lanes::load(out) : q.bias != nullptr ? lanes::load(q.bias + v * 16) : lanes{};
                 for (std::size_t s = 0; s < q.count; ++s) {
-                    float const* a = q.a + q.segments[s].a + m * P::a_row;
+                    float const* a = q.a + q.segments[s].a + P::row(m);
                     float const* b = q.b + q.segments[s].b + v * q.b_half;
-                    for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) c = c + broadcast(*a) * load(b);
+                    for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) c = c + lanes::broadcast(*a) * lanes::load(b);
                 }
                 store(out, q.rectify ? rectified(c) : c);
             }
@@ -120,7 +130,7 @@ struct product_kernel {
                 for (int v = 0; v < V; ++v) x[v] = _mm512_loadu_ps(b + v * half);
 #pragma GCC unroll 16
                 for (int m = 0; m < M; ++m) {
-                    __m512 const y = _mm512_set1_ps(a[m * P::a_row]);
+                    __m512 const y = _mm512_set1_ps(a[P::row(m)]);
 #pragma GCC unroll 2
                     for (int v = 0; v < V; ++v) c[m][v] = _mm512_fmadd_ps(y, x[v], c[m][v]);
                 }
@@ -149,7 +159,7 @@ struct product_kernel {
                 for (int h = 0; h < 2 * V; ++h) x[h] = _mm256_loadu_ps(b + h / 2 * q.b_half + h % 2 * 8);
 #pragma GCC unroll 6
                 for (int m = 0; m < M; ++m) {
-                    __m256 const y = _mm256_broadcast_ss(a + m * P::a_row);
+                    __m256 const y = _mm256_broadcast_ss(a + P::row(m));
 #pragma GCC unroll 4
                     for (int h = 0; h < 2 * V; ++h) c[m][h] = _mm256_fmadd_ps(y, x[h], c[m][h]);
                 }
@@ -174,18 +184,31 @@ struct product_kernel {
     }
 };
 
-/// The kernels of one arrangement for 1 … `Most` rows and 1 or 2 times 16 columns, for one instruction set.
-template <class P, int Most>
+/// The kernels of one arrangement of the factors for 1, 2, … rows and 1 or 2 times 16 columns, for one instruction set.
 class products {
 public:
-    /// Those for `s`.
-    explicit products(instruction_set s) : most_(s == instruction_set::avx2 ? 6 : Most), kernels_(make(s, std::make_integer_sequence<int, Most>{})) {}
+    /// The arrangement `P` with kernels of up to `Most` rows.
+    template <class P, int Most>
+    [[nodiscard]] static products of(instruction_set s) {
+        constexpr int rows_avx2 = std::max(P::whole, std::min(6, Most) / P::whole * P::whole);
+        static_assert(Most <= most_rows);
+        products p;
+        p.narrow_ = s == instruction_set::avx2;
+        p.most_ = static_cast<std::size_t>(p.narrow_ ? rows_avx2 : Most) / P::whole;
+        p.whole_ = P::whole;
+        p.advance_ = P::advance;
+        p.piece_ = P::a_step == 1 ? 256 : 128;
+        [&]<int... M>(std::integer_sequence<int, M...>) {
+            ((p.kernels_[M] = {product_kernel<(M + 1) * P::whole, 1, P>::of(s), product_kernel<(M + 1) * P::whole, 2, P>::of(s)}), ...);
+        }(std::make_integer_sequence<int, Most / P::whole>{});
+        return p;
+    }
 
-    /// Computes `rows` rows, any number, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
+    /// Computes `rows` rows, any number of wholes, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
     void operator()(product const& q, std::size_t rows, std::size_t columns) const {
-        if (most_ == Most) return run(q, rows, columns);
+        if (!narrow_) return run(q, rows / whole_, columns);
         // Few registers hold few sums, so what is read sixteen at a time is read often: steps and columns are taken in such pieces that it comes from the first-level cache.
-        auto const piece = std::max<std::size_t>(1, (P::a_step == 1 ? 256 : 128) / std::max<std::size_t>(1, q.length));
+        auto const piece = std::max<std::size_t>(1, piece_ / std::max<std::size_t>(1, q.length));
         for (std::size_t v = 0; v < columns; v += width) {
             product part = q;
             part.b += static_cast<std::ptrdiff_t>(v / width) * q.b_half;
@@ -196,34 +219,35 @@ public:
                 part.count = std::min(piece, q.count - s);
                 part.accumulate = q.accumulate || s != 0;
                 part.rectify = q.rectify && s + piece >= q.count;
-                run(part, rows, width);
+                run(part, rows / whole_, width);
             }
         }
     }
 
     /// How often `q.ahead` is called for so many rows.
-    [[nodiscard]] std::size_t calls(std::size_t rows) const { return (rows + most_ - 1) / most_; }
+    [[nodiscard]] std::size_t calls(std::size_t rows) const { return (rows / whole_ + most_ - 1) / most_; }
 
 private:
-    using row = std::array<void (*)(product const&), 2>;
+    static constexpr int most_rows = 14;
 
-    void run(product q, std::size_t rows, std::size_t columns) const {
-        auto const tiles = (rows + most_ - 1) / most_;
+    products() = default;
+
+    void run(product q, std::size_t wholes, std::size_t columns) const {
+        auto const tiles = (wholes + most_ - 1) / most_;
         for (std::size_t t = 0; t < tiles; ++t) {
-            auto const here = (rows + tiles - t - 1) / (tiles - t);
+            auto const here = (wholes + tiles - t - 1) / (tiles - t);
             kernels_[here - 1][columns / width - 1](q);
             if (q.ahead != nullptr) q.ahead->some();
-            q.a += static_cast<std::ptrdiff_t>(here) * P::a_row;
-            q.out += static_cast<std::ptrdiff_t>(here) * q.out_row;
-            rows -= here;
+            q.a += static_cast<std::ptrdiff_t>(here) * advance_;
+            q.out += static_cast<std::ptrdiff_t>(here * whole_) * q.out_row;
+            wholes -= here;
         }
     }
-    template <int... M>
-    static std::array<row, Most> make(instruction_set s, std::integer_sequence<int, M...>) {
-        return {row{product_kernel<M + 1, 1, P>::of(s), product_kernel<M + 1, 2, P>::of(s)}...};
-    }
-    std::size_t most_;  // rows of a kernel
-    std::array<row, Most> kernels_;
+
+    std::array<std::array<void (*)(product const&), 2>, most_rows> kernels_{};
+    std::size_t most_ = 1, whole_ = 1, piece_ = 1;  // wholes of a kernel, rows of a whole, steps of a piece
+    std::ptrdiff_t advance_ = 0;
+    bool narrow_ = false;
 };
 
 }  // namespace cxr::simd

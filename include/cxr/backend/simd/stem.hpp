@@ -44,13 +44,13 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
     auto const pixels = band.out.pixels();
     workspace::frame scratch(ctx.scratch());
     auto* const rooms = scratch.take<float>(ctx.workers().size() * band.room());
-    products<strided_by_weights<Channels>, 14> const multiply(ctx.instructions());
+    auto const multiply = products::of<strided_by_weights<Channels>, 14>(ctx.instructions());
     constexpr std::size_t length = 7 * Channels;
     segment segments[7];
     for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.line()), static_cast<std::ptrdiff_t>(k * length * 32)};
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * band.room();
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 band.fill(images, i, a);
@@ -62,7 +62,7 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
                                   .out = to + r * band.out.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
                                  band.out.rows_width, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
-                        lane_sums s;
+                        lane_sums<lanes> s;
                         s.add_moments(to + v * pixels * width, band.height(i) * band.out.rows_width);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
@@ -85,20 +85,20 @@ void stem_backward(context& ctx, view<float const, 4> images, std::size_t out, f
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const rows = scratch.take<segment>(band.rows);
     for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
-    products<window_by_pixels<Channels>, 7> const correlate(ctx.instructions());
+    auto const correlate = products::of<window_by_pixels<Channels>, 7>(ctx.instructions());
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * band.room();
         float* const dw = gathered + group * size;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 band.fill(images, i, a);
                 auto const n = band.height(i) * band.out.rows_width;
                 for (std::size_t k = 0; k < out; ++k) {
-                    auto const fa = load(dy.a + k * width), fb = load(dy.b + k * width), fc = load(dy.c + k * width), mean = load(dy.mean + k * width);
+                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
                     auto const from = (k * pixels + band.begin(i)) * width;
                     for (std::size_t p = 0; p < n; ++p)
-                        store(d + from + p * width, fa * load(d + from + p * width) + fb + fc * (load(y + from + p * width) - mean));
+                        store(d + from + p * width, fa * lanes::load(d + from + p * width) + fb + fc * (lanes::load(y + from + p * width) - mean));
                 }
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
                     for (std::size_t k = 0; k < 7; ++k)
@@ -126,18 +126,18 @@ CXR_INLINE inline void for_each_in_window(grid const& g, std::size_t y, std::siz
 inline void max_pool(context& ctx, grid const& g, float const* x, std::size_t blocks, normalisation const& norm, float* out, group_sums const& moments, std::size_t groups) {
     auto const small = pooled(g);
     ctx.workers()(groups, [&](std::size_t group, std::size_t) {
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(g.images * small.height, groups, group);
             for (std::size_t row = mine.first; row < mine.last; ++row)
                 for (std::size_t k = 0; k < blocks; ++k) {
-                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const image = x + (k * g.images + row / small.height) * g.image_pixels() * width;
                     float* const to = out + (k * small.pixels() + row * small.rows_width) * width;
-                    lane_sums s;
+                    lane_sums<lanes> s;
                     s.add(small.rows_width, [&](std::size_t p, lanes& sum, lanes& squares) CXR_INLINE {
-                        lanes best = broadcast(-__builtin_inff());
+                        lanes best = lanes::broadcast(-__builtin_inff());
                         for_each_in_window(g, row % small.height, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
-                            lanes const v = scale * load(image + pixel * width) + shift;
+                            lanes const v = scale * lanes::load(image + pixel * width) + shift;
                             best = select(best > v, best, v);
                         });
                         best = rectified(best);
@@ -157,33 +157,33 @@ inline void max_pool_backward(context& ctx, grid const& g, float const* x, std::
                               affine_gradient const& d_out, float* d, group_sums const& sums) {
     auto const small = pooled(g);
     ctx.workers()(g.images, [&](std::size_t n, std::size_t) {
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             for (std::size_t k = 0; k < blocks; ++k) {
-                auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
-                auto const fa = load(d_out.a + k * width), fb = load(d_out.b + k * width), fc = load(d_out.c + k * width), out_mean = load(d_out.mean + k * width);
+                auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
+                auto const fa = lanes::load(d_out.a + k * width), fb = lanes::load(d_out.b + k * width), fc = lanes::load(d_out.c + k * width), out_mean = lanes::load(d_out.mean + k * width);
                 float const* const image = x + (k * g.images + n) * g.image_pixels() * width;
                 float* const to = d + (k * g.images + n) * g.image_pixels() * width;
                 std::fill_n(to, g.image_pixels() * width, 0.0F);
                 for (std::size_t p = 0; p < small.image_pixels(); ++p) {
                     auto const from = ((k * g.images + n) * small.image_pixels() + p) * width;
-                    lanes const gradient = fa * load(g_out + from) + fb + fc * (load(out + from) - out_mean);
-                    lanes best, chosen = broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
+                    lanes const gradient = fa * lanes::load(g_out + from) + fb + fc * (lanes::load(out + from) - out_mean);
+                    lanes best, chosen = lanes::broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
                     for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                        lanes const v = scale * load(image + pixel * width) + shift;
-                        mask const better = v > best;
+                        lanes const v = scale * lanes::load(image + pixel * width) + shift;
+                        auto const better = v > best;
                         best = select(better, v, best);
-                        chosen = select(better, broadcast(static_cast<float>(tap)), chosen);
+                        chosen = select(better, lanes::broadcast(static_cast<float>(tap)), chosen);
                     });
                     for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
                         float* const at = to + pixel * width;
-                        store(at, load(at) + only(chosen == broadcast(static_cast<float>(tap)), gradient));
+                        store(at, lanes::load(at) + only(chosen == lanes::broadcast(static_cast<float>(tap)), gradient));
                     });
                 }
-                lane_sums s;
+                lane_sums<lanes> s;
                 s.add(g.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                    lanes const dz = load(to + p * width);
+                    lanes const dz = lanes::load(to + p * width);
                     d_shift = d_shift + dz;
-                    d_scale = d_scale + dz * (load(image + p * width) - mean);
+                    d_scale = d_scale + dz * (lanes::load(image + p * width) - mean);
                 });
                 sums.add(n, k * width, s);
             }

@@ -8,6 +8,7 @@
 #include "cxr/core/workspace.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cstddef>
 
 namespace cxr::simd {
@@ -21,7 +22,8 @@ public:
         std::fill_n(all_, 2 * groups * count, 0.0);
     }
     /// Adds the sums of sixteen lanes, `lane` the first of them, to those of group `g`.
-    CXR_INLINE void add(std::size_t g, std::size_t lane, lane_sums const& s) const { s.add_to(all_ + 2 * g * lanes_ + lane, all_ + (2 * g + 1) * lanes_ + lane); }
+    template <class Lanes>
+    CXR_INLINE void add(std::size_t g, std::size_t lane, lane_sums<Lanes> const& s) const { s.add_to(all_ + 2 * g * lanes_ + lane, all_ + (2 * g + 1) * lanes_ + lane); }
     /// Adds all groups up.
     void finish() const {
         reduce_tree(groups_, [&](std::size_t into, std::size_t from) {
@@ -56,10 +58,13 @@ inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float
     return tile;
 }
 
-/// Number of groups that gather gradients of weights: each costs memory and an addition, so each has some hundred pixels.
+/// Number of groups of pixels that gather gradients of weights: each costs memory and an addition, so each has some hundred pixels.
 [[nodiscard]] constexpr std::size_t gradient_groups(std::size_t pixels, std::size_t tiles) {
-    return std::min(tiles, std::clamp<std::size_t>(pixels / 392, 1, 8));
+    return std::min(tiles, std::bit_floor(std::clamp<std::size_t>(pixels / 392, 1, 8)));
 }
+
+/// Into how many parts a group's work is cut, by pairs of blocks, so that there is enough to do for several threads where there are few groups.
+[[nodiscard]] constexpr std::size_t gradient_parts(std::size_t groups, std::size_t pairs) { return std::min(pairs, (8 + groups - 1) / groups); }
 
 /// Rows of an image that are worked on at once, with one row above and below in blocks of 16 channels.
 [[nodiscard]] constexpr std::size_t band_rows(grid const& g, std::size_t blocks) {

@@ -15,11 +15,11 @@ inline void normalise(context& ctx, grid const& g, float const* x, std::size_t b
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     ctx.workers()(g.images, [&](std::size_t i, std::size_t worker) {
         float* const to = rooms + worker * room;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             for (std::size_t k = 0; k < blocks; ++k) {
-                auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                 float const* const from = x + (k * g.pixels() + i * g.image_pixels()) * width;
-                for (std::size_t p = 0; p < g.image_pixels(); ++p) store(to + (k * g.image_pixels() + p) * width, rectified(scale * load(from + p * width) + shift));
+                for (std::size_t p = 0; p < g.image_pixels(); ++p) store(to + (k * g.image_pixels() + p) * width, rectified(scale * lanes::load(from + p * width) + shift));
             }
         });
         unpack(to, place, out.slice(0, i, 1));
@@ -38,14 +38,14 @@ inline void normalise_backward(context& ctx, grid const& at, float const* x, std
         auto const mine = part(at.images, groups, group);
         for (std::size_t i = mine.first; i < mine.last; ++i) {
             pack(d_out.slice(0, i, 1), place, d);
-            compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 for (std::size_t k = 0; k < blocks; ++k) {
-                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
-                    lane_sums s;
+                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
+                    lane_sums<lanes> s;
                     s.add(at.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                         auto const where = (k * at.pixels() + i * at.image_pixels() + p) * width;
-                        lanes const raw = load(x + where);
-                        lanes const dz = only((scale * raw + shift).positive(), load(d + (k * at.image_pixels() + p) * width));
+                        lanes const raw = lanes::load(x + where);
+                        lanes const dz = only((scale * raw + shift).positive(), lanes::load(d + (k * at.image_pixels() + p) * width));
                         d_shift = d_shift + dz;
                         d_scale = d_scale + dz * (raw - mean);
                         store(g + where, scale * dz);

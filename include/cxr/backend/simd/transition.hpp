@@ -28,14 +28,15 @@ struct halves {
         return (i / an_image() * in.height + 2 * (first(i) + p / out.rows_width)) * in.rows_width + 2 * (p % out.rows_width);
     }
     /// Where the mean of the four normalised and rectified pixels goes, for block `k` of `x`.
+    template <class lanes>
     CXR_INLINE void average(std::size_t i, std::size_t k, float const* x, normalisation const& norm, float* to) const {
-        auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), quarter = broadcast(0.25F);
+        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), quarter = lanes::broadcast(0.25F);
         float const* const block = x + k * in.pixels() * width;
         for (std::size_t p = 0; p < pixels(i); ++p) {
             float const* const at = block + source(i, p) * width;
             float const* const below = at + in.rows_width * width;
-            store(to + p * width, quarter * ((rectified(scale * load(at) + shift) + rectified(scale * load(at + width) + shift)) +
-                                             (rectified(scale * load(below) + shift) + rectified(scale * load(below + width) + shift))));
+            store(to + p * width, quarter * ((rectified(scale * lanes::load(at) + shift) + rectified(scale * lanes::load(at + width) + shift)) +
+                                             (rectified(scale * lanes::load(below) + shift) + rectified(scale * lanes::load(below + width) + shift))));
         }
     }
 };
@@ -50,14 +51,14 @@ inline void transition(context& ctx, grid const& g, float const* x, std::size_t 
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const segments = scratch.take<segment>(in);
     for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
-    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * room;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
-                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, norm, a + k * half.tile() * width);
+                for (std::size_t k = 0; k < in; ++k) half.average<lanes>(i, k, x, norm, a + k * half.tile() * width);
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + half.begin(i)) * width;
@@ -65,7 +66,7 @@ inline void transition(context& ctx, grid const& g, float const* x, std::size_t 
                               .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
-                        lane_sums s;
+                        lane_sums<lanes> s;
                         s.add_moments(to + v * pixels * width, n);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
@@ -84,44 +85,48 @@ inline void transition_backward(context& ctx, grid const& at, float const* x, st
     auto const size = pairs_of(in) * out * width * 32;
     if (at.height % 2 != 0 || at.rows_width % 2 != 0) std::fill_n(g, in * all * width, 0.0F);  // the last row and column are in no average
     workspace::frame scratch(ctx.scratch());
-    auto const room = (in + out + 2) * half.tile() * width;
+    auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
+    auto const room = (most + out + 2) * half.tile() * width;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const segments = scratch.take<segment>(out);
     for (std::size_t k = 0; k < out; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
-    products<pixels_by_weights, 14> const multiply(ctx.instructions());
-    products<channels_by_pixels, 8> const correlate(ctx.instructions());
+    auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
+    auto const correlate = products::of<channels_by_pixels, 8>(ctx.instructions());
     auto const block = static_cast<std::ptrdiff_t>(half.tile() * width);
-    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+    ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
+        auto const group = task / parts;
+        auto const pairs = part(pairs_of(in), parts, task % parts);
+        auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last);  // blocks
         float* const a = rooms + worker * room;
-        float* const b = a + in * half.tile() * width;
+        float* const b = a + most * half.tile() * width;
         float* const c = b + out * half.tile() * width;
         float* const dw = gathered + group * size;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
                 for (std::size_t k = 0; k < out; ++k) {
-                    auto const fa = load(dy.a + k * width), fb = load(dy.b + k * width), fc = load(dy.c + k * width), mean = load(dy.mean + k * width);
+                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
                     auto const from = (k * pixels + half.begin(i)) * width;
                     for (std::size_t p = 0; p < n; ++p)
-                        store(b + (k * half.tile() + p) * width, fa * load(d + from + p * width) + fb + fc * (load(y + from + p * width) - mean));
+                        store(b + (k * half.tile() + p) * width, fa * lanes::load(d + from + p * width) + fb + fc * (lanes::load(y + from + p * width) - mean));
                 }
-                for (std::size_t k = 0; k < in; ++k) half.average(i, k, x, norm, a + k * half.tile() * width);
+                for (std::size_t k = begin; k < end; ++k) half.average<lanes>(i, k, x, norm, a + (k - begin) * half.tile() * width);
                 segment const whole{0, 0};
-                for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
+                for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     multiply({.a = b, .b = weights + pair * out * width * 32, .segments = segments, .count = out, .length = width, .out = c, .out_half = block}, n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
-                        auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width), mean = load(norm.mean + k * width);
-                        lane_sums s;
+                        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
+                        lane_sums<lanes> s;
                         s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                            lanes const quarter = broadcast(0.25F) * load(c + (v * half.tile() + p) * width);
+                            lanes const quarter = lanes::broadcast(0.25F) * lanes::load(c + (v * half.tile() + p) * width);
                             auto const first = half.source(i, p);
                             for (auto const pixel : {first, first + 1, first + at.rows_width, first + at.rows_width + 1}) {
                                 auto const where = (k * all + pixel) * width;
-                                lanes const raw = load(x + where);
+                                lanes const raw = lanes::load(x + where);
                                 lanes const dz = only((scale * raw + shift).positive(), quarter);
                                 d_shift = d_shift + dz;
                                 d_scale = d_scale + dz * (raw - mean);
@@ -131,7 +136,7 @@ inline void transition_backward(context& ctx, grid const& at, float const* x, st
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b + k * half.tile() * width, .b = a + 2 * pair * half.tile() * width, .b_half = block, .segments = &whole, .count = 1, .length = n,
+                        correlate({.a = b + k * half.tile() * width, .b = a + (2 * pair - begin) * half.tile() * width, .b_half = block, .segments = &whole, .count = 1, .length = n,
                                    .out = dw + (pair * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
                                   width, columns);
                 }

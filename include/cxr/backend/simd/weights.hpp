@@ -3,6 +3,8 @@
 // Weights as the kernels read them, and gradients back in torch's order.
 
 #include "cxr/backend/simd/images.hpp"
+#include "cxr/backend/simd/tag.hpp"
+#include "cxr/core/parallel.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -23,40 +25,52 @@ struct weight_places {
 /// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is. Each output's weights are multiplied by scale(o).
 template <class Scale>
 void pack(weight_places const& w, float const* from, float* to, Scale scale) {
-    auto const steps = w.in_blocks() * width;
-    for (std::size_t first = 0; first < w.out; ++first) {
-        // Outputs side by side in one pair, input by input, so that what is written lies together.
-        auto last = first + 1;
-        while (last < w.out && w.out_place(last) / 32 == w.out_place(first) / 32) ++last;
-        for (std::size_t c = 0; c < w.in; ++c)
-            for (std::size_t t = 0; t < w.taps; ++t)
-                for (std::size_t o = first; o < last; ++o) {
-                    auto const lane = w.out_place(o);
-                    to[((lane / 32 * w.taps + t) * steps + w.in_place(c)) * 32 + lane % 32] = from[(o * w.in + c) * w.taps + t] * scale(o);
+    auto const steps = w.in_blocks() * width, apart = w.in * w.taps;
+    for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) {
+        float factors[width];
+        for (std::size_t k = 0; k < n; ++k) factors[k] = scale(o + k);
+        float* const pair = to + out_lane / 32 * w.taps * steps * 32 + out_lane % 32;
+        for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) {
+            for (std::size_t i = 0; i < m; ++i)
+                for (std::size_t t = 0; t < w.taps; ++t) {
+                    float* const line = pair + (t * steps + in_lane + i) * 32;
+                    float const* const weight = from + o * apart + (c + i) * w.taps + t;
+                    for (std::size_t k = 0; k < n; ++k) line[k] = weight[k * apart] * factors[k];
                 }
-        first = last - 1;
-    }
+        });
+    });
 }
 
 /// [pair of input blocks][tap, turned by 180°][output lane][32].
 inline void pack_turned(weight_places const& w, float const* from, float* to) {
     auto const steps = w.out_blocks() * width;
-    for (std::size_t o = 0; o < w.out; ++o)
-        for (std::size_t c = 0; c < w.in; ++c) {
-            auto const lane = w.in_place(c);
-            for (std::size_t t = 0; t < w.taps; ++t)
-                to[((lane / 32 * w.taps + w.taps - 1 - t) * steps + w.out_place(o)) * 32 + lane % 32] = from[(o * w.in + c) * w.taps + t];
-        }
+    for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
+        float* const pair = to + lane / 32 * w.taps * steps * 32 + lane % 32;
+        for (std::size_t o = 0; o < w.out; ++o)
+            for (std::size_t t = 0; t < w.taps; ++t) {
+                float* const line = pair + ((w.taps - 1 - t) * steps + w.out_place(o)) * 32;
+                float const* const weight = from + (o * w.in + c) * w.taps + t;
+                for (std::size_t k = 0; k < n; ++k) line[k] = weight[k * w.taps];
+            }
+    });
 }
 
-/// A gradient [tap][pair of input blocks][output lane][32] in torch's order.
-inline void unpack_gradient(weight_places const& w, float const* from, float* to) {
+/// A gradient [tap][pair of input blocks][output lane][32] in torch's order; of the outputs [first, last).
+inline void unpack_gradient(weight_places const& w, float const* from, float* to, std::size_t first, std::size_t last) {
     auto const pairs = pairs_of(w.in_blocks()), rows = w.out_blocks() * width;
-    for (std::size_t o = 0; o < w.out; ++o)
-        for (std::size_t c = 0; c < w.in; ++c) {
-            auto const lane = w.in_place(c);
-            for (std::size_t t = 0; t < w.taps; ++t) to[(o * w.in + c) * w.taps + t] = from[((t * pairs + lane / 32) * rows + w.out_place(o)) * 32 + lane % 32];
-        }
+    for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
+        for (std::size_t o = first; o < last; ++o)
+            for (std::size_t t = 0; t < w.taps; ++t) {
+                float const* const line = from + ((t * pairs + lane / 32) * rows + w.out_place(o)) * 32 + lane % 32;
+                float* const gradient = to + (o * w.in + c) * w.taps + t;
+                for (std::size_t k = 0; k < n; ++k) gradient[k * w.taps] = line[k];
+            }
+    });
+}
+
+/// The same of all outputs, in parallel.
+inline void unpack_gradient(context& ctx, weight_places const& w, float const* from, float* to) {
+    ctx.workers()(w.out_blocks(), [&](std::size_t b, std::size_t) { unpack_gradient(w, from, to, std::min(w.out, b * width), std::min(w.out, (b + 1) * width)); });
 }
 
 /// Weights of the stem (O, C, 7, 7), [pair of output blocks][row][7 · C][32], each output's multiplied by scale(o).

@@ -23,7 +23,7 @@ struct bands {
     [[nodiscard]] std::size_t source(std::size_t i) const { return (image(i) * of.height + first(i)) * of.rows_width; }     ///< first pixel of band i
 
     /// Fills the blocks at `to` with f(block, pixel) of band `i` and its border, zeros outside the image.
-    template <class F>
+    template <class lanes, class F>
     CXR_INLINE void fill(std::size_t i, std::size_t blocks, float* to, F const& f) const {
         auto const top = first(i), h = height(i);
         for (std::size_t k = 0; k < blocks; ++k)
@@ -49,6 +49,37 @@ inline void list_taps(bands const& b, std::size_t blocks, segment* to) {
             *to++ = {static_cast<std::ptrdiff_t>(k * b.block() + tap / 3 * b.row() + tap % 3 * width), static_cast<std::ptrdiff_t>((tap * blocks + k) * width * 32)};
 }
 
+/// Products of the rows of bands with weights.
+class band_products {
+public:
+    /// For bands of this width; narrow images have several lines in one kernel, which would do too little otherwise.
+    band_products(instruction_set s, std::size_t line) : products_(make(s, line, std::make_integer_sequence<int, 7>{})), line_(line), together_(lines_together(s, line)) {}
+
+    /// `lines` lines of q, of which `row` is the distance.
+    void operator()(product q, std::size_t lines, std::size_t row, std::size_t columns) const {
+        if (together_) return products_(q, lines * line_, columns);
+        for (std::size_t r = 0; r < lines; ++r) {
+            products_(q, line_, columns);
+            q.a += row;
+            q.out += static_cast<std::ptrdiff_t>(line_) * q.out_row;
+        }
+    }
+    /// How often `q.ahead` is called for so many lines.
+    [[nodiscard]] std::size_t calls(std::size_t lines) const { return together_ ? products_.calls(lines * line_) : lines * products_.calls(line_); }
+
+private:
+    static bool lines_together(instruction_set s, std::size_t line) { return line <= (s == instruction_set::avx2 ? 3 : 7); }
+    template <int... W>
+    static products make(instruction_set s, std::size_t line, std::integer_sequence<int, W...>) {
+        auto chosen = products::of<pixels_by_weights, 14>(s);
+        ((line == W + 1 && lines_together(s, line) ? void(chosen = products::of<lines_by_weights<W + 1>, W == 0 ? 6 : 2 * (W + 1)>(s)) : void()), ...);
+        return chosen;
+    }
+    products products_;
+    std::size_t line_;
+    bool together_;
+};
+
 /// z = W ∗ max(scale · y + shift, 0), padded with zeros: `y` of `in` blocks, `z` of `out`; W [pair of z's blocks][tap][y's lane][32]. Σ z and Σ z² go to `moments`.
 inline void window(context& ctx, grid const& g, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* z,
                    group_sums const& moments, std::size_t groups) {
@@ -59,30 +90,29 @@ inline void window(context& ctx, grid const& g, float const* y, std::size_t in, 
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const segments = scratch.take<segment>(9 * in);
     list_taps(band, in, segments);
-    products<pixels_by_weights, 14> const multiply(ctx.instructions());
+    band_products const multiply(ctx.instructions(), g.rows_width);
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * room;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.fill(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
-                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                band.fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const from = y + (k * pixels + pixel) * width;
-                    for (std::size_t p = 0; p < g.rows_width; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
+                    for (std::size_t p = 0; p < g.rows_width; ++p) store(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
                 });
                 auto const begin = band.source(i), n = band.height(i) * g.rows_width;
                 prefetcher ahead;
                 if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, in, pixels * width, band.height(i + 1) * g.rows_width * width);
-                ahead.begin(pairs_of(out) * band.height(i) * multiply.calls(g.rows_width));
+                ahead.begin(pairs_of(out) * multiply.calls(band.height(i)));
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = z + (2 * pair * pixels + begin) * width;
-                    for (std::size_t r = 0; r < band.height(i); ++r)
-                        multiply({.a = a + r * band.row(), .b = weights + pair * 9 * in * width * 32, .segments = segments, .count = 9 * in, .length = width,
-                                  .out = to + r * g.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
-                                 g.rows_width, columns);
+                    multiply({.a = a, .b = weights + pair * 9 * in * width * 32, .segments = segments, .count = 9 * in, .length = width, .out = to,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
+                             band.height(i), band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
-                        lane_sums s;
+                        lane_sums<lanes> s;
                         s.add_moments(to + v * pixels * width, n);
                         moments.add(group, (2 * pair + v) * width, s);
                     }
@@ -101,69 +131,75 @@ inline void window_backward(context& ctx, grid const& at, float const* y, std::s
     auto const pixels = at.pixels();
     auto const size = 9 * pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
-    auto const room = (in + out) * band.block();
+    auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
+    auto const room = (most + out) * band.block();
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const segments = scratch.take<segment>(9 * out);
     list_taps(band, out, segments);
     auto* const rows = scratch.take<segment>(band.rows);
     for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(r * band.row()), static_cast<std::ptrdiff_t>(r * band.row())};
-    products<pixels_by_weights, 14> const multiply(ctx.instructions());
-    products<channels_by_pixels, 8> const correlate(ctx.instructions());
-    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
+    band_products const multiply(ctx.instructions(), at.rows_width);
+    auto const correlate = products::of<channels_by_pixels, 8>(ctx.instructions());
+    ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
+        auto const group = task / parts;
+        auto const pairs = part(pairs_of(in), parts, task % parts);
+        auto const first = 2 * pairs.first, blocks = std::min(in, 2 * pairs.last) - first;
         float* const a = rooms + worker * room;
-        float* const b = a + in * band.block();
+        float* const b = a + most * band.block();
         float* const dw = gathered + group * size;
-        compiled_for(ctx.instructions(), [&]() CXR_INLINE {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.fill(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
-                    auto const scale = load(norm.scale + k * width), shift = load(norm.shift + k * width);
+                band.fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const k = first + own;
+                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const from = y + (k * pixels + pixel) * width;
-                    for (std::size_t p = 0; p < at.rows_width; ++p) store(to + p * width, rectified(scale * load(from + p * width) + shift));
+                    for (std::size_t p = 0; p < at.rows_width; ++p) store(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
                 });
-                band.fill(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
-                    auto const fa = load(dz.a + k * width), fb = load(dz.b + k * width), fc = load(dz.c + k * width), mean = load(dz.mean + k * width);
+                band.fill<lanes>(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                    auto const fa = lanes::load(dz.a + k * width), fb = lanes::load(dz.b + k * width), fc = lanes::load(dz.c + k * width), mean = lanes::load(dz.mean + k * width);
                     auto const from = (k * pixels + pixel) * width;
                     for (std::size_t p = 0; p < at.rows_width; ++p)
-                        store(to + p * width, fa * load(g + from + p * width) + fb + fc * (load(z + from + p * width) - mean));
+                        store(to + p * width, fa * lanes::load(g + from + p * width) + fb + fc * (lanes::load(z + from + p * width) - mean));
                 });
                 auto const h = band.height(i), begin = band.source(i);
                 prefetcher ahead;
                 if (i + 1 < mine.last) {
                     auto const next = band.source(i + 1) * width, floats = band.height(i + 1) * at.rows_width * width;
-                    ahead.add(y + next, in, pixels * width, floats);
-                    ahead.add(d + next, in, pixels * width, floats);
+                    ahead.add(y + first * pixels * width + next, blocks, pixels * width, floats);
+                    ahead.add(d + first * pixels * width + next, blocks, pixels * width, floats);
                     ahead.add(g + next, out, pixels * width, floats);
                     ahead.add(z + next, out, pixels * width, floats);
-                    ahead.begin(pairs_of(in) * h * multiply.calls(at.rows_width));
+                    ahead.begin(pairs.size() * multiply.calls(h));
                 }
-                for (std::size_t pair = 0; pair < pairs_of(in); ++pair) {
+                for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
-                    lane_sums s[2];
-                    for (std::size_t r = 0; r < h; ++r) {
-                        auto const from = (2 * pair * pixels + begin + r * at.rows_width) * width;
-                        multiply({.a = b + r * band.row(), .b = weights + pair * 9 * out * width * 32, .segments = segments, .count = 9 * out, .length = width, .out = d + from,
-                                  .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
-                                 at.rows_width, columns);
-                        for (std::size_t v = 0; v < columns / width; ++v) {
-                            auto const k = 2 * pair + v;
-                            auto const mean = load(norm.mean + k * width);
-                            float const* const let_through = a + k * band.block() + (r + 1) * band.row() + width;
-                            float* const to = d + from + v * pixels * width;
-                            float const* const raw = y + from + v * pixels * width;
-                            s[v].add(at.rows_width, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                                lanes const masked = only(load(let_through + p * width).positive(), load(to + p * width));
+                    auto const from = (2 * pair * pixels + begin) * width;
+                    multiply({.a = b, .b = weights + pair * 9 * out * width * 32, .segments = segments, .count = 9 * out, .length = width, .out = d + from,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
+                             h, band.row(), columns);
+                    for (std::size_t v = 0; v < columns / width; ++v) {
+                        auto const k = 2 * pair + v;
+                        auto const mean = lanes::load(norm.mean + k * width);
+                        lane_sums<lanes> s;
+                        for (std::size_t r = 0; r < h; ++r) {
+                            auto const line = from + (v * pixels + r * at.rows_width) * width;
+                            float const* const let_through = a + (k - first) * band.block() + (r + 1) * band.row() + width;
+                            float* const to = d + line;
+                            float const* const raw = y + line;
+                            s.add(at.rows_width, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                                lanes const masked = only(lanes::load(let_through + p * width).positive(), lanes::load(to + p * width));
                                 d_shift = d_shift + masked;
-                                d_scale = d_scale + masked * (load(raw + p * width) - mean);
+                                d_scale = d_scale + masked * (lanes::load(raw + p * width) - mean);
                                 store(to + p * width, masked);
                             });
                         }
+                        sums.add(group, k * width, s);
                     }
-                    for (std::size_t v = 0; v < columns / width; ++v) sums.add(group, (2 * pair + v) * width, s[v]);
                     for (std::size_t tap = 0; tap < 9; ++tap)
                         for (std::size_t k = 0; k < out; ++k)
-                            correlate({.a = b + k * band.block() + band.row() + width, .b = a + 2 * pair * band.block() + tap / 3 * band.row() + tap % 3 * width,
+                            correlate({.a = b + k * band.block() + band.row() + width, .b = a + (2 * pair - first) * band.block() + tap / 3 * band.row() + tap % 3 * width,
                                        .b_half = static_cast<std::ptrdiff_t>(band.block()), .segments = rows, .count = h, .length = at.rows_width,
                                        .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
                                       width, columns);

@@ -235,9 +235,12 @@ public:
                 auto const norm2 = lanes_of(l.part().template part<3>(), narrow);
                 auto const places1 = of(conv1, b.place), places2 = of(conv2, narrow);
                 b.between = places1.out_blocks();
-                auto& mine = b.layers.emplace_back(frozen_features::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.packed()}), memory({places2.packed()}), norm2.shift});
+                auto& mine = b.layers.emplace_back(frozen_features::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.packed()}), memory({places2.packed()}), memory(), norm2.shift});
                 pack(places1, conv1.values.data(), mine.first.data(), scaled_by(norm2, narrow));
                 pack(places2, conv2.values.data(), mine.second.data(), one);
+                if (!ctx.winograd()) continue;
+                mine.winograd = memory({winograd::packed(b.between, pairs_of(blocks_of(conv2.shape[0])))});
+                winograd::pack(conv2.shape[0], conv2.shape[1], b.between, conv2.values.data(), mine.winograd.data());
             }
             if constexpr (i < 3) {
                 auto const& behind = generic_.template part<part + 1>();

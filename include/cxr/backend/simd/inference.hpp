@@ -8,6 +8,7 @@
 #include "cxr/backend/simd/transition.hpp"
 #include "cxr/backend/simd/weights.hpp"
 #include "cxr/backend/simd/window.hpp"
+#include "cxr/backend/simd/winograd.hpp"
 
 #include <algorithm>
 #include <array>
@@ -19,10 +20,10 @@ namespace cxr::simd {
 /// DenseNet's features with weights that no longer change.
 class frozen_features {
 public:
-    /// A dense layer: the first norm's lanes, both convolutions, and the bias that the second norm leaves of itself.
+    /// A dense layer: the first norm's lanes, both convolutions, the second also for Winograd's filtering or empty, and the bias that the second norm leaves of itself.
     struct layer {
         norm_lanes norm;
-        tensor<float, 1> first, second;
+        tensor<float, 1> first, second, winograd;
         std::vector<float> bias;
     };
     /// A dense block, the norm behind it, and its transition where there is one.
@@ -73,6 +74,25 @@ private:
     /// Rows whose pixels are normalised together in front of a 1×1 convolution.
     [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in) { return std::clamp<std::size_t>((in > 32 ? 56 : 112) / g.rows_width, 1, g.height); }
 
+    /// Whether the 3×3 convolutions of images of this size go by Winograd's filtering: not where few tiles would read all weights, or where most of a tile is border.
+    [[nodiscard]] bool by_winograd(block const& b, grid const& g) const {
+        winograd::tiling const t{g.height, g.rows_width};
+        return !b.layers.empty() && b.layers.front().winograd.size() != 0 && t.count() >= 9;
+    }
+    /// Tiles that are worked on at once.
+    [[nodiscard]] static std::size_t tiles_at_once(instruction_set s) { return s == instruction_set::avx2 ? 12 : 14; }
+
+    /// The image between the convolutions of a dense layer, with its border.
+    struct bordered {
+        std::size_t row, block;  // floats
+
+        bordered(grid const& g, bool filtered) {
+            winograd::tiling const t{g.height, g.rows_width};
+            row = filtered ? t.row() : (g.rows_width + 2) * width;
+            block = (filtered ? t.rows() : g.height + 2) * row;
+        }
+    };
+
     /// Scratch for `slots` images at a time and `threads` workers.
     struct buffers {
         workspace::frame frame;
@@ -86,7 +106,9 @@ private:
             for (std::size_t b = 0; b < 4; ++b) {
                 auto const& at = f.blocks[b];
                 values = std::max(values, at.blocks() * e.of[b].pixels() * width);
-                window = std::max(window, at.between * (e.of[b].height + 2) * (e.of[b].rows_width + 2) * width);
+                window = std::max(window, at.between * bordered(e.of[b], f.by_winograd(at, e.of[b])).block);
+                auto const grown = blocks_of(at.place.growth);
+                if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
                 tile = std::max({tile, at.blocks() * rows_of(e.of[b], 0) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
             }
             tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
@@ -115,8 +137,16 @@ private:
             auto const& at = blocks[b];
             auto const& g = e.of[b];
             float* const padded = room.windows + slot * room.window;
-            std::fill_n(padded, at.between * (g.height + 2) * (g.rows_width + 2) * width, 0.0F);
-            for (std::size_t k = 0; k < at.layers.size(); ++k) dense(ctx, g, at, k, x, padded, room);
+            auto const filtered = by_winograd(at, g);
+            bordered const image(g, filtered);
+            std::fill_n(padded, at.between * image.block, 0.0F);
+            for (std::size_t k = 0; k < at.layers.size(); ++k) {
+                bottleneck(ctx, g, at, k, x, image, padded, room);
+                if (filtered)
+                    convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
+                else
+                    convolve(ctx, g, at, k, padded, image, x);
+            }
             if (observed) stage(2 + 2 * b, x, g, at.place, at.channels());
             if (at.kept != 0) {
                 reduce(ctx, g, at, x, next, room);
@@ -169,16 +199,13 @@ private:
         });
     }
 
-    static void dense(context& ctx, grid const& g, block const& b, std::size_t number, float* x, float* padded, buffers const& room) {
+    static void bottleneck(context& ctx, grid const& g, block const& b, std::size_t number, float const* x, bordered const& image, float* padded, buffers const& room) {
         auto const& l = b.layers[number];
-        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels();
         auto const rows = rows_of(g, in), tile = rows * g.rows_width;
-        bands const whole{g, g.height};  // how the padded image lies
         auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
-        band_products const convolve(ctx.instructions(), g.rows_width);
-        std::vector<segment> first(in), taps(9 * b.between);
-        for (std::size_t k = 0; k < in; ++k) first[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
-        list_taps(whole, b.between, taps.data());
+        std::vector<segment> segments(in);
+        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
         ctx.workers()((g.height + rows - 1) / rows, [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
             auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
@@ -191,18 +218,49 @@ private:
             });
             for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair)
                 for (std::size_t r = 0; r < h; ++r)
-                    multiply({.a = a + r * g.rows_width * width, .b = l.first.data() + pair * in * width * 32, .segments = first.data(), .count = in, .length = width,
-                              .out = padded + 2 * pair * whole.block() + (top + r + 1) * whole.row() + width, .out_half = static_cast<std::ptrdiff_t>(whole.block()),
+                    multiply({.a = a + r * g.rows_width * width, .b = l.first.data() + pair * in * width * 32, .segments = segments.data(), .count = in, .length = width,
+                              .out = padded + 2 * pair * image.block + (top + r + 1) * image.row + width, .out_half = static_cast<std::ptrdiff_t>(image.block),
                               .bias = l.bias.data() + pair * 32, .rectify = true},
                              g.rows_width, columns_of(b.between, pair));
         });
+    }
+
+    static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x) {
+        auto const& l = b.layers[number];
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
+        band_products const multiply(ctx.instructions(), g.rows_width);
+        std::vector<segment> taps(9 * b.between);
+        list_taps({g, g.height}, b.between, taps.data());
         auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
         ctx.workers()(strips, [&](std::size_t i, std::size_t) {
             auto const mine = part(g.height, strips, i);
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
-                convolve({.a = padded + mine.first * whole.row(), .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between,
+                multiply({.a = padded + mine.first * image.row, .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between,
                           .length = width, .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
-                         mine.size(), whole.row(), columns_of(grown, pair));
+                         mine.size(), image.row, columns_of(grown, pair));
+        });
+    }
+
+    static void convolve_by_winograd(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x, buffers const& room) {
+        auto const& l = b.layers[number];
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
+        winograd::tiling const t{g.height, g.rows_width};
+        auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
+        auto const groups = (t.count() + tiles_at_once(ctx.instructions()) - 1) / tiles_at_once(ctx.instructions());
+        ctx.workers()(groups, [&](std::size_t i, std::size_t worker) {
+            auto const mine = part(t.count(), groups, i);
+            auto const n = mine.size(), from = winograd::plane(b.between, n), to = winograd::plane(grown, n);
+            float* const v = room.tiles + worker * room.tile;
+            float* const m = v + winograd::points * from;
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::gather<lanes>(t, padded, image.block, b.between, mine.first, mine.last, v); });
+            segment segments[64];
+            for (std::size_t k = 0; k < b.between; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * n * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+            for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
+                for (std::size_t point = 0; point < winograd::points; ++point)
+                    multiply({.a = v + point * from, .b = l.winograd.data() + (pair * winograd::points + point) * b.between * width * 32, .segments = segments, .count = b.between,
+                              .length = width, .out = m + point * to + 2 * pair * n * width, .out_half = static_cast<std::ptrdiff_t>(n * width)},
+                             n, columns_of(grown, pair));
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::scatter<lanes>(t, m, grown, mine.first, mine.last, x + in * pixels * width, pixels * width); });
         });
     }
 

@@ -37,7 +37,11 @@ template <int Parts>
 class lanes_in;
 
 #if defined(__x86_64__)
+#if defined(__clang__)
+#define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma"), clang::min_vector_width(512)
+#else
 #define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
+#endif
 #define CXR_TARGET_AVX2 gnu::target("avx2,fma")
 template <class F>
 [[CXR_TARGET_AVX512, gnu::noinline]] void call_avx512(F const& f) {

@@ -34,8 +34,14 @@ public:
     /// What kernels are compiled for.
     [[nodiscard]] instruction_set instructions() const { return instructions_; }
 
+    /// Whether what is frozen from now on convolves by Winograd's filtering: faster, with about ten times the rounding error. Off unless asked for.
+    [[nodiscard]] bool winograd() const { return winograd_; }
+    /// Sets that.
+    void set_winograd(bool on) { winograd_ = on; }
+
 private:
     instruction_set instructions_;
+    bool winograd_ = false;
 };
 
 /// The tag; falls back to `reference`.

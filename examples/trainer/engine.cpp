@@ -76,6 +76,27 @@ std::size_t fused_activations_an_image(engine_options const& o) {
     return kept + largest;
 }
 
+std::size_t block_activations_an_image(engine_options const& o) {
+    auto const& n = o.network;
+    auto side = (o.size + 1) / 2;
+    // The input, and the stem's convolution.
+    auto kept = o.size * o.size * o.channels + side * side * n.stem;
+    side = (side + 1) / 2;
+    auto channels = n.stem;
+    std::size_t bottlenecks = 0, largest = 0, gradients[2] = {};
+    for (std::size_t b = 0; b < 4; ++b) {
+        auto const pixels = side * side, bottleneck = pixels * n.bottleneck * n.growth;
+        bottlenecks += n.blocks[b] * bottleneck;
+        largest = std::max(largest, bottleneck);
+        channels += n.blocks[b] * n.growth;
+        kept += pixels * channels;
+        gradients[b % 2] = std::max(gradients[b % 2], pixels * channels);
+        channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
+        side /= 2;
+    }
+    return kept + gradients[0] + gradients[1] + largest + (o.recompute ? largest : bottlenecks);
+}
+
 namespace {
 
 std::string names(bool with_layers) {

@@ -31,6 +31,8 @@ struct engine_options {
     std::uint64_t seed = 0;              ///< of the initial weights
     std::size_t threads = 0;             ///< 0: one a hardware thread
     bool bf16 = false;                   ///< bfloat16 activations, where the backend has them
+    bool winograd = false;               ///< predict by Winograd's filtering, where the backend has it
+    bool recompute = false;              ///< train in less memory and more time, where the backend can
 };
 
 /// What can be said about a network before it is trained.
@@ -51,6 +53,9 @@ std::size_t activations_an_image(engine_options const& options);
 
 /// The same for layers that keep nothing normalised, as those on Thrust's systems and on a GPU: the blocks' buffers, their gradients, and the bottlenecks.
 std::size_t fused_activations_an_image(engine_options const& options);
+
+/// The same for layers that keep but the blocks' buffers and the bottlenecks' raw outputs, these too only one at a time where `o.recompute`.
+std::size_t block_activations_an_image(engine_options const& o);
 
 /// A network with its optimizer on some backend.
 class engine {
@@ -102,6 +107,8 @@ struct backend_entry {
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
     backend_work work = {};  ///< what of it can be timed
+    std::string warning = {};     ///< what a user should know before he waits, empty where there is nothing
+    bool whole_densenet = false;  ///< whether it has a DenseNet of its own, with `winograd` and `recompute`
 };
 
 /// The backends, each from its own translation unit.

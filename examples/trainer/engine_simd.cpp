@@ -7,6 +7,11 @@
 
 namespace cxr::trainer {
 
-backend_entry simd_entry() { return layered_entry<simd_backend>(std::string(simd::to_string(simd::best_instruction_set()))); }
+backend_entry simd_entry() {
+    auto const best = simd::best_instruction_set();
+    auto entry = layered_entry<simd_backend>(std::string(simd::to_string(best)));
+    if (best == simd::instruction_set::portable) entry.warning = "this processor has neither AVX2 with FMA nor AVX-512: the backend simd works, but slowly; --backend onednn may be faster";
+    return entry;
+}
 
 }  // namespace cxr::trainer

@@ -38,6 +38,11 @@ stats::class_frequencies count_labels(view<std::int8_t const, 2> labels, std::si
     return frequencies;
 }
 
+/// Whether the backend has taken DenseNet over as a whole.
+template <class Backend>
+inline constexpr bool has_whole_densenet =
+    !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
+
 /// Which backend serves each of a DenseNet's operations: `Backend` or one of its parents.
 template <class Backend>
 std::vector<std::pair<std::string, std::string>> serving_backends() {
@@ -51,16 +56,19 @@ std::vector<std::pair<std::string, std::string>> serving_backends() {
     using ops::window;
     std::vector<std::pair<std::string, std::string>> all;
     auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
-    add("convolution", serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
-    add("convolution, backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
-    add("convolution, backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
-    add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
-    add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
-    add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
-    add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
-    add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
-    add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
-    add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
+    if (has_whole_densenet<Backend>) add("DenseNet before its head, as one layer", Backend::name);
+    if (!has_whole_densenet<Backend>) {
+        add("convolution", serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
+        add("convolution, backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
+        add("convolution, backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
+        add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
+        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
+        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
+        add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
+        add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
+        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
+        add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
+    }
     add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
     add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
     add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
@@ -111,7 +119,7 @@ public:
         d.parameters = costs.parameters;
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
-        d.activations_an_image = keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
+        d.activations_an_image = has_whole_densenet<Backend> ? block_activations_an_image(options_) : keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
         d.operations = serving_backends<Backend>();
         return d;
     }
@@ -135,7 +143,11 @@ private:
         auto weights = o.weights;
         weights.positive.resize(o.network.classes, 1.0);
         weights.negative.resize(o.network.classes, 1.0);
-        auto const ctx = make_context<Backend>(o.threads);
+        auto ctx = make_context<Backend>(o.threads);
+        if constexpr (has_whole_densenet<Backend>) {
+            ctx.set_winograd(o.winograd);
+            ctx.set_recompute(o.recompute);
+        }
         return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
                             optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
     }
@@ -201,7 +213,7 @@ private:
 template <class Backend>
 backend_entry layered_entry(std::string library) {
     return {std::string(Backend::name), std::move(library), true, false, nullptr,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>()};
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, has_whole_densenet<Backend>};
 }
 
 /// The entry of a backend without layers.

@@ -75,7 +75,8 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
     find_backend_with_layers(global.backend);
     check_class_names(labels.classes);
     expect_writable(o.out);
-    auto model = open_model(o.model, o.given, o.names, labels.classes, global);
+    if (auto const& backend = find_backend_with_layers(global.backend); !backend.warning.empty()) out.warn("{}", backend.warning);
+    auto model = open_model(o.model, o.given, o.names, labels.classes, global, !o.direct);
     for (auto const& name : labels.classes)
         require_usage(std::find(model.classes.begin(), model.classes.end(), name) != model.classes.end(), "--classes " + name + ": not among the classes of " + model.path);
     auto [names, folder] = images_of(o, labels);
@@ -133,6 +134,7 @@ void add_predict(CLI::App& app, chosen_command& chosen) {
     c->add_option("--csv", o->predict.csv, "label table that says which images of the folder, and their order; default: all, by name");
     c->add_option("--out", o->predict.out, "file for the predictions: Image,<class>,…")->required();
     expect_whole_number(c->add_option("--batch", o->predict.batch, "images at a time")->capture_default_str(), 1, 65536);
+    c->add_flag("--direct", o->predict.direct, "convolve without Winograd's filtering, which the backend simd uses: slower, and probabilities some 1e-6 more exact");
     add_planned_option(*c, "--weights-layout", "of a weight file");
     add_model_options(*c, o->predict.given);
     add_label_options(*c, o->labels);

@@ -125,6 +125,17 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     }
 }
 
+// The MB that --memory names.
+double memory_limit(std::string const& text) {
+    double value = 0;
+    char unit = 0;
+    std::istringstream in(text);
+    in >> value >> unit;
+    if (in.fail() || !(value > 0) || (unit != 'M' && unit != 'G') || in.peek() != std::istringstream::traits_type::eof())
+        throw usage_error("--memory " + text + ": expected a number above 0 and M or G, as 800M or 2G");
+    return unit == 'G' ? 1024 * value : value;
+}
+
 void check_train_options(train_options const& o) {
     auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
         if (value == there) return;
@@ -145,6 +156,7 @@ void check_train_options(train_options const& o) {
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
     require_usage(o.precision == "f32" || o.precision == "bf16", "--precision " + o.precision + ": expected f32 or bf16");
     only("--augment", o.augment, "none", {"flip", "standard"});
+    if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     check_model_options(o.model);
 }
 
@@ -240,21 +252,33 @@ private:
     progress_bar bar_;
 };
 
-void print_plan(train_options const& o, engine& network, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
+constexpr double mb = 1024.0 * 1024.0;
+
+// What training needs, in MB, estimated.
+struct memory_plan {
+    double parameters, activations, loader, checkpoint;
+
+    [[nodiscard]] double all() const { return parameters + activations + loader + checkpoint; }
+};
+
+// Weights, gradients, and Adam's two moments, and weights packed both ways where a DenseNet of the backend's own does so; what a step keeps of each image; the loader's four batches
+// ahead; a copy of what is saved.
+memory_plan plan_memory(train_options const& o, engine_description const& d, backend_entry const& backend, std::size_t batch) {
+    auto const megabytes = [](std::size_t numbers) { return 4 * static_cast<double>(numbers) / mb; };
+    return {megabytes((backend.whole_densenet ? 6 : 4) * d.parameters + d.statistics), megabytes(d.activations_an_image * batch),
+            megabytes(4 * batch * o.model.size * o.model.size * o.model.channels), megabytes(3 * d.parameters + d.statistics)};
+}
+
+void print_plan(train_options const& o, engine& network, backend_entry const& backend, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
     auto const d = network.describe();
     auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
-    double const mb = 1024.0 * 1024.0;
-    // Weights, gradients, and Adam's two moments; what a step keeps of each image; the loader's four batches ahead; a copy of what is saved.
-    auto const parameters = static_cast<double>(4 * d.parameters + d.statistics) * 4 / mb;
-    auto const activations = static_cast<double>(d.activations_an_image * batch) * 4 / mb;
-    auto const loader = 4.0 * static_cast<double>(batch * o.model.size * o.model.size * o.model.channels) * 4 / mb;
+    auto const memory = plan_memory(o, d, backend, batch);
     out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
-    auto const checkpoint = static_cast<double>(3 * d.parameters + d.statistics) * 4 / mb;
     out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
-              parameters + activations + loader + checkpoint, parameters, activations, loader, checkpoint);
-    out.print("             (estimated from the sizes of the tensors that layers keep where nothing is fused; program and scratch memory, some 10 %, come on top)");
+              memory.all(), memory.parameters, memory.activations, memory.loader, memory.checkpoint);
+    out.print("             (estimated from the sizes of the tensors that the backend's layers keep; program and scratch memory, some 10 %, come on top)");
 }
 
 // One step before the clock runs, one that counts, on made-up images.
@@ -357,7 +381,21 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
     data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
     if (o.resume) check_extent(*from, last_path, engine_for);
-    auto const network = backend.make(engine_for);
+    auto network = backend.make(engine_for);
+    if (!o.memory.empty()) {
+        auto const limit = memory_limit(o.memory);
+        auto const plain = plan_memory(o, network->describe(), backend, std::min(o.batch, training.rows())).all();
+        if (plain > limit) {
+            network.reset();
+            engine_for.recompute = backend.whole_densenet;
+            network = backend.make(engine_for);
+            auto const least = plan_memory(o, network->describe(), backend, std::min(o.batch, training.rows())).all();
+            if (least > limit)
+                throw error(fmt::format("--memory {}: training needs about {:.0f} MB here{}, more than the {:.0f} MB allowed; a smaller --batch or --size needs less", o.memory, least,
+                                        engine_for.recompute ? ", with bottlenecks computed again" : "", limit));
+            out.print("bottlenecks are computed again in backward: about {:.0f} MB instead of {:.0f}", least, plain);
+        }
+    }
 
     out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
               training.rows(), validation.rows(), train_loader.batches());
@@ -365,6 +403,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
         if (count(training, c, 1) == 0) out.warn("class {} has no {} in {}", classes[c], count(training, c, 0) == 0 ? "known label" : "positive", o.train);
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
+    if (!backend.warning.empty()) out.warn("{}", backend.warning);
+    if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
     for (auto const& [operation, by] : network->describe().operations) out.debug("{} on {}", operation, by);
 
     if (o.resume) {
@@ -379,7 +419,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
 
     if (o.dry_run) {
         auto const batch = std::min(o.batch, training.rows());
-        print_plan(o, *network, batch, train_loader.batches(), training.rows(), out);
+        print_plan(o, *network, backend, batch, train_loader.batches(), training.rows(), out);
         auto const seconds = seconds_a_step(o, *network, batch, classes.size());
         auto const steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
         out.print("time         about {:.0f} s of training steps, from one measured step of {:.2f} s; validation comes on top", seconds * static_cast<double>(steps), seconds);
@@ -478,6 +518,8 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
     c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
     expect_whole_number(c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group), 0, most);
+    c->add_option("--memory", o->train.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
+                                              "fifth more time; an error where that is not enough")->group(group);
     c->add_option("--precision", o->train.precision, "f32, or bf16: bfloat16 activations and float32 weights, on cuda")->capture_default_str()->group(group);
     c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
     add_model_options(*c, o->train.model);

@@ -34,6 +34,7 @@ struct train_options {
     std::string precision = "f32";          ///< f32
     std::string augment = "none";           ///< none
     std::size_t patience = 0;               ///< 0: never ends early
+    std::string memory;                     ///< most that training may need, as 800M or 2G; empty: as much as it takes
     bool resume = false;                    ///< continue the run in `out`
     bool dry_run = false;                   ///< print the plan and train nothing
     std::set<std::string> given;            ///< names of the options that the command line has, for --resume

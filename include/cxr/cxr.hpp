@@ -4,6 +4,7 @@
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/host_device.hpp"

@@ -53,7 +53,7 @@ public:
         };
         typename generic::tape parts;
         cxr::view<float const, 4> in;
-        memory stem, d_stem, d_bottleneck;
+        memory stem, bottleneck, d_bottleneck;  // the bottleneck where each is computed again
         nn::statistics_buffer<host_memory> stem_statistics;
         norm_lanes stem_norm;
         std::array<block, 4> blocks;
@@ -132,7 +132,7 @@ public:
             auto const size = std::max(t.blocks[i].values.size(), t.blocks[(i + 2) % 4].values.size());
             g.resize({size});
         }
-        std::size_t largest = 0, weights = 0;
+        std::size_t largest = t.bottleneck.size(), weights = 0;
         for (auto const& b : t.blocks) largest = std::max(largest, b.layers.front().bottleneck.size());
         for (auto const& w : t.turned) weights = std::max(weights, w.size());
         t.d_bottleneck.resize({largest});
@@ -331,7 +331,8 @@ private:
         auto const channels = b.place.first + k * b.place.growth, in = b.place.blocks(channels), pixels = b.extents.pixels();
         auto const narrow = layer.template part<2>().weight().shape[0], between = blocks_of(narrow);
         auto& mine = b.layers[k];
-        mine.bottleneck.resize({between * pixels * width});
+        auto& bottleneck = ctx.recompute() ? t.bottleneck : mine.bottleneck;
+        if (bottleneck.size() < between * pixels * width) bottleneck.resize({between * pixels * width});
         prepare(ctx, layer.template part<0>(), b.extents, b.statistics.statistics, std::get<0>(tapes.parts), b.place, mine.norm1);
         auto& statistics = std::get<3>(tapes.parts).own;
         statistics.begin(narrow);
@@ -341,7 +342,7 @@ private:
             auto const tile = tile_pixels(pixels, in);
             auto const groups = group_count((pixels + tile - 1) / tile, 1);
             group_sums const sums(scratch, groups, between * width);
-            pointwise(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, mine.bottleneck.data(), sums, groups);
+            pointwise(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck.data(), sums, groups);
             moments(sums, plain, 0, narrow, pixels, statistics.statistics);
         }
         prepare(ctx, layer.template part<3>(), b.extents, statistics.statistics, std::get<3>(tapes.parts), plain, mine.norm2);
@@ -350,7 +351,7 @@ private:
             auto const groups = group_count(bands{b.extents, band_rows(b.extents, between)}.count(), 1);
             auto const grown = blocks_of(b.place.growth);
             group_sums const sums(scratch, groups, grown * width);
-            window(ctx, b.extents, mine.bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
+            window(ctx, b.extents, bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
             moments(sums, b.place, channels, b.place.growth, pixels, b.statistics.statistics);
         }
     }
@@ -364,7 +365,12 @@ private:
         auto const between = blocks_of(conv1.shape[0]), grown = blocks_of(b.place.growth);
         channel_places const plain{conv1.shape[0], 0};
         auto& mine = b.layers[k];
-        float const* const y = mine.bottleneck.data();
+        if (ctx.recompute()) {
+            workspace::frame scratch(ctx.scratch());
+            auto const tile = tile_pixels(pixels, in), groups = group_count((pixels + tile - 1) / tile, 1);
+            pointwise(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
+        }
+        float const* const y = ctx.recompute() ? t.bottleneck.data() : mine.bottleneck.data();
         affine_rest rest;
         rest.begin(between);
         {
@@ -394,24 +400,26 @@ private:
         grid const conv{b.extents.images, (t.in.extent(1) + 1) / 2, (t.in.extent(2) + 1) / 2};
         auto const channels = weight.shape[0], blocks = blocks_of(channels);
         channel_places const plain{channels, 0};
-        t.d_stem.resize({t.stem.size()});
         workspace::frame scratch(ctx.scratch());
         group_sums const sums(scratch, conv.images, blocks * width);
-        max_pool_backward(ctx, conv, t.stem.data(), blocks, t.stem_norm.view(), t.gradients[0].data(), b.values.data(), b.rest.from(0, b.mean.data()), t.d_stem.data(), sums);
+        stem_gradient const back{conv, t.stem.data(), blocks, t.stem_norm.view(), t.gradients[0].data(), b.values.data(), b.rest.from(0, b.mean.data())};
+        stem_sums(ctx, back, sums);
         affine_rest rest;
         rest.begin(blocks);
         finish_norm(generic_.template part<1>(), std::get<1>(t.parts.parts), plain, sums, conv.pixels(), rest, gradients);
         auto dy = rest.from(0, t.stem_norm.mean.data());
         dy.a = t.stem_norm.scale.data();
-        auto const groups = gradient_groups(conv.pixels(), stem_bands(t.in.shape()).count());
+        bool const wants_input = d_in.data() != nullptr;
+        memory blocked;
+        if (wants_input) blocked.resize({t.stem.size()});
         if (input_channels_ == 3)
-            simd::stem_backward<3>(ctx, t.in, blocks, t.d_stem.data(), t.stem.data(), dy, groups, t.d_weights.data());
+            simd::stem_backward<3>(ctx, t.in, back, dy, t.d_weights.data(), blocked.data());
         else
-            simd::stem_backward<1>(ctx, t.in, blocks, t.d_stem.data(), t.stem.data(), dy, groups, t.d_weights.data());
+            simd::stem_backward<1>(ctx, t.in, back, dy, t.d_weights.data(), blocked.data());
         unpack_stem_gradient(channels, input_channels_, t.d_weights.data(), weight.of(gradients).data());
-        if (d_in.data() == nullptr) return;
+        if (!wants_input) return;
         tensor<float, 4> d_conv({conv.images, conv.height, conv.rows_width, channels});
-        unpack(t.d_stem.data(), plain, d_conv.view());
+        unpack(blocked.data(), plain, d_conv.view());
         ops::convolution_backward_data<Backend, float>(ctx, nn::conv<7, 2>::window, d_conv.view(), weight.template as<4>(), d_in, accumulate);
     }
 

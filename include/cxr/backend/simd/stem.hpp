@@ -4,7 +4,9 @@
 
 #include "cxr/backend/simd/pointwise.hpp"
 
+#include <algorithm>
 #include <cstddef>
+#include <vector>
 
 namespace cxr::simd {
 
@@ -73,45 +75,6 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
     moments.finish();
 }
 
-/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of y is `dy` of `d` and `y`; d becomes the gradient of y.
-template <int Channels>
-void stem_backward(context& ctx, view<float const, 4> images, std::size_t out, float* d, float const* y, affine_gradient const& dy, std::size_t groups, float* d_weights) {
-    stem_bands const band(images.shape());
-    auto const pixels = band.out.pixels();
-    constexpr std::size_t length = 7 * Channels;
-    auto const size = pairs_of(out) * 7 * length * 32;
-    workspace::frame scratch(ctx.scratch());
-    auto* const rooms = scratch.take<float>(ctx.workers().size() * band.room());
-    auto* const gathered = scratch.take<float>(groups * size);
-    auto* const rows = scratch.take<segment>(band.rows);
-    for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
-    auto const correlate = products::of<window_by_pixels<Channels>, 7>(ctx.instructions());
-    ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
-        float* const a = rooms + worker * band.room();
-        float* const dw = gathered + group * size;
-        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            auto const mine = part(band.count(), groups, group);
-            for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.fill(images, i, a);
-                auto const n = band.height(i) * band.out.rows_width;
-                for (std::size_t k = 0; k < out; ++k) {
-                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
-                    auto const from = (k * pixels + band.begin(i)) * width;
-                    for (std::size_t p = 0; p < n; ++p)
-                        store(d + from + p * width, fa * lanes::load(d + from + p * width) + fb + fc * (lanes::load(y + from + p * width) - mean));
-                }
-                for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
-                    for (std::size_t k = 0; k < 7; ++k)
-                        correlate({.a = a + k * band.line(), .b = d + (2 * pair * pixels + band.begin(i)) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows,
-                                   .count = band.height(i), .length = band.out.rows_width, .out = dw + (pair * 7 + k) * length * 32, .out_row = 32, .accumulate = i != mine.first},
-                                  length, columns_of(out, pair));
-            }
-        });
-    });
-    add_groups(ctx, groups, size, gathered);
-    std::copy_n(gathered, size, d_weights);
-}
-
 /// The extents of the maximum of 3×3 pixels with stride 2 and padding 1.
 [[nodiscard]] constexpr grid pooled(grid const& g) { return {g.images, (g.height + 1) / 2, (g.rows_width + 1) / 2}; }
 
@@ -152,44 +115,113 @@ inline void max_pool(context& ctx, grid const& g, float const* x, std::size_t bl
     moments.finish();
 }
 
-/// Backward of `max_pool` where the gradient of out is `d_out` of `g_out` and `out`: d, as large as x, and `sums` Σ d and Σ d · (x − mean). The first of equal pixels counts.
-inline void max_pool_backward(context& ctx, grid const& g, float const* x, std::size_t blocks, normalisation const& norm, float const* g_out, float const* out,
-                              affine_gradient const& d_out, float* d, group_sums const& sums) {
-    auto const small = pooled(g);
-    ctx.workers()(g.images, [&](std::size_t n, std::size_t) {
+/// What comes back to the stem: the gradient of the pool's output, its values, and what the stem's norm made of the convolution.
+struct stem_gradient {
+    grid conv;                  ///< extents of the convolution
+    float const* x;             ///< its result
+    std::size_t blocks;         ///< of it
+    normalisation norm;         ///< behind it
+    float const *g_out, *out;   ///< gradient and values behind the pool
+    affine_gradient d_out;      ///< how the gradient is made of both
+
+    /// d of image `n`, block `k`: backward of pool and rectifier. The first of equal pixels counts.
+    template <class lanes>
+    CXR_INLINE void pool_backward(std::size_t n, std::size_t k, float* d) const {
+        auto const small = pooled(conv);
+        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
+        auto const fa = lanes::load(d_out.a + k * width), fb = lanes::load(d_out.b + k * width), fc = lanes::load(d_out.c + k * width), mean = lanes::load(d_out.mean + k * width);
+        float const* const image = x + (k * conv.images + n) * conv.image_pixels() * width;
+        std::fill_n(d, conv.image_pixels() * width, 0.0F);
+        for (std::size_t p = 0; p < small.image_pixels(); ++p) {
+            auto const from = ((k * small.images + n) * small.image_pixels() + p) * width;
+            lanes const gradient = fa * lanes::load(g_out + from) + fb + fc * (lanes::load(out + from) - mean);
+            lanes best, chosen = lanes::broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
+            for_each_in_window(conv, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
+                lanes const v = scale * lanes::load(image + pixel * width) + shift;
+                auto const better = v > best;
+                best = select(better, v, best);
+                chosen = select(better, lanes::broadcast(static_cast<float>(tap)), chosen);
+            });
+            for_each_in_window(conv, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
+                float* const at = d + pixel * width;
+                store(at, lanes::load(at) + only(chosen == lanes::broadcast(static_cast<float>(tap)), gradient));
+            });
+        }
+    }
+};
+
+/// `sums` Σ d and Σ d · (x − mean) of what comes back through the pool, a group an image.
+inline void stem_sums(context& ctx, stem_gradient const& s, group_sums const& sums) {
+    workspace::frame scratch(ctx.scratch());
+    auto const room = s.conv.image_pixels() * width;
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    ctx.workers()(s.conv.images, [&](std::size_t n, std::size_t worker) {
+        float* const d = rooms + worker * room;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            for (std::size_t k = 0; k < blocks; ++k) {
-                auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
-                auto const fa = lanes::load(d_out.a + k * width), fb = lanes::load(d_out.b + k * width), fc = lanes::load(d_out.c + k * width), out_mean = lanes::load(d_out.mean + k * width);
-                float const* const image = x + (k * g.images + n) * g.image_pixels() * width;
-                float* const to = d + (k * g.images + n) * g.image_pixels() * width;
-                std::fill_n(to, g.image_pixels() * width, 0.0F);
-                for (std::size_t p = 0; p < small.image_pixels(); ++p) {
-                    auto const from = ((k * g.images + n) * small.image_pixels() + p) * width;
-                    lanes const gradient = fa * lanes::load(g_out + from) + fb + fc * (lanes::load(out + from) - out_mean);
-                    lanes best, chosen = lanes::broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
-                    for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                        lanes const v = scale * lanes::load(image + pixel * width) + shift;
-                        auto const better = v > best;
-                        best = select(better, v, best);
-                        chosen = select(better, lanes::broadcast(static_cast<float>(tap)), chosen);
-                    });
-                    for_each_in_window(g, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                        float* const at = to + pixel * width;
-                        store(at, lanes::load(at) + only(chosen == lanes::broadcast(static_cast<float>(tap)), gradient));
-                    });
-                }
-                lane_sums<lanes> s;
-                s.add(g.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                    lanes const dz = lanes::load(to + p * width);
+            for (std::size_t k = 0; k < s.blocks; ++k) {
+                s.pool_backward<lanes>(n, k, d);
+                auto const mean = lanes::load(s.norm.mean + k * width);
+                float const* const image = s.x + (k * s.conv.images + n) * room;
+                lane_sums<lanes> both;
+                both.add(s.conv.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                    lanes const dz = lanes::load(d + p * width);
                     d_shift = d_shift + dz;
                     d_scale = d_scale + dz * (lanes::load(image + p * width) - mean);
                 });
-                sums.add(n, k * width, s);
+                sums.add(n, k * width, both);
             }
         });
     });
     sums.finish();
+}
+
+/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of the convolution is `dy` of d and x. d is computed once more, image by image, which costs
+/// less than keeping it; where `d_conv` is not null, the gradient of the convolution goes there, for the gradient of the images.
+template <int Channels>
+void stem_backward(context& ctx, view<float const, 4> images, stem_gradient const& s, affine_gradient const& dy, float* d_weights, float* d_conv) {
+    stem_bands const band(images.shape());
+    auto const pixels = s.conv.image_pixels();
+    constexpr std::size_t length = 7 * Channels;
+    auto const size = pairs_of(s.blocks) * 7 * length * 32, groups = std::min<std::size_t>(8, s.conv.images);
+    workspace::frame scratch(ctx.scratch());
+    auto const room = band.room() + 2 * pixels * width;
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
+    auto* const gathered = scratch.take<float>(groups * size);
+    std::vector<segment> rows(band.rows);
+    for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
+    auto const correlate = products::of<window_by_pixels<Channels>, 7>(ctx.instructions());
+    ctx.workers()(groups * pairs_of(s.blocks), [&](std::size_t task, std::size_t worker) {
+        float* const a = rooms + worker * room;
+        float* const d = a + band.room();
+        auto const group = task / pairs_of(s.blocks), pair = task % pairs_of(s.blocks);
+        float* const dw = gathered + group * size + pair * 7 * length * 32;
+        auto const mine = part(s.conv.images, groups, group);
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            for (std::size_t n = mine.first; n < mine.last; ++n) {
+                for (std::size_t v = 0; v < columns_of(s.blocks, pair) / width; ++v) {
+                    auto const k = 2 * pair + v;
+                    s.pool_backward<lanes>(n, k, d + v * pixels * width);
+                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
+                    float const* const x = s.x + (k * s.conv.images + n) * pixels * width;
+                    for (std::size_t p = 0; p < pixels; ++p) {
+                        float* const at = d + (v * pixels + p) * width;
+                        lanes const g = fa * lanes::load(at) + fb + fc * (lanes::load(x + p * width) - mean);
+                        store(at, g);
+                        if (d_conv != nullptr) store(d_conv + ((k * s.conv.images + n) * pixels + p) * width, g);
+                    }
+                }
+                for (std::size_t i = n * band.an_image(); i < (n + 1) * band.an_image(); ++i) {
+                    band.fill(images, i, a);
+                    for (std::size_t k = 0; k < 7; ++k)
+                        correlate({.a = a + k * band.line(), .b = d + (band.begin(i) - n * pixels) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows.data(),
+                                   .count = band.height(i), .length = band.out.rows_width, .out = dw + k * length * 32, .out_row = 32, .accumulate = i != mine.first * band.an_image()},
+                                  length, columns_of(s.blocks, pair));
+                }
+            }
+        });
+    });
+    add_groups(ctx, groups, size, gathered);
+    std::copy_n(gathered, size, d_weights);
 }
 
 }  // namespace cxr::simd

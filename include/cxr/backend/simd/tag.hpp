@@ -39,9 +39,14 @@ public:
     /// Sets that.
     void set_winograd(bool on) { winograd_ = on; }
 
+    /// Whether training computes bottlenecks again in backward instead of keeping them: the same numbers in less memory and more time. Off unless asked for.
+    [[nodiscard]] bool recompute() const { return recompute_; }
+    /// Sets that.
+    void set_recompute(bool on) { recompute_ = on; }
+
 private:
     instruction_set instructions_;
-    bool winograd_ = false;
+    bool winograd_ = false, recompute_ = false;
 };
 
 /// The tag; falls back to `reference`.

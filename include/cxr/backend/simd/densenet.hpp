@@ -24,8 +24,8 @@ namespace cxr::simd {
 /// What comes before the head of a DenseNet, as `models::densenet_features` describes it.
 using densenet_spec = decltype(models::densenet_features());
 
-/// DenseNet's features, (N, H, W, 1 or 3) to (N, H / 32, W / 32, C).
-template <class Backend>
+/// DenseNet's features, (N, H, W, 1 or 3) to (N, H / 32, W / 32, C). `Half`: what convolutions multiply is rounded to bfloat16, but in the first; sums, and what is kept, are float.
+template <class Backend, bool Half = false>
 class densenet {
     using generic = nn::generic_layer<Backend, densenet_spec, float>;
     using norm_type = nn::layer<Backend, nn::batch_norm, float>;
@@ -62,6 +62,11 @@ public:
         memory d_weights;
     };
 
+    densenet(nn::builder_of<Backend, float>& b, nn::in_bf16_spec<densenet_spec> const& s, shape const& in)
+        requires Half
+        : densenet(b, s.part, in) {
+        if (!has_bf16()) throw backend_error("simd: bfloat16 needs a processor with AVX512_BF16, and this one has " + std::string(to_string(best_instruction_set())) + " without it");
+    }
     densenet(nn::builder_of<Backend, float>& b, densenet_spec const& s, shape const& in) : spec_(s), generic_(b, s, in), input_channels_(in[3]) {
         require(in[3] == 1 || in[3] == 3, "cxr::simd: DenseNet takes images of 1 or 3 channels here");
     }
@@ -116,7 +121,7 @@ public:
                 workspace::frame scratch(ctx.scratch());
                 auto const groups = group_count(halves(b.extents).count(), 1);
                 group_sums const sums(scratch, groups, blocks_of(kept) * width);
-                transition(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.weights[number++].data(), blocks_of(kept), next.values.data(), sums, groups);
+                transition<Half>(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.weights[number++].data(), blocks_of(kept), next.values.data(), sums, groups);
                 moments(sums, next.place, 0, kept, next.extents.pixels(), next.statistics.statistics);
             } else {
                 prepare(ctx, generic_.template part<11>(), b.extents, b.statistics.statistics, std::get<11>(t.parts.parts), b.place, b.last);
@@ -134,7 +139,8 @@ public:
         }
         std::size_t largest = t.bottleneck.size(), weights = 0;
         for (auto const& b : t.blocks) largest = std::max(largest, b.layers.front().bottleneck.size());
-        for (auto const& w : t.turned) weights = std::max(weights, w.size());
+        for_each_convolution([&](auto const&, weight_places const& p) { weights = std::max(weights, p.turned()); });
+        weights = std::max(weights, t.turned[0].size());
         t.d_bottleneck.resize({largest});
         t.d_weights.resize({weights});
         for (auto& b : t.blocks) b.rest.begin(b.mean.size() / width);
@@ -158,7 +164,7 @@ public:
                 auto const groups = gradient_groups(half.out.pixels(), half.count());
                 group_sums const sums(scratch, groups, blocks * width);
                 --number;
-                transition_backward(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.turned[number].data(), places.out_blocks(), t.gradients[(i + 1) % 2].data(),
+                transition_backward<Half>(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.turned[number].data(), places.out_blocks(), t.gradients[(i + 1) % 2].data(),
                                     next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, t.d_weights.data());
                 unpack_gradient(ctx, places, t.d_weights.data(), behind.template part<2>().weight().of(gradients).data());
                 finish_norm(behind.template part<0>(), std::get<0>(std::get<part + 1>(t.parts.parts).parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
@@ -185,7 +191,7 @@ public:
     /// The layer for inference. Observers see what is behind rectifiers, pools, dense blocks, transitions and the last norm; the rest does not exist.
     struct frozen {
         densenet_spec spec;
-        frozen_features features;
+        frozen_features<Half> features;
 
         template <class Observer>
         void infer(cxr::context<Backend>& ctx, cxr::view<float const, 4> in, cxr::view<float, 4> out, Observer& observer, std::string const& path) const {
@@ -235,10 +241,10 @@ public:
                 auto const norm2 = lanes_of(l.part().template part<3>(), narrow);
                 auto const places1 = of(conv1, b.place), places2 = of(conv2, narrow);
                 b.between = places1.out_blocks();
-                auto& mine = b.layers.emplace_back(frozen_features::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.packed()}), memory({places2.packed()}), memory(), norm2.shift});
-                pack(places1, conv1.values.data(), mine.first.data(), scaled_by(norm2, narrow));
-                pack(places2, conv2.values.data(), mine.second.data(), one);
-                if (!ctx.winograd()) continue;
+                auto& mine = b.layers.emplace_back(typename frozen_features<Half>::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.packed() / (Half ? 2 : 1)}), memory({places2.packed() / (Half ? 2 : 1)}), memory(), norm2.shift});
+                pack<Half>(places1, conv1.values.data(), mine.first.data(), scaled_by(norm2, narrow));
+                pack<Half>(places2, conv2.values.data(), mine.second.data(), one);
+                if (Half || !ctx.winograd()) continue;
                 mine.winograd = memory({winograd::packed(b.between, pairs_of(blocks_of(conv2.shape[0])))});
                 winograd::pack(conv2.shape[0], conv2.shape[1], b.between, conv2.values.data(), mine.winograd.data());
             }
@@ -247,9 +253,9 @@ public:
                 auto const& conv = behind.template part<2>().weight();
                 auto const places = of(conv, b.place);
                 b.norm = lanes_of(behind.template part<0>(), b.place);
-                b.weights = memory({places.packed()});
+                b.weights = memory({places.packed() / (Half ? 2 : 1)});
                 b.kept = conv.shape[0];
-                pack(places, conv.values.data(), b.weights.data(), one);
+                pack<Half>(places, conv.values.data(), b.weights.data(), one);
             } else {
                 b.norm = lanes_of(generic_.template part<11>(), b.place);
             }
@@ -300,8 +306,8 @@ private:
             t.weights[0] = memory({pairs_of(blocks_of(first.shape[0])) * 49 * input_channels_ * 32});
             t.turned[0] = t.weights[0];
             for (std::size_t i = 0; i < jobs.size(); ++i) {
-                t.weights[i + 1] = memory({jobs[i].places.packed()});
-                t.turned[i + 1] = memory({jobs[i].places.turned()});
+                t.weights[i + 1] = memory({jobs[i].places.packed() / (Half ? 2 : 1)});
+                t.turned[i + 1] = memory({jobs[i].places.turned() / (Half ? 2 : 1)});
             }
         }
         auto const one = [](std::size_t) { return 1.0F; };
@@ -309,9 +315,9 @@ private:
             if (i == 0) return pack_stem(first.shape[0], input_channels_, first.values.data(), t.weights[0].data(), one);
             auto const& j = jobs[(i - 1) / 2];
             if (i % 2 == 1)
-                pack(j.places, j.from, t.weights[(i + 1) / 2].data(), one);
+                pack<Half>(j.places, j.from, t.weights[(i + 1) / 2].data(), one);
             else
-                pack_turned(j.places, j.from, t.turned[i / 2].data());
+                pack_turned<Half>(j.places, j.from, t.turned[i / 2].data());
         });
     }
 
@@ -342,7 +348,7 @@ private:
             auto const tile = tile_pixels(pixels, in);
             auto const groups = group_count((pixels + tile - 1) / tile, 1);
             group_sums const sums(scratch, groups, between * width);
-            pointwise(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck.data(), sums, groups);
+            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck.data(), sums, groups);
             moments(sums, plain, 0, narrow, pixels, statistics.statistics);
         }
         prepare(ctx, layer.template part<3>(), b.extents, statistics.statistics, std::get<3>(tapes.parts), plain, mine.norm2);
@@ -351,7 +357,7 @@ private:
             auto const groups = group_count(bands{b.extents, band_rows(b.extents, between)}.count(), 1);
             auto const grown = blocks_of(b.place.growth);
             group_sums const sums(scratch, groups, grown * width);
-            window(ctx, b.extents, bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
+            window<Half>(ctx, b.extents, bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
             moments(sums, b.place, channels, b.place.growth, pixels, b.statistics.statistics);
         }
     }
@@ -368,7 +374,7 @@ private:
         if (ctx.recompute()) {
             workspace::frame scratch(ctx.scratch());
             auto const tile = tile_pixels(pixels, in), groups = group_count((pixels + tile - 1) / tile, 1);
-            pointwise(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
+            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
         }
         float const* const y = ctx.recompute() ? t.bottleneck.data() : mine.bottleneck.data();
         affine_rest rest;
@@ -377,7 +383,7 @@ private:
             workspace::frame scratch(ctx.scratch());
             auto const groups = gradient_groups(pixels, bands{b.extents, band_rows(b.extents, between)}.count());
             group_sums const sums(scratch, groups, between * width);
-            window_backward(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
+            window_backward<Half>(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
                             b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, t.d_weights.data());
             unpack_gradient(ctx, of(conv2, plain), t.d_weights.data(), conv2.of(gradients).data());
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
@@ -388,7 +394,7 @@ private:
         group_sums const sums(scratch, groups, in * width);
         auto dy = rest.from(0, mine.norm2.mean.data());
         dy.a = mine.norm2.scale.data();
-        pointwise_backward(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.turned[number].data(), between, t.d_bottleneck.data(), y, dy, g, true, sums, groups,
+        pointwise_backward<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.turned[number].data(), between, t.d_bottleneck.data(), y, dy, g, true, sums, groups,
                            t.d_weights.data());
         unpack_gradient(ctx, of(conv1, b.place), t.d_weights.data(), conv1.of(gradients).data());
         finish_norm(layer.template part<0>(), std::get<0>(tapes.parts), b.place, sums, pixels, b.rest, gradients);
@@ -437,4 +443,13 @@ struct cxr::nn::claim<cxr::simd::tag, cxr::simd::densenet_spec> {
     template <class Backend, class T>
         requires std::same_as<T, float>
     using layer = cxr::simd::densenet<Backend>;
+};
+
+/// The same with what convolutions multiply in bfloat16.
+template <>
+struct cxr::nn::claim<cxr::simd::tag, cxr::nn::in_bf16_spec<cxr::simd::densenet_spec>> {
+    /// The layer, for float.
+    template <class Backend, class T>
+        requires std::same_as<T, float>
+    using layer = cxr::simd::densenet<Backend, true>;
 };

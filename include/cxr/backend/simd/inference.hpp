@@ -17,8 +17,11 @@
 
 namespace cxr::simd {
 
-/// DenseNet's features with weights that no longer change.
+/// DenseNet's features with weights that no longer change; convolutions but the first multiply bfloat16 where `Half`.
+template <bool Half>
 class frozen_features {
+    static constexpr auto words = format<Half>::words;
+
 public:
     /// A dense layer: the first norm's lanes, both convolutions, the second also for Winograd's filtering or empty, and the bias that the second norm leaves of itself.
     struct layer {
@@ -84,11 +87,11 @@ private:
 
     /// The image between the convolutions of a dense layer, with its border.
     struct bordered {
-        std::size_t row, block;  // floats
+        std::size_t row, block;  // words
 
         bordered(grid const& g, bool filtered) {
             winograd::tiling const t{g.height, g.rows_width};
-            row = filtered ? t.row() : (g.rows_width + 2) * width;
+            row = filtered ? t.row() : (g.rows_width + 2) * words;
             block = (filtered ? t.rows() : g.height + 2) * row;
         }
     };
@@ -109,7 +112,7 @@ private:
                 window = std::max(window, at.between * bordered(e.of[b], f.by_winograd(at, e.of[b])).block);
                 auto const grown = blocks_of(at.place.growth);
                 if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
-                tile = std::max({tile, at.blocks() * rows_of(e.of[b], 0) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
+                tile = std::max({tile, (at.blocks() + (Half ? 2 : 0)) * rows_of(e.of[b], 0) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
             }
             tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
             stems = frame.template take<float>(slots * stem);
@@ -203,9 +206,9 @@ private:
         auto const& l = b.layers[number];
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels();
         auto const rows = rows_of(g, in), tile = rows * g.rows_width;
-        auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
+        auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
         std::vector<segment> segments(in);
-        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * words), static_cast<std::ptrdiff_t>(k * words * 32)};
         ctx.workers()((g.height + rows - 1) / rows, [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
             auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
@@ -213,30 +216,47 @@ private:
                 for (std::size_t k = 0; k < in; ++k) {
                     auto const scale = lanes::load(l.norm.scale.data() + k * width), shift = lanes::load(l.norm.shift.data() + k * width);
                     float const* const from = x + (k * pixels + top * g.rows_width) * width;
-                    for (std::size_t p = 0; p < n; ++p) store(a + (k * tile + p) * width, rectified(scale * lanes::load(from + p * width) + shift));
+                    for (std::size_t p = 0; p < n; ++p) format<Half>::put(a + (k * tile + p) * words, rectified(scale * lanes::load(from + p * width) + shift));
                 }
             });
-            for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair)
-                for (std::size_t r = 0; r < h; ++r)
-                    multiply({.a = a + r * g.rows_width * width, .b = l.first.data() + pair * in * width * 32, .segments = segments.data(), .count = in, .length = width,
-                              .out = padded + 2 * pair * image.block + (top + r + 1) * image.row + width, .out_half = static_cast<std::ptrdiff_t>(image.block),
-                              .bias = l.bias.data() + pair * 32, .rectify = true},
-                             g.rows_width, columns_of(b.between, pair));
+            for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair) {
+                auto const columns = columns_of(b.between, pair);
+                product q{.a = a, .b = l.first.data() + pair * in * words * 32, .segments = segments.data(), .count = in, .length = words, .bias = l.bias.data() + pair * 32, .rectify = true};
+                float* const to = padded + 2 * pair * image.block + (top + 1) * image.row + words;
+                if constexpr (Half) {
+                    q.out = a + in * tile * words;
+                    q.out_half = static_cast<std::ptrdiff_t>(tile * width);
+                    multiply(q, n, columns);
+                    compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+                        for (std::size_t v = 0; v < columns / width; ++v)
+                            for (std::size_t r = 0; r < h; ++r)
+                                for (std::size_t p = 0; p < g.rows_width; ++p)
+                                    lanes::load(q.out + (v * tile + r * g.rows_width + p) * width).store_bf16(to + v * image.block + r * image.row + p * words);
+                    });
+                } else {
+                    q.out_half = static_cast<std::ptrdiff_t>(image.block);
+                    for (std::size_t r = 0; r < h; ++r) {
+                        q.a = a + r * g.rows_width * width;
+                        q.out = to + r * image.row;
+                        multiply(q, g.rows_width, columns);
+                    }
+                }
+            }
         });
     }
 
     static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x) {
         auto const& l = b.layers[number];
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
-        band_products const multiply(ctx.instructions(), g.rows_width);
+        band_products<Half> const multiply(ctx.instructions(), g.rows_width);
         std::vector<segment> taps(9 * b.between);
-        list_taps({g, g.height}, b.between, taps.data());
+        list_taps({g, g.height, words}, b.between, taps.data());
         auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
         ctx.workers()(strips, [&](std::size_t i, std::size_t) {
             auto const mine = part(g.height, strips, i);
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
-                multiply({.a = padded + mine.first * image.row, .b = l.second.data() + pair * 9 * b.between * width * 32, .segments = taps.data(), .count = 9 * b.between,
-                          .length = width, .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                multiply({.a = padded + mine.first * image.row, .b = l.second.data() + pair * 9 * b.between * words * 32, .segments = taps.data(), .count = 9 * b.between,
+                          .length = words, .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
                          mine.size(), image.row, columns_of(grown, pair));
         });
     }
@@ -267,16 +287,16 @@ private:
     static void reduce(context& ctx, grid const& g, block const& b, float const* x, float* to, buffers const& room) {
         halves const half(g);
         auto const in = b.blocks(), out = blocks_of(b.kept);
-        auto const multiply = products::of<pixels_by_weights, 14>(ctx.instructions());
+        auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
         std::vector<segment> segments(in);
-        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * words), static_cast<std::ptrdiff_t>(k * words * 32)};
         ctx.workers()(half.count(), [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                for (std::size_t k = 0; k < in; ++k) half.average<lanes>(i, k, x, b.norm.view(), a + k * half.tile() * width);
+                for (std::size_t k = 0; k < in; ++k) half.average<lanes, Half>(i, k, x, b.norm.view(), a + k * half.tile() * words);
             });
             for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
-                multiply({.a = a, .b = b.weights.data() + pair * in * width * 32, .segments = segments.data(), .count = in, .length = width,
+                multiply({.a = a, .b = b.weights.data() + pair * in * words * 32, .segments = segments.data(), .count = in, .length = words,
                           .out = to + (2 * pair * half.out.pixels() + half.begin(i)) * width, .out_half = static_cast<std::ptrdiff_t>(half.out.pixels() * width)},
                          half.pixels(i), columns_of(out, pair));
         });

@@ -36,10 +36,22 @@ enum class instruction_set {
 template <int Parts>
 class lanes_in;
 
+/// Whether the processor multiplies pairs of bfloat16 and adds them to floats (AVX512_BF16).
+[[nodiscard]] inline bool has_bf16() {
+#if defined(__x86_64__)
+    static bool const has = best_instruction_set() == instruction_set::avx512 && __builtin_cpu_supports("avx512bf16");
+    return has;
+#else
+    return false;
+#endif
+}
+
 #if defined(__x86_64__)
 #if defined(__clang__)
+#define CXR_TARGET_AVX512_BF16 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma"), clang::min_vector_width(512)
 #define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma"), clang::min_vector_width(512)
 #else
+#define CXR_TARGET_AVX512_BF16 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,prefer-vector-width=512")
 #define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
 #endif
 #define CXR_TARGET_AVX2 gnu::target("avx2,fma")

@@ -11,12 +11,20 @@ namespace cxr::simd {
 
 inline constexpr std::size_t width = 16;  ///< channels that lie side by side
 
+/// A vector of T in so many bytes, as a type that depends on both.
+template <class T, int Bytes>
+struct vector_of {
+    using type [[gnu::vector_size(Bytes)]] = T;  ///< the vector
+};
+
 /// Sixteen numbers in `Parts` vectors.
 template <int Parts>
 class lanes_in {
-    using vector [[gnu::vector_size(64 / Parts)]] = float;
-    using truths [[gnu::vector_size(64 / Parts)]] = int;
-    using doubles [[gnu::vector_size(128 / Parts)]] = double;
+    using vector = typename vector_of<float, 64 / Parts>::type;
+    using truths = typename vector_of<int, 64 / Parts>::type;
+    using doubles = typename vector_of<double, 128 / Parts>::type;
+    using bits = typename vector_of<unsigned, 64 / Parts>::type;
+    using shorts = typename vector_of<unsigned short, 32 / Parts>::type;
 
 public:
     /// Sixteen truths.
@@ -102,6 +110,26 @@ public:
     }
     /// a where `m`, else 0.
     [[nodiscard]] CXR_INLINE friend lanes_in only(mask const& m, lanes_in const& a) { return select(m, a, lanes_in()); }
+    /// Writes sixteen numbers rounded to bfloat16, to even.
+    CXR_INLINE void store_bf16(float* words) const {
+        for (int i = 0; i < Parts; ++i) {
+            bits b;
+            round(i, b);
+            b >>= 16;
+            shorts half = __builtin_convertvector(b, shorts);
+            __builtin_memcpy(reinterpret_cast<char*>(words) + i * static_cast<int>(sizeof half), &half, sizeof half);
+        }
+    }
+    /// Writes sixteen pairs of these numbers and others, rounded to bfloat16.
+    CXR_INLINE void store_bf16_pairs(float* words, lanes_in const& others) const {
+        for (int i = 0; i < Parts; ++i) {
+            bits low, high;
+            round(i, low);
+            others.round(i, high);
+            low = (low >> 16) | (high & 0xFFFF0000U);
+            __builtin_memcpy(words + i * (16 / Parts), &low, sizeof low);
+        }
+    }
     /// Adds the numbers to sixteen others, in double.
     CXR_INLINE void add_to(double* sums) const {
         for (int i = 0; i < Parts; ++i) {
@@ -113,7 +141,28 @@ public:
     }
 
 private:
+    // Bits whose upper half is the nearest bfloat16, the even one of two; NaN stays NaN as long as it is one that a processor makes.
+    CXR_INLINE void round(int i, bits& x) const {
+        __builtin_memcpy(&x, &v_[i], sizeof x);
+        x += 0x7FFFU + ((x >> 16) & 1U);
+    }
+
     vector v_[Parts];
+};
+
+/// How a product's factors lie in scratch: as float, or as bfloat16 where `Half`, sixteen of them in eight words of four bytes.
+template <bool Half>
+struct format {
+    static constexpr std::size_t words = Half ? 8 : 16;  ///< of sixteen numbers
+
+    /// Writes sixteen numbers.
+    template <class lanes>
+    CXR_INLINE static void put(float* to, lanes const& x) {
+        if constexpr (Half)
+            x.store_bf16(to);
+        else
+            store(to, x);
+    }
 };
 
 /// Sums of two functions of sixteen channels: of a few pixels in float, of those in double.

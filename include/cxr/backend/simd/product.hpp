@@ -79,13 +79,15 @@ struct places {
     static constexpr std::ptrdiff_t row(int m) { return m * ARow; }
 };
 /// Rows: pixels of images that are `Width` wide with a border of one pixel, whole lines of them; else as `pixels_by_weights`.
-template <int Width>
+template <int Width, int Words = 16>
 struct lines_by_weights {
-    static constexpr int whole = Width, advance = (Width + 2) * 16, a_step = 1, b_step = 32;  ///< as in `places`
+    static constexpr int whole = Width, advance = (Width + 2) * Words, a_step = 1, b_step = 32;  ///< as in `places`
     /// Where row m begins.
-    static constexpr std::ptrdiff_t row(int m) { return m / Width * advance + m % Width * 16; }
+    static constexpr std::ptrdiff_t row(int m) { return m / Width * advance + m % Width * Words; }
 };
 using pixels_by_weights = places<16, 1, 32>;  ///< rows: pixels; steps: channels; columns: outputs, weights packed
+template <bool Half>
+using pixels_by_weights_in = places<Half ? 8 : 16, 1, 32>;  ///< one of both
 using channels_by_pixels = places<1, 16, 16>; ///< rows: channels of one image; steps: pixels; columns: channels of another
 template <int Channels>
 using strided_by_weights = places<2 * Channels, 1, 32>;  ///< rows: every second pixel of plain images
@@ -142,6 +144,36 @@ struct product_kernel {
             for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
     }
 
+    /// The same where each step is two of bfloat16: a(m, k) · b(k, n) + a(m, k + 1) · b(k + 1, n).
+    [[CXR_TARGET_AVX512_BF16]] static void avx512_bf16(product const& q) {
+        __m512 c[M][V];
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v)
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+        for (std::size_t s = 0; s < q.count; ++s) {
+            float const* a = q.a + q.segments[s].a;
+            float const* b = q.b + q.segments[s].b;
+            auto const half = q.b_half;
+            for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
+                __m512bh x[V];
+#pragma GCC unroll 2
+                for (int v = 0; v < V; ++v) x[v] = reinterpret_cast<__m512bh>(_mm512_loadu_ps(b + v * half));
+#pragma GCC unroll 16
+                for (int m = 0; m < M; ++m) {
+                    auto const y = reinterpret_cast<__m512bh>(_mm512_set1_ps(a[P::row(m)]));
+#pragma GCC unroll 2
+                    for (int v = 0; v < V; ++v) c[m][v] = _mm512_dpbf16_ps(c[m][v], y, x[v]);
+                }
+            }
+        }
+#pragma GCC unroll 16
+        for (int m = 0; m < M; ++m)
+#pragma GCC unroll 2
+            for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+    }
+
     /// 2 · M · V registers of sums; AVX2 has sixteen in all.
     [[CXR_TARGET_AVX2]] static void avx2(product const& q) {
         __m256 c[M][2 * V];
@@ -173,9 +205,11 @@ struct product_kernel {
     }
 #endif
 
-    /// The one for `s`.
+    /// The one for `s`, or the one of bfloat16.
+    template <bool Half>
     [[nodiscard]] static constexpr auto of([[maybe_unused]] instruction_set s) {
 #if defined(__x86_64__)
+        if constexpr (Half) return &avx512_bf16;
         if (s == instruction_set::avx512) return &avx512;
         if constexpr (V == 1 && M <= 6)
             if (s == instruction_set::avx2) return &avx2;
@@ -187,8 +221,8 @@ struct product_kernel {
 /// The kernels of one arrangement of the factors for 1, 2, … rows and 1 or 2 times 16 columns, for one instruction set.
 class products {
 public:
-    /// The arrangement `P` with kernels of up to `Most` rows.
-    template <class P, int Most>
+    /// The arrangement `P` with kernels of up to `Most` rows; of bfloat16 where `Half`.
+    template <class P, int Most, bool Half = false>
     [[nodiscard]] static products of(instruction_set s) {
         constexpr int rows_avx2 = std::max(P::whole, std::min(6, Most) / P::whole * P::whole);
         static_assert(Most <= most_rows);
@@ -199,7 +233,7 @@ public:
         p.advance_ = P::advance;
         p.piece_ = P::a_step == 1 ? 256 : 128;
         [&]<int... M>(std::integer_sequence<int, M...>) {
-            ((p.kernels_[M] = {product_kernel<(M + 1) * P::whole, 1, P>::of(s), product_kernel<(M + 1) * P::whole, 2, P>::of(s)}), ...);
+            ((p.kernels_[M] = {product_kernel<(M + 1) * P::whole, 1, P>::template of<Half>(s), product_kernel<(M + 1) * P::whole, 2, P>::template of<Half>(s)}), ...);
         }(std::make_integer_sequence<int, Most / P::whole>{});
         return p;
     }

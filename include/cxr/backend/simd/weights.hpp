@@ -4,12 +4,27 @@
 
 #include "cxr/backend/simd/images.hpp"
 #include "cxr/backend/simd/tag.hpp"
+#include "cxr/core/bf16.hpp"
 #include "cxr/core/parallel.hpp"
 
 #include <algorithm>
 #include <cstddef>
 
 namespace cxr::simd {
+
+/// Where weights go: as float, or as bfloat16 where `Half`, two steps in a word.
+template <bool Half>
+struct packed_weights {
+    float* to;  ///< their memory
+
+    /// Writes the weight of step `step`, counted over all, and column `column` of 32.
+    void operator()(std::size_t step, std::size_t column, float value) const {
+        if constexpr (Half)
+            reinterpret_cast<bf16*>(to)[(step / 2 * 32 + column) * 2 + step % 2] = bf16(value);
+        else
+            to[step * 32 + column] = value;
+    }
+};
 
 /// A convolution's weights (O, I, taps) and where their channels lie.
 struct weight_places {
@@ -23,34 +38,35 @@ struct weight_places {
 };
 
 /// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is. Each output's weights are multiplied by scale(o).
-template <class Scale>
+template <bool Half = false, class Scale>
 void pack(weight_places const& w, float const* from, float* to, Scale scale) {
     auto const steps = w.in_blocks() * width, apart = w.in * w.taps;
     for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) {
         float factors[width];
         for (std::size_t k = 0; k < n; ++k) factors[k] = scale(o + k);
-        float* const pair = to + out_lane / 32 * w.taps * steps * 32 + out_lane % 32;
+        packed_weights<Half> const put{to};
         for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) {
             for (std::size_t i = 0; i < m; ++i)
                 for (std::size_t t = 0; t < w.taps; ++t) {
-                    float* const line = pair + (t * steps + in_lane + i) * 32;
+                    auto const step = (out_lane / 32 * w.taps + t) * steps + in_lane + i;
                     float const* const weight = from + o * apart + (c + i) * w.taps + t;
-                    for (std::size_t k = 0; k < n; ++k) line[k] = weight[k * apart] * factors[k];
+                    for (std::size_t k = 0; k < n; ++k) put(step, out_lane % 32 + k, weight[k * apart] * factors[k]);
                 }
         });
     });
 }
 
 /// [pair of input blocks][tap, turned by 180°][output lane][32].
-inline void pack_turned(weight_places const& w, float const* from, float* to) {
+template <bool Half = false>
+void pack_turned(weight_places const& w, float const* from, float* to) {
     auto const steps = w.out_blocks() * width;
     for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
-        float* const pair = to + lane / 32 * w.taps * steps * 32 + lane % 32;
+        packed_weights<Half> const put{to};
         for (std::size_t o = 0; o < w.out; ++o)
             for (std::size_t t = 0; t < w.taps; ++t) {
-                float* const line = pair + ((w.taps - 1 - t) * steps + w.out_place(o)) * 32;
+                auto const step = (lane / 32 * w.taps + w.taps - 1 - t) * steps + w.out_place(o);
                 float const* const weight = from + (o * w.in + c) * w.taps + t;
-                for (std::size_t k = 0; k < n; ++k) line[k] = weight[k * w.taps];
+                for (std::size_t k = 0; k < n; ++k) put(step, lane % 32 + k, weight[k * w.taps]);
             }
     });
 }

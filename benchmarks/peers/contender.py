@@ -90,10 +90,10 @@ def openvino_step(options, images, _):
     model.reshape(list(x.shape))
     settings = {"INFERENCE_NUM_THREADS": options.threads, "NUM_STREAMS": 1, "PERFORMANCE_HINT": "LATENCY", "INFERENCE_PRECISION_HINT": options.dtype}
     request = core.compile_model(model, "CPU", settings).create_infer_request()
-    request.set_input_tensor(openvino.Tensor(x, shared_memory=True))
+    tensor = openvino.Tensor(x)
 
     def infer():
-        request.infer()
+        request.infer({0: tensor})
         return request.get_output_tensor().data
 
     return infer, lambda answer: answer[0].tolist()

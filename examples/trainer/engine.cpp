@@ -131,4 +131,12 @@ backend_entry const& find_backend_with_layers(std::string const& name) {
     return found;
 }
 
+bool wants_bf16(std::string const& precision, backend_entry const& backend) {
+    if (precision != "f32" && precision != "bf16") throw usage_error("--precision " + precision + ": expected f32 or bf16");
+    if (precision == "f32" || backend.has_bf16) return precision == "bf16";
+    auto const problem = "--precision bf16: the backend " + backend.name + " has no bfloat16" + backend.bf16_problem + ", expected f32, or --backend simd or cuda";
+    if (backend.bf16_problem.empty()) throw usage_error(problem);
+    throw backend_error(problem);
+}
+
 }  // namespace cxr::trainer

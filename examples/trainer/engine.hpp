@@ -107,6 +107,7 @@ struct backend_entry {
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels
     backend_work work = {};  ///< what of it can be timed
+    std::string bf16_problem = {};  ///< why `has_bf16` is false where it might be true elsewhere
     std::string warning = {};     ///< what a user should know before he waits, empty where there is nothing
     bool whole_densenet = false;  ///< whether it has a DenseNet of its own, with `winograd` and `recompute`
 };
@@ -143,5 +144,7 @@ backend_entry const& default_backend();
 backend_entry const& find_backend(std::string const& name);
 /// The same, with layers. Throws `usage_error` where it has none.
 backend_entry const& find_backend_with_layers(std::string const& name);
+/// Whether --precision is bf16. Throws `usage_error` where it is neither that nor f32, `backend_error` where the backend has no bfloat16 here.
+bool wants_bf16(std::string const& precision, backend_entry const& backend);
 
 }  // namespace cxr::trainer

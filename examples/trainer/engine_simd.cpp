@@ -3,6 +3,7 @@
 
 #include "cxr/backend/simd/backend.hpp"
 
+#include <memory>
 #include <string>
 
 namespace cxr::trainer {
@@ -11,6 +12,12 @@ backend_entry simd_entry() {
     auto const best = simd::best_instruction_set();
     auto entry = layered_entry<simd_backend>(std::string(simd::to_string(best)));
     if (best == simd::instruction_set::portable) entry.warning = "this processor has neither AVX2 with FMA nor AVX-512: the backend simd works, but slowly; --backend onednn may be faster";
+    entry.has_bf16 = simd::has_bf16();
+    if (!entry.has_bf16) entry.bf16_problem = " on this processor, which lacks AVX512_BF16";
+    entry.make = [](engine_options const& o) -> std::unique_ptr<engine> {
+        if (o.bf16) return std::make_unique<layered_engine<simd_backend, true>>(o);
+        return std::make_unique<layered_engine<simd_backend>>(o);
+    };
     return entry;
 }
 

@@ -213,7 +213,7 @@ private:
 template <class Backend>
 backend_entry layered_entry(std::string library) {
     return {std::string(Backend::name), std::move(library), true, false, nullptr,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, has_whole_densenet<Backend>};
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, {}, has_whole_densenet<Backend>};
 }
 
 /// The entry of a backend without layers.

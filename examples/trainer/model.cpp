@@ -230,7 +230,7 @@ void check_no_contradiction(std::set<std::string> const& names, model_options co
 
 }  // namespace
 
-opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global, bool winograd) {
+opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global, bool winograd, bool bf16) {
     namespace fs = std::filesystem;
     opened_model m;
     m.path = path;
@@ -265,6 +265,7 @@ opened_model open_model(std::string const& path, model_options const& given, std
     m.epoch = said("cxr.epoch");
     auto const& backend = find_backend_with_layers(global.backend);
     e.winograd = winograd && backend.whole_densenet;
+    e.bf16 = bf16;
     m.network = backend.make(e);
     m.network->load(checkpoint, m.path, false);
     return m;

@@ -70,9 +70,9 @@ io::checkpoint load_weight_file(std::string const& path);
 void check_extent(io::checkpoint const& checkpoint, std::string const& path, engine_options const& options);
 
 /// Opens a run folder (its best checkpoint, else its last), a checkpoint, or a weight file, for which `given` and `classes`
-/// say what it does not; `names` are the options that were given, which may not contradict a checkpoint. `winograd`: by Winograd's filtering, where the backend has it.
+/// say what it does not; `names` are the options that were given, which may not contradict a checkpoint. `winograd`: by Winograd's filtering, where the backend has it; `bf16`: in bfloat16, which it has.
 /// Throws `io_error` or `usage_error`.
 opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global,
-                        bool winograd);
+                        bool winograd, bool bf16);
 
 }  // namespace cxr::trainer

@@ -21,6 +21,7 @@ struct predict_options {
     std::string csv;                  ///< label table that says which images of the folder, and in what order; empty: all, by name
     std::string out;                  ///< file for the predictions
     std::size_t batch = 16;           ///< images at a time
+    std::string precision = "f32";    ///< f32 or bf16
     bool direct = false;              ///< without Winograd's filtering
     model_options given;              ///< what a weight file does not say
     std::set<std::string> names;      ///< of the options that were given

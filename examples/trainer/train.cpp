@@ -154,7 +154,6 @@ void check_train_options(train_options const& o) {
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
-    require_usage(o.precision == "f32" || o.precision == "bf16", "--precision " + o.precision + ": expected f32 or bf16");
     only("--augment", o.augment, "none", {"flip", "standard"});
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     check_model_options(o.model);
@@ -326,7 +325,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     check_train_options(o);
     auto const& backend = find_backend_with_layers(global.backend);
-    require_usage(o.precision != "bf16" || backend.has_bf16, "--precision bf16: the backend " + backend.name + " has no bfloat16 activations, expected f32, or --backend cuda");
+    auto const bf16 = wants_bf16(o.precision, backend);
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
         from = load_weight_file(last_path);
@@ -369,7 +368,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.learning_rate = o.lr;
     engine_for.seed = static_cast<std::uint64_t>(global.seed);
     engine_for.threads = threads;
-    engine_for.bf16 = o.precision == "bf16";
+    engine_for.bf16 = bf16;
     if (o.loss == "bce")
         engine_for.weights = {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
     else
@@ -520,7 +519,7 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     expect_whole_number(c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group), 0, most);
     c->add_option("--memory", o->train.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
                                               "fifth more time; an error where that is not enough")->group(group);
-    c->add_option("--precision", o->train.precision, "f32, or bf16: bfloat16 activations and float32 weights, on cuda")->capture_default_str()->group(group);
+    c->add_option("--precision", o->train.precision, "f32, or bf16: float32 weights, and bfloat16 activations on cuda, bfloat16 factors of convolutions on simd")->capture_default_str()->group(group);
     c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
     add_model_options(*c, o->train.model);
     add_label_options(*c, o->labels);

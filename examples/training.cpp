@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // DenseNet121 learns from real chest X-rays, each finding weighted by how rare it is: one epoch, batch by batch.
 
-#include "cxr/backend/onednn/backend.hpp"
+#include "cxr/backend/simd/backend.hpp"
 #include "cxr/data/label_table.hpp"
 #include "cxr/data/loader.hpp"
 #include "cxr/models/densenet.hpp"
@@ -18,8 +18,8 @@ int main() {
     frequencies.add(table.labels);
     auto const weights = cxr::stats::course_weights(frequencies);  // w_pos = freq_neg, w_neg = freq_pos
 
-    cxr::context<cxr::onednn_backend> context(2);  // threads
-    cxr::weighted_loss<cxr::onednn_backend> const loss(context, weights.positive, weights.negative);
+    cxr::context<cxr::simd_backend> context(2);  // threads
+    cxr::weighted_loss<cxr::simd_backend> const loss(context, weights.positive, weights.negative);
     cxr::train::network network(context, cxr::models::densenet121(table.classes.size()), {64, 64, 3}, loss, {}, cxr::random(1));
 
     cxr::data::loader loader(table, data + "images", {.size = 64}, {.batch = 16});

@@ -31,7 +31,7 @@ namespace {
 constexpr std::size_t classes = 14;
 
 struct options {
-    bool probe = false;
+    bool probe = false, winograd = false, recompute = false;
     std::string mode = "inference", dtype = "f32", files;
     std::size_t size = 224, batch = 16, threads = 0;
     double seconds = 10;
@@ -104,11 +104,18 @@ timing measure(options const& o, Step step, Check check) {
     return t;
 }
 
-timing inference(options const& o) {
+cxr::context<cxr::simd_backend> context_for(options const& o) {
     cxr::context<cxr::simd_backend> context(o.threads);
+    context.set_winograd(o.winograd);
+    context.set_recompute(o.recompute);
+    return context;
+}
+
+timing inference(options const& o, auto const& spec) {
+    auto context = context_for(o);
     operands const data(o);
     auto const frozen = [&] {
-        auto layer = cxr::nn::build<float>(context, cxr::models::densenet121(classes), {1, o.size, o.size, 3}, cxr::random(o.seed));
+        auto layer = cxr::nn::build<float>(context, spec, {1, o.size, o.size, 3}, cxr::random(o.seed));
         load_weights(o, [&](auto&& f) { cxr::nn::visit(layer, f); });
         return freeze(context, layer);
     }();
@@ -119,11 +126,11 @@ timing inference(options const& o) {
         [&] { return std::vector<double>(probabilities.data(), probabilities.data() + classes); });
 }
 
-timing training(options const& o) {
-    cxr::context<cxr::simd_backend> context(o.threads);
+timing training(options const& o, auto const& spec) {
+    auto context = context_for(o);
     operands const data(o);
     std::vector<double> const positive(classes, 0.9), negative(classes, 0.1);
-    cxr::train::network network(context, cxr::models::densenet121(classes), {o.size, o.size, 3}, cxr::loss::weighted_loss<cxr::simd_backend>(context, positive, negative), {.learning_rate = 1e-4},
+    cxr::train::network network(context, spec, {o.size, o.size, 3}, cxr::loss::weighted_loss<cxr::simd_backend>(context, positive, negative), {.learning_rate = 1e-4},
                                 cxr::random(o.seed));
     load_weights(o, [&](auto&& f) { network.visit(f); });
     double loss = 0;
@@ -162,6 +169,8 @@ int main(int argc, char** argv) {
     app.add_option("--size", o.size, "pixels of height and width")->capture_default_str()->check(CLI::Range(32, 4096));
     app.add_option("--batch", o.batch, "images at a time")->capture_default_str()->check(CLI::Range(1, 65536));
     app.add_option("--dtype", o.dtype, "f32 or bf16")->capture_default_str()->check(CLI::IsMember({"f32", "bf16"}));
+    app.add_flag("--winograd", o.winograd, "inference by Winograd's filtering");
+    app.add_flag("--recompute", o.recompute, "training in less memory, bottlenecks computed again");
     app.add_option("--threads", o.threads, "0: one a hardware thread")->capture_default_str()->check(CLI::Range(0, 1024));
     app.add_option("--seconds", o.seconds, "to measure for, after three runs that do not count")->capture_default_str()->check(CLI::Range(0.0, 3600.0));
     app.add_option("--seed", o.seed, "of random weights and images, where there are no --files")->capture_default_str();
@@ -172,8 +181,11 @@ int main(int argc, char** argv) {
             print_probe(o);
             return 0;
         }
-        if (o.dtype == "bf16") throw cxr::error("bf16 is not there yet");
-        print_result(o, o.mode == "inference" ? inference(o) : training(o));
+        auto const run = [&](auto const& spec) { print_result(o, o.mode == "inference" ? inference(o, spec) : training(o, spec)); };
+        if (o.dtype == "bf16")
+            run(cxr::models::densenet_in_bf16({.classes = classes}));
+        else
+            run(cxr::models::densenet121(classes));
         return 0;
     } catch (std::exception const& e) {
         std::fprintf(stderr, "ours: %s\n", e.what());

@@ -29,6 +29,7 @@ struct engine_options {
     double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     std::uint64_t seed = 0;              ///< of the initial weights
+    bool drawn = true;                   ///< whether these are needed; without them weights are 0 until they are loaded
     std::size_t threads = 0;             ///< 0: one a hardware thread
     bool bf16 = false;                   ///< bfloat16 activations, where the backend has them
     bool winograd = false;               ///< predict by Winograd's filtering, where the backend has it

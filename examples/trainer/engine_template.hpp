@@ -21,6 +21,7 @@
 #include <cstdint>
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string>
 #include <string_view>
 #include <type_traits>
@@ -149,7 +150,7 @@ private:
             ctx.set_recompute(o.recompute);
         }
         return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
-                            optim::adam_options{.learning_rate = o.learning_rate}, random(o.seed));
+                            optim::adam_options{.learning_rate = o.learning_rate}, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
     }
 
     // Whether the backend has taken dense layers over.

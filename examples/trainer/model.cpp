@@ -266,6 +266,7 @@ opened_model open_model(std::string const& path, model_options const& given, std
     auto const& backend = find_backend_with_layers(global.backend);
     e.winograd = winograd && backend.whole_densenet;
     e.bf16 = bf16;
+    e.drawn = false;  // every number is loaded
     m.network = backend.make(e);
     m.network->load(checkpoint, m.path, false);
     return m;

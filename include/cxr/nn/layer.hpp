@@ -16,6 +16,7 @@
 #include "cxr/nn/parameter.hpp"
 #include "cxr/nn/spec.hpp"
 
+#include <optional>
 #include <string>
 #include <type_traits>
 #include <utility>
@@ -70,10 +71,10 @@ template <class Spec>
     return s.part;
 }
 
-/// The layer of `s` for images (N, H, W, C) of shape `in`, its weights drawn from `numbers`. N may be any number ≥ 1.
+/// The layer of `s` for images (N, H, W, C) of shape `in`, its weights drawn from `numbers`, or 0 without them. N may be any number ≥ 1.
 /// Throws `contract_violation` where an image is too small for a window.
 template <class T, class Context, spec Spec>
-[[nodiscard]] layer<typename Context::backend, Spec, T> build(Context&, Spec const& s, shape const& in, random numbers) {
+[[nodiscard]] layer<typename Context::backend, Spec, T> build(Context&, Spec const& s, shape const& in, std::optional<random> numbers) {
     builder_of<typename Context::backend, T> b(numbers);
     return layer<typename Context::backend, Spec, T>(b, unnamed(s), in);
 }

@@ -10,6 +10,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <optional>
 #include <string>
 #include <string_view>
 
@@ -58,8 +59,8 @@ using parameter_of = parameter<master_t<T>, memory_of<Backend>>;
 template <class T, memory Memory = host_memory>
 class builder {
 public:
-    /// Draws from `numbers`; a parameter's stream is named by its path, so it does not depend on what else the network holds.
-    explicit builder(random numbers) : random_(numbers) {}
+    /// Draws from `numbers`; a parameter's stream is named by its path, so it does not depend on what else the network holds. Without them weights are 0 until they are loaded.
+    explicit builder(std::optional<random> numbers) : random_(numbers.value_or(random(0))), draws_(numbers.has_value()) {}
 
     /// Where in the network the next parameter lies.
     std::string path;
@@ -74,6 +75,7 @@ public:
     /// A weight (O, I, …) drawn as `how` says; fan-in is I × window, fan-out O × window.
     [[nodiscard]] parameter<T, Memory> weight(std::string_view name, shape const& s, initialisation how) {
         auto p = constant(s, T{0});
+        if (!draws_) return p;
         auto const drawn_from = numbers(name);
         auto const taps = s.size() / (s[0] * s[1]);
         auto const in = static_cast<double>(s[1] * taps), out = static_cast<double>(s[0] * taps);
@@ -93,6 +95,7 @@ public:
 
 private:
     random random_;
+    bool draws_;
     std::size_t trainable_ = 0;
 };
 

@@ -32,9 +32,9 @@ public:
     using layer_type = nn::layer<Backend, Spec, float>;     ///< what is trained
     using parameter_type = nn::parameter<float, memory>;    ///< what `visit` shows
 
-    /// A network for images (height, width, channels), its weights drawn from `numbers`. `loss` has a weight for each of its outputs.
+    /// A network for images (height, width, channels), its weights drawn from `numbers`, or 0 without them, to be loaded. `loss` has a weight for each of its outputs.
     /// Throws `contract_violation` where the images are too small or the loss has other classes.
-    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, random numbers,
+    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
             Communicator communicator = {})
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
           gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {

@@ -12,6 +12,7 @@
 #include <cstdint>
 #include <map>
 #include <memory>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,8 +62,14 @@ public:
         return *static_cast<P const*>(entry.get());
     }
 
+    /// The implementations, as oneDNN names them, of the convolutions made so far: a `ref` or `simple` one is a hundred times slower than the others.
+    [[nodiscard]] std::set<std::string> const& implementations() const { return implementations_; }
+    /// Notes one of them.
+    void made(std::string implementation) { implementations_.insert(std::move(implementation)); }
+
 private:
     dnnl::engine engine_;
+    std::set<std::string> implementations_;
     std::vector<dnnl::stream> streams_;
     std::map<cache_key, std::shared_ptr<void const>> primitives_;
 };

@@ -198,6 +198,7 @@ inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<
     }
     auto const make = [&](geometry const& g) {
         auto const d = g.forward(ctx.engine());
+        ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_forward(d),
                         {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
                         {ctx.engine(), g.weights(geometry::oihw), d.weights_desc()},
@@ -244,6 +245,7 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
         dnnl::convolution_backward_data::primitive_desc const d(
             {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
             ctx.engine(), g.forward(ctx.engine()));
+        ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_data(d),
                         {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
                         {ctx.engine(), g.weights(geometry::oihw), d.weights_desc()},
@@ -284,6 +286,7 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
         dnnl::convolution_backward_weights::primitive_desc const d(
             {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
             ctx.engine(), g.forward(ctx.engine()));
+        ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_weights(d),
                         {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
                         {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},

@@ -56,10 +56,10 @@ public:
         bool const apart = !observed && images >= threads;  // a thread an image
         buffers const room(*this, in.shape(), apart ? threads : 1, threads, ctx.scratch());
         if (apart)
-            ctx.workers()(images, [&](std::size_t i, std::size_t worker) { one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, worker, false, [](auto&&...) {}); });
+            ctx.workers()(images, [&](std::size_t i, std::size_t worker) { one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, worker, false, false, [](auto&&...) {}); });
         else
             for (std::size_t i = 0; i < images; ++i)
-                one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, 0, observed, [&](auto&&... what) { stage(what..., i); });
+                one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, 0, observed, threads > 1, [&](auto&&... what) { stage(what..., i); });
     }
 
 private:
@@ -74,8 +74,14 @@ private:
         }
     };
 
-    /// Rows whose pixels are normalised together in front of a 1×1 convolution.
-    [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in) { return std::clamp<std::size_t>((in > 32 ? 56 : 112) / g.rows_width, 1, g.height); }
+    /// Rows whose pixels are normalised together in front of a 1×1 convolution; where threads share an image, so many that there is an even number of equal parts, if possible.
+    [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in, bool shared) {
+        auto const rows = std::clamp<std::size_t>((in > 32 ? 56 : 112) / g.rows_width, 1, g.height);
+        if (!shared) return rows;
+        for (auto r = std::min(2 * rows, g.height); r > 0; --r)
+            if (g.height % r == 0 && g.height / r % 2 == 0) return r;
+        return std::min(rows, (g.height + 1) / 2);
+    }
 
     /// Whether the 3×3 convolutions of images of this size go by Winograd's filtering: not where few tiles would read all weights, or where most of a tile is border.
     [[nodiscard]] bool by_winograd(block const& b, grid const& g) const {
@@ -93,6 +99,20 @@ private:
             winograd::tiling const t{g.height, g.rows_width};
             row = filtered ? t.row() : (g.rows_width + 2) * words;
             block = (filtered ? t.rows() : g.height + 2) * row;
+        }
+
+        /// Zeros around the pixels of `blocks` blocks; the pixels are left as they are.
+        void clear_border(grid const& g, std::size_t blocks, float* to) const {
+            for (std::size_t k = 0; k < blocks; ++k, to += block)
+                for (std::size_t r = 0; r < block / row; ++r) {
+                    float* const line = to + r * row;
+                    if (r == 0 || r > g.height) {
+                        std::fill_n(line, row, 0.0F);
+                        continue;
+                    }
+                    std::fill_n(line, words, 0.0F);
+                    std::fill_n(line + (g.rows_width + 1) * words, row - (g.rows_width + 1) * words, 0.0F);
+                }
         }
     };
 
@@ -112,7 +132,7 @@ private:
                 window = std::max(window, at.between * bordered(e.of[b], f.by_winograd(at, e.of[b])).block);
                 auto const grown = blocks_of(at.place.growth);
                 if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
-                tile = std::max({tile, (at.blocks() + (Half ? 2 : 0)) * rows_of(e.of[b], 0) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
+                tile = std::max({tile, (at.blocks() + (Half ? 2 : 0)) * std::min(2 * rows_of(e.of[b], 0, false), e.of[b].height) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
             }
             tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
             stems = frame.template take<float>(slots * stem);
@@ -123,7 +143,7 @@ private:
     };
 
     template <class Stage>
-    void one(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, Stage&& stage) const {
+    void one(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, bool shared, Stage&& stage) const {
         extents const e(in.shape());
         float* const stem_out = room.stems + slot * room.stem;
         float* x = room.all_values + slot * 2 * room.values;
@@ -142,9 +162,9 @@ private:
             float* const padded = room.windows + slot * room.window;
             auto const filtered = by_winograd(at, g);
             bordered const image(g, filtered);
-            std::fill_n(padded, at.between * image.block, 0.0F);
+            image.clear_border(g, at.between, padded);
             for (std::size_t k = 0; k < at.layers.size(); ++k) {
-                bottleneck(ctx, g, at, k, x, image, padded, room);
+                bottleneck(ctx, g, at, k, x, image, padded, room, shared);
                 if (filtered)
                     convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
                 else
@@ -202,10 +222,11 @@ private:
         });
     }
 
-    static void bottleneck(context& ctx, grid const& g, block const& b, std::size_t number, float const* x, bordered const& image, float* padded, buffers const& room) {
+    static void bottleneck(context& ctx, grid const& g, block const& b, std::size_t number, float const* x, bordered const& image, float* padded, buffers const& room,
+                           bool shared) {
         auto const& l = b.layers[number];
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels();
-        auto const rows = rows_of(g, in), tile = rows * g.rows_width;
+        auto const rows = rows_of(g, in, shared), tile = rows * g.rows_width;
         auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
         std::vector<segment> segments(in);
         for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * words), static_cast<std::ptrdiff_t>(k * words * 32)};

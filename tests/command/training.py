@@ -25,7 +25,7 @@ class Run(CommandTest):
         self.assertEqual(result["valid_loss"], float(log[1]["valid_loss"]))
         self.assertEqual(result["valid_auroc_mean"], float(log[1]["valid_auroc_mean"]))
         self.assertAlmostEqual(result["valid_auroc_mean"], (float(log[1]["valid_auroc_A"]) + float(log[1]["valid_auroc_B"])) / 2, places=12)
-        self.assertEqual(result["backend"], "onednn")
+        self.assertEqual(result["backend"], "simd")
         self.assertGreater(result["images_per_second"], 0)
         self.assertGreater(result["peak_rss_mb"], 1)
         config = json.loads(self.read("run", "config.json"))
@@ -75,11 +75,11 @@ class Run(CommandTest):
     def test_all_backends_train_alike(self):
         losses = {}
         data = self.data_set()
-        for backend in ("reference", "eigen", "onednn"):
+        for backend in ("reference", "eigen", "onednn", "simd"):
             result = self.good_json("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path(backend), "--backend", backend)
             self.assertEqual(result["backend"], backend)
             losses[backend] = result["steps"]
-        for backend in ("eigen", "onednn"):
+        for backend in ("eigen", "onednn", "simd"):
             for a, b in zip(losses["reference"], losses[backend]):
                 self.assertAlmostEqual(a, b, delta=1e-3 * abs(a))
 

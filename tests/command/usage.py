@@ -131,7 +131,7 @@ class Usage(CommandTest):
     def test_log_levels(self):
         arguments = [*self.train_arguments(), "--dry-run"]
         self.assertNotIn("cxr: debug:", self.good(*arguments).stderr)
-        self.assertIn("cxr: debug: convolution on onednn", self.good(*arguments, "--log-level", "debug").stderr)
+        self.assertIn("cxr: debug: convolution on onednn", self.good(*arguments, "--backend", "onednn", "--log-level", "debug").stderr)
         warning = self.good(*arguments, "--log-level", "warning")
         self.assertEqual((warning.stdout, warning.stderr), ("", ""))
 

@@ -61,7 +61,7 @@ template <class F>
 void for_each_tile(context& ctx, std::size_t pixels, F f) {
     auto const tiles = (pixels + tile_pixels - 1) / tile_pixels;
     ctx.workers()(tiles, [&](std::size_t g, std::size_t worker) {
-        one_thread_a_product const guard;
+        [[maybe_unused]] one_thread_a_product const guard;
         f(g * tile_pixels, std::min(tile_pixels, pixels - g * tile_pixels), worker);
     });
 }
@@ -161,7 +161,7 @@ void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops::windo
     T* const partial = scratch.template take<T>(groups * outputs * length);
     T* const rows = scratch.template take<T>(pointwise(w) ? 0 : ctx.workers().size() * tile_pixels * length);
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
-        one_thread_a_product const guard;
+        [[maybe_unused]] one_thread_a_product const guard;
         auto const range = part(dy.pixels, groups, g);
         auto sum = matrix(partial + g * outputs * length, outputs, length);
         sum.setZero();

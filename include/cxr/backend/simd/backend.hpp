@@ -3,5 +3,7 @@
 // The simd backend: its tag and every kernel, those of its parent included.
 
 #include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/simd/class_counts.hpp"
 #include "cxr/backend/simd/densenet.hpp"
 #include "cxr/backend/simd/tag.hpp"
+#include "cxr/backend/simd/weighted_bce.hpp"

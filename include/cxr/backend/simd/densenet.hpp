@@ -58,6 +58,13 @@ public:
         norm_lanes stem_norm;
         std::array<block, 4> blocks;
         std::array<memory, 2> gradients;
+        affine_rest rest;  // of the normalised tensor that is worked on
+        /// A weight to be packed.
+        struct job {
+            float const* from;
+            weight_places places;
+        };
+        std::vector<job> jobs;
         std::vector<memory> weights, turned;  // packed
         memory d_weights;
     };
@@ -292,11 +299,8 @@ private:
     }
 
     void pack_all(cxr::context<Backend>& ctx, tape& t) const {
-        struct job {
-            float const* from;
-            weight_places places;
-        };
-        std::vector<job> jobs;
+        auto& jobs = t.jobs;
+        jobs.clear();
         for_each_convolution([&](auto const& weight, weight_places const& places) { jobs.push_back({weight.values.data(), places}); });
         auto const& first = generic_.template part<0>().weight();
         if (t.weights.empty()) {
@@ -377,7 +381,7 @@ private:
             pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
         }
         float const* const y = ctx.recompute() ? t.bottleneck.data() : mine.bottleneck.data();
-        affine_rest rest;
+        auto& rest = t.rest;
         rest.begin(between);
         {
             workspace::frame scratch(ctx.scratch());
@@ -410,7 +414,7 @@ private:
         group_sums const sums(scratch, conv.images, blocks * width);
         stem_gradient const back{conv, t.stem.data(), blocks, t.stem_norm.view(), t.gradients[0].data(), b.values.data(), b.rest.from(0, b.mean.data())};
         stem_sums(ctx, back, sums);
-        affine_rest rest;
+        auto& rest = t.rest;
         rest.begin(blocks);
         finish_norm(generic_.template part<1>(), std::get<1>(t.parts.parts), plain, sums, conv.pixels(), rest, gradients);
         auto dy = rest.from(0, t.stem_norm.mean.data());

@@ -101,9 +101,9 @@ private:
             block = (filtered ? t.rows() : g.height + 2) * row;
         }
 
-        /// Zeros around the pixels of `blocks` blocks; the pixels are left as they are.
-        void clear_border(grid const& g, std::size_t blocks, float* to) const {
-            for (std::size_t k = 0; k < blocks; ++k, to += block)
+        /// Zeros around the pixels of `count` blocks; the pixels are left as they are.
+        void clear_border(grid const& g, std::size_t count, float* to) const {
+            for (std::size_t k = 0; k < count; ++k, to += block)
                 for (std::size_t r = 0; r < block / row; ++r) {
                     float* const line = to + r * row;
                     if (r == 0 || r > g.height) {

@@ -27,6 +27,8 @@ class lanes_in {
     using shorts = typename vector_of<unsigned short, 32 / Parts>::type;
 
 public:
+    static constexpr int parts = Parts;  ///< vectors
+
     /// Sixteen truths.
     struct mask {
         truths t[Parts];  ///< all bits set where true

@@ -6,7 +6,6 @@
 
 #include <algorithm>
 #include <cstddef>
-#include <vector>
 
 namespace cxr::simd {
 
@@ -187,7 +186,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
     auto const room = band.room() + 2 * pixels * width;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
-    std::vector<segment> rows(band.rows);
+    auto* const rows = scratch.take<segment>(band.rows);
     for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
     auto const correlate = products::of<window_by_pixels<Channels>, 7>(ctx.instructions());
     ctx.workers()(groups * pairs_of(s.blocks), [&](std::size_t task, std::size_t worker) {
@@ -213,7 +212,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
                 for (std::size_t i = n * band.an_image(); i < (n + 1) * band.an_image(); ++i) {
                     band.fill(images, i, a);
                     for (std::size_t k = 0; k < 7; ++k)
-                        correlate({.a = a + k * band.line(), .b = d + (band.begin(i) - n * pixels) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows.data(),
+                        correlate({.a = a + k * band.line(), .b = d + (band.begin(i) - n * pixels) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows,
                                    .count = band.height(i), .length = band.out.rows_width, .out = dw + k * length * 32, .out_row = 32, .accumulate = i != mine.first * band.an_image()},
                                   length, columns_of(s.blocks, pair));
                 }

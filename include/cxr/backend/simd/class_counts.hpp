@@ -1,0 +1,112 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Class counts of dense rows, at the speed of memory: labels are compared a vector at a time, in stretches of whole rows that fill 64 bytes a class. Everything else is the parent's.
+
+#include "cxr/backend/reference/class_counts.hpp"
+#include "cxr/backend/simd/lanes.hpp"
+#include "cxr/backend/simd/tag.hpp"
+#include "cxr/ops/class_counts.hpp"
+
+#include <algorithm>
+#include <concepts>
+#include <cstddef>
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <type_traits>
+
+namespace cxr::simd {
+
+/// Counts in lanes as wide as a label, 64 bytes of each class side by side: positives, negatives, unknowns.
+template <int Parts, class Label>
+class label_lanes {
+    using element = std::conditional_t<std::same_as<Label, bool>, std::uint8_t, Label>;
+    using unsigned_of = std::conditional_t<sizeof(Label) == 1, std::uint8_t, std::conditional_t<sizeof(Label) == 2, std::uint16_t, std::conditional_t<sizeof(Label) == 4, std::uint32_t, std::uint64_t>>>;
+    using labels = typename vector_of<element, 64 / Parts>::type;
+    using counts = typename vector_of<unsigned_of, 64 / Parts>::type;
+
+public:
+    static constexpr std::size_t lanes = 64 / sizeof(Label);                                    ///< of a class
+    static constexpr std::size_t kinds = std::signed_integral<Label> || std::floating_point<Label> ? 3 : 2;  ///< 2 where a label cannot be unknown
+    using lane = unsigned_of;                                                                   ///< counts up to its largest value
+
+    /// Adds `Stretches` stretches of `lanes` rows to `sums`, [kinds][classes · lanes].
+    template <std::size_t Stretches>
+    CXR_INLINE static void add(Label const* label, std::size_t classes, lane* sums) {
+        constexpr std::size_t part = lanes / Parts;
+        auto const stretch = lanes * classes;
+        for (std::size_t k = 0; k < stretch; k += part) {
+            counts sum[3];
+            for (std::size_t kind = 0; kind < kinds; ++kind) __builtin_memcpy(&sum[kind], sums + kind * stretch + k, sizeof(counts));
+            for (std::size_t s = 0; s < Stretches; ++s) {
+                labels x;
+                __builtin_memcpy(&x, label + s * stretch + k, sizeof x);
+                sum[0] -= counts(x == element(1));
+                sum[1] -= counts(x == element(0));
+                if constexpr (std::floating_point<Label>)
+                    sum[2] -= counts(x != x);
+                else if constexpr (kinds == 3)
+                    sum[2] -= counts(x < element(0));
+            }
+            for (std::size_t kind = 0; kind < kinds; ++kind) __builtin_memcpy(sums + kind * stretch + k, &sum[kind], sizeof(counts));
+        }
+    }
+};
+
+/// Adds the counts of `rows` dense rows to `tally`, [3][classes]. `sums` is scratch for [3][classes · 64 / sizeof(Label)].
+template <class Lanes, class Label>
+CXR_INLINE inline void count_rows(Label const* label, std::size_t rows, std::size_t classes, typename label_lanes<1, Label>::lane* sums, std::uint64_t* tally) {
+    using in = label_lanes<Lanes::parts, Label>;
+    constexpr std::size_t most = std::min<std::uint64_t>(std::numeric_limits<typename in::lane>::max(), 1U << 20U), together = 4;
+    auto const size = in::kinds * in::lanes * classes;
+    for (auto stretches = rows / in::lanes; stretches != 0;) {
+        std::fill_n(sums, size, typename in::lane{0});
+        auto const now = std::min(stretches, most);
+        std::size_t s = 0;
+        for (; s + together <= now; s += together, label += together * in::lanes * classes) in::template add<together>(label, classes, sums);
+        for (; s < now; ++s, label += in::lanes * classes) in::template add<1>(label, classes, sums);
+        for (std::size_t kind = 0; kind < in::kinds; ++kind)
+            for (std::size_t i = 0; i < in::lanes; ++i)
+                for (std::size_t c = 0; c < classes; ++c) tally[kind * classes + c] += sums[(kind * in::lanes + i) * classes + c];
+        stretches -= now;
+    }
+    for (std::size_t i = 0; i < rows % in::lanes; ++i, label += classes)
+        for (std::size_t c = 0; c < classes; ++c) {
+            tally[c] += label[c] == Label(1);
+            tally[classes + c] += label[c] == Label(0);
+            tally[2 * classes + c] += ops::unknown(label[c]);
+        }
+}
+
+/// Class counts of arithmetic labels; see `ops::count_classes`.
+template <ops::label_element Label>
+    requires(std::is_arithmetic_v<Label> && sizeof(Label) <= 8)
+void kernel(ops::class_counts key, tag, context& ctx, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, ops::class_tally tally) {
+    auto const rows = labels.extent(0), classes = labels.extent(1);
+    if (known || !labels.contiguous() || classes == 0 || classes > 256) return reference::kernel(key, reference::tag{}, ctx, labels, known, tally);
+    using lane = typename label_lanes<1, Label>::lane;
+    workspace::frame scratch(ctx.scratch());
+    constexpr auto stretch = label_lanes<1, Label>::lanes;
+    auto const stretches = rows / stretch, groups = group_count(stretches, std::max<std::size_t>(1, 65536 / (stretch * classes)));
+    auto* const sums = scratch.take<lane>(ctx.workers().size() * 3 * stretch * classes);
+    auto* const counted = scratch.take<std::uint64_t>(groups * 3 * classes);
+    std::fill_n(counted, groups * 3 * classes, std::uint64_t{0});
+    ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
+        auto const whole = part(stretches, groups, g);
+        index_range const mine{whole.first * stretch, g + 1 == groups ? rows : whole.last * stretch};
+        auto* const of_group = counted + g * 3 * classes;
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            count_rows<lanes>(labels.data() + mine.first * classes, mine.size(), classes, sums + worker * 3 * stretch * classes, of_group);
+        });
+        for (std::size_t c = 0; c < classes; ++c)
+            if (of_group[c] + of_group[classes + c] + of_group[2 * classes + c] != mine.size()) return ops::require_hard_labels(labels, known, mine);
+    });
+    reduce_tree(groups, [&](std::size_t into, std::size_t from) {
+        for (std::size_t k = 0; k < 3 * classes; ++k) counted[into * 3 * classes + k] += counted[from * 3 * classes + k];
+    });
+    std::copy_n(counted, classes, tally.positives.begin());
+    std::copy_n(counted + classes, classes, tally.negatives.begin());
+    std::copy_n(counted + 2 * classes, classes, tally.unknowns.begin());
+}
+
+}  // namespace cxr::simd

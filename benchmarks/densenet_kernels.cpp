@@ -39,7 +39,7 @@ struct layer {
     template <bool Half>
     void run(cxr::simd::context& ctx, work what) {
         workspace::frame scratch(ctx.scratch());
-        auto const tiles = (pixels + tile_pixels(pixels, in) - 1) / tile_pixels(pixels, in), strips = bands{extents, band_rows(extents, between)}.count();
+        auto const tile = tile_pixels<Half>(pixels, in), tiles = (pixels + tile - 1) / tile, strips = bands<Half>{extents, band_rows<Half>(extents, between)}.count();
         normalisation const norm{ones.data(), zeros.data(), zeros.data()};
         affine_gradient const dy{ones.data(), zeros.data(), zeros.data(), zeros.data()};
         switch (what) {

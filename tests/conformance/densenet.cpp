@@ -197,7 +197,7 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     pack<Half>(places, w.data(), packed.data(), [](std::size_t) { return 1.0F; });
                     pack_turned<Half>(places, w.data(), turned.data());
                     workspace::frame scratch(ctx.scratch());
-                    auto const tiles = (pixels + tile_pixels(pixels, in) - 1) / tile_pixels(pixels, in), count = taps == 1 ? tiles : bands{g, band_rows(g, in)}.count();
+                    auto const tile = tile_pixels<Half>(pixels, in), count = taps == 1 ? (pixels + tile - 1) / tile : bands<Half>{g, band_rows<Half>(g, in)}.count();
                     auto const groups = std::min<std::size_t>(2, count);
                     group_sums const sums(scratch, 3, lanes), back(scratch, groups, lanes);
                     if (taps == 1) {

@@ -248,7 +248,7 @@ public:
                 auto const norm2 = lanes_of(l.part().template part<3>(), narrow);
                 auto const places1 = of(conv1, b.place), places2 = of(conv2, narrow);
                 b.between = places1.out_blocks();
-                auto& mine = b.layers.emplace_back(typename frozen_features<Half>::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.packed() / (Half ? 2 : 1)}), memory({places2.packed() / (Half ? 2 : 1)}), memory(), norm2.shift});
+                auto& mine = b.layers.emplace_back(typename frozen_features<Half>::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.template packed<Half>()}), memory({places2.template packed<Half>()}), memory(), norm2.shift});
                 pack<Half>(places1, conv1.values.data(), mine.first.data(), scaled_by(norm2, narrow));
                 pack<Half>(places2, conv2.values.data(), mine.second.data(), one);
                 if (Half || !ctx.winograd()) continue;
@@ -260,7 +260,7 @@ public:
                 auto const& conv = behind.template part<2>().weight();
                 auto const places = of(conv, b.place);
                 b.norm = lanes_of(behind.template part<0>(), b.place);
-                b.weights = memory({places.packed() / (Half ? 2 : 1)});
+                b.weights = memory({places.template packed<Half>()});
                 b.kept = conv.shape[0];
                 pack<Half>(places, conv.values.data(), b.weights.data(), one);
             } else {
@@ -310,8 +310,8 @@ private:
             t.weights[0] = memory({pairs_of(blocks_of(first.shape[0])) * 49 * input_channels_ * 32});
             t.turned[0] = t.weights[0];
             for (std::size_t i = 0; i < jobs.size(); ++i) {
-                t.weights[i + 1] = memory({jobs[i].places.packed() / (Half ? 2 : 1)});
-                t.turned[i + 1] = memory({jobs[i].places.turned() / (Half ? 2 : 1)});
+                t.weights[i + 1] = memory({jobs[i].places.template packed<Half>()});
+                t.turned[i + 1] = memory({jobs[i].places.template turned<Half>()});
             }
         }
         auto const one = [](std::size_t) { return 1.0F; };
@@ -349,7 +349,7 @@ private:
         channel_places const plain{narrow, 0};
         {
             workspace::frame scratch(ctx.scratch());
-            auto const tile = tile_pixels(pixels, in);
+            auto const tile = tile_pixels<Half>(pixels, in);
             auto const groups = group_count((pixels + tile - 1) / tile, 1);
             group_sums const sums(scratch, groups, between * width);
             pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck.data(), sums, groups);
@@ -358,7 +358,7 @@ private:
         prepare(ctx, layer.template part<3>(), b.extents, statistics.statistics, std::get<3>(tapes.parts), plain, mine.norm2);
         {
             workspace::frame scratch(ctx.scratch());
-            auto const groups = group_count(bands{b.extents, band_rows(b.extents, between)}.count(), 1);
+            auto const groups = group_count(bands<Half>{b.extents, band_rows<Half>(b.extents, between)}.count(), 1);
             auto const grown = blocks_of(b.place.growth);
             group_sums const sums(scratch, groups, grown * width);
             window<Half>(ctx, b.extents, bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
@@ -377,7 +377,7 @@ private:
         auto& mine = b.layers[k];
         if (ctx.recompute()) {
             workspace::frame scratch(ctx.scratch());
-            auto const tile = tile_pixels(pixels, in), groups = group_count((pixels + tile - 1) / tile, 1);
+            auto const tile = tile_pixels<Half>(pixels, in), groups = group_count((pixels + tile - 1) / tile, 1);
             pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
         }
         float const* const y = ctx.recompute() ? t.bottleneck.data() : mine.bottleneck.data();
@@ -385,7 +385,7 @@ private:
         rest.begin(between);
         {
             workspace::frame scratch(ctx.scratch());
-            auto const groups = gradient_groups(pixels, bands{b.extents, band_rows(b.extents, between)}.count());
+            auto const groups = gradient_groups(pixels, bands<Half>{b.extents, band_rows<Half>(b.extents, between)}.count());
             group_sums const sums(scratch, groups, between * width);
             window_backward<Half>(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
                             b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, t.d_weights.data());
@@ -393,7 +393,7 @@ private:
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
-        auto const tile = tile_pixels(pixels, in);
+        auto const tile = tile_pixels<Half>(pixels, in);
         auto const groups = gradient_groups(pixels, (pixels + tile - 1) / tile);
         group_sums const sums(scratch, groups, in * width);
         auto dy = rest.from(0, mine.norm2.mean.data());

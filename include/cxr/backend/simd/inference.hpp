@@ -17,10 +17,11 @@
 
 namespace cxr::simd {
 
-/// DenseNet's features with weights that no longer change; convolutions but the first multiply bfloat16 where `Half`.
+/// DenseNet's features with weights that no longer change. Where `Half`, convolutions but the first multiply bfloat16, and what is kept between convolutions is bfloat16 too, two
+/// blocks of channels in a plane.
 template <bool Half>
 class frozen_features {
-    static constexpr auto words = format<Half>::words;
+    using factor = format<Half>;
 
 public:
     /// A dense layer: the first norm's lanes, both convolutions, the second also for Winograd's filtering or empty, and the bias that the second norm leaves of itself.
@@ -76,7 +77,7 @@ private:
 
     /// Rows whose pixels are normalised together in front of a 1×1 convolution; where threads share an image, so many that there is an even number of equal parts, if possible.
     [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in, bool shared) {
-        auto const rows = std::clamp<std::size_t>((in > 32 ? 56 : 112) / g.rows_width, 1, g.height);
+        auto const rows = std::clamp<std::size_t>((!Half && in > 32 ? 56 : 112) / g.rows_width, 1, g.height);
         if (!shared) return rows;
         for (auto r = std::min(2 * rows, g.height); r > 0; --r)
             if (g.height % r == 0 && g.height / r % 2 == 0) return r;
@@ -93,25 +94,26 @@ private:
 
     /// The image between the convolutions of a dense layer, with its border.
     struct bordered {
-        std::size_t row, block;  // words
+        std::size_t row, plane;  // words
 
         bordered(grid const& g, bool filtered) {
             winograd::tiling const t{g.height, g.rows_width};
-            row = filtered ? t.row() : (g.rows_width + 2) * words;
-            block = (filtered ? t.rows() : g.height + 2) * row;
+            row = filtered ? t.row() : (g.rows_width + 2) * width;
+            plane = (filtered ? t.rows() : g.height + 2) * row;
         }
 
-        /// Zeros around the pixels of `count` blocks; the pixels are left as they are.
-        void clear_border(grid const& g, std::size_t count, float* to) const {
-            for (std::size_t k = 0; k < count; ++k, to += block)
-                for (std::size_t r = 0; r < block / row; ++r) {
+        /// Zeros around the pixels of `count` blocks and where their last plane has no second; the pixels are left as they are.
+        void clear(grid const& g, std::size_t count, float* to) const {
+            if (count % factor::blocks != 0) std::fill_n(to + count / factor::blocks * plane, plane, 0.0F);
+            for (std::size_t k = 0; k < factor::planes(count); ++k, to += plane)
+                for (std::size_t r = 0; r < plane / row; ++r) {
                     float* const line = to + r * row;
                     if (r == 0 || r > g.height) {
                         std::fill_n(line, row, 0.0F);
                         continue;
                     }
-                    std::fill_n(line, words, 0.0F);
-                    std::fill_n(line + (g.rows_width + 1) * words, row - (g.rows_width + 1) * words, 0.0F);
+                    std::fill_n(line, width, 0.0F);
+                    std::fill_n(line + (g.rows_width + 1) * width, row - (g.rows_width + 1) * width, 0.0F);
                 }
         }
     };
@@ -128,12 +130,16 @@ private:
             tile = stem_bands({1, in[1], in[2], in[3]}).room();
             for (std::size_t b = 0; b < 4; ++b) {
                 auto const& at = f.blocks[b];
-                values = std::max(values, at.blocks() * e.of[b].pixels() * width);
-                window = std::max(window, at.between * bordered(e.of[b], f.by_winograd(at, e.of[b])).block);
+                auto const planes = factor::planes(at.blocks());
+                values = std::max(values, planes * e.of[b].pixels() * width);
+                window = std::max(window, factor::planes(at.between) * bordered(e.of[b], f.by_winograd(at, e.of[b])).plane);
                 auto const grown = blocks_of(at.place.growth);
                 if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
-                tile = std::max({tile, (at.blocks() + (Half ? 2 : 0)) * std::min(2 * rows_of(e.of[b], 0, false), e.of[b].height) * e.of[b].rows_width * width, at.blocks() * halves(e.of[b]).tile() * width});
+                auto const rows = std::max(std::min(2 * rows_of(e.of[b], 0, false), e.of[b].height), strip_rows(e.of[b], false));
+                // Of bfloat16, a product's result is float and goes to two blocks more before it is rounded.
+                tile = std::max({tile, (planes + (Half ? 2 : 0)) * rows * e.of[b].rows_width * width, (planes + (Half ? 2 : 0)) * halves(e.of[b]).tile() * width});
             }
+            values = std::max(values, f.blocks[3].blocks() * e.of[3].pixels() * width);
             tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
             stems = frame.template take<float>(slots * stem);
             all_values = frame.template take<float>(slots * 2 * values);
@@ -153,28 +159,39 @@ private:
         else
             convolve_stem<1>(ctx, in, room, stem_out);
         auto const stem_blocks = blocks_of(stem_channels);
+        auto const show = [&](std::size_t number, float const* values, grid const& g, channel_places const& place, std::size_t channels) {
+            if (!observed) return;
+            workspace::frame scratch(ctx.scratch());
+            auto const count = place.blocks(channels);
+            float* const wide = scratch.take<float>(count * g.pixels() * width);
+            for (std::size_t k = 0; k < count; ++k)
+                compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+                    for (std::size_t p = 0; p < g.pixels(); ++p) store(wide + (k * g.pixels() + p) * width, factor::template get<lanes>(values + factor::at(k, g.pixels() * width) + p * width));
+                });
+            stage(number, wide, g, place, channels);
+        };
         if (observed) stage(0, stem_out, e.conv, channel_places{stem_channels, 0}, stem_channels);
         pool(ctx, e.conv, stem_out, stem_blocks, x);
-        if (observed) stage(1, x, e.of[0], channel_places{stem_channels, 0}, stem_channels);
+        show(1, x, e.of[0], channel_places{stem_channels, 0}, stem_channels);
         for (std::size_t b = 0; b < 4; ++b) {
             auto const& at = blocks[b];
             auto const& g = e.of[b];
             float* const padded = room.windows + slot * room.window;
             auto const filtered = by_winograd(at, g);
             bordered const image(g, filtered);
-            image.clear_border(g, at.between, padded);
+            image.clear(g, at.between, padded);
             for (std::size_t k = 0; k < at.layers.size(); ++k) {
                 bottleneck(ctx, g, at, k, x, image, padded, room, shared);
                 if (filtered)
                     convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
                 else
-                    convolve(ctx, g, at, k, padded, image, x);
+                    convolve(ctx, g, at, k, padded, image, x, room, shared);
             }
-            if (observed) stage(2 + 2 * b, x, g, at.place, at.channels());
+            show(2 + 2 * b, x, g, at.place, at.channels());
             if (at.kept != 0) {
                 reduce(ctx, g, at, x, next, room);
                 std::swap(x, next);
-                if (observed) stage(3 + 2 * b, x, e.of[b + 1], channel_places{at.kept, 0}, at.kept);
+                show(3 + 2 * b, x, e.of[b + 1], channel_places{at.kept, 0}, at.kept);
             }
         }
         auto const& last = blocks[3];
@@ -216,49 +233,71 @@ private:
                             lanes const v = lanes::load(x + (k * g.pixels() + pixel) * width);
                             best = select(best > v, best, v);
                         });
-                        store(to + (k * small.pixels() + y * small.rows_width + p) * width, best);
+                        factor::put(to + factor::at(k, small.pixels() * width) + (y * small.rows_width + p) * width, best);
                     }
             });
+        });
+    }
+
+    /// Rows of a 3×3 convolution's result that are computed at once.
+    [[nodiscard]] static std::size_t strip_rows(grid const& g, bool shared) {
+        if constexpr (Half) {
+            auto const rows = std::clamp<std::size_t>(224 / g.rows_width, 1, g.height);
+            return shared ? std::min(rows, (g.height + 1) / 2) : rows;
+        }
+        auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
+        return (g.height + strips - 1) / strips;
+    }
+
+    /// Writes n pixels of float, `columns` / 16 blocks of them `apart` numbers apart, as bfloat16, max(·, 0) of them where `rectify`: to(block) says where.
+    template <class To>
+    static void round(context& ctx, float const* from, std::size_t apart, std::size_t n, std::size_t columns, bool rectify, To const& to) {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            for (std::size_t v = 0; v < columns / width; ++v) {
+                float* const place = to(v);
+                for (std::size_t p = 0; p < n; ++p) {
+                    auto const x = lanes::load(from + v * apart + p * width);
+                    factor::put(place + p * width, rectify ? rectified(x) : x);
+                }
+            }
         });
     }
 
     static void bottleneck(context& ctx, grid const& g, block const& b, std::size_t number, float const* x, bordered const& image, float* padded, buffers const& room,
                            bool shared) {
         auto const& l = b.layers[number];
-        auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels();
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels(), planes = factor::planes(in);
         auto const rows = rows_of(g, in, shared), tile = rows * g.rows_width;
-        auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
-        std::vector<segment> segments(in);
-        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * words), static_cast<std::ptrdiff_t>(k * words * 32)};
+        auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
+        std::vector<segment> segments(planes);
+        for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
         ctx.workers()((g.height + rows - 1) / rows, [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
             auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
+            tile_registers registers;
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                for (std::size_t k = 0; k < in; ++k) {
+                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
                     auto const scale = lanes::load(l.norm.scale.data() + k * width), shift = lanes::load(l.norm.shift.data() + k * width);
-                    float const* const from = x + (k * pixels + top * g.rows_width) * width;
-                    for (std::size_t p = 0; p < n; ++p) format<Half>::put(a + (k * tile + p) * words, rectified(scale * lanes::load(from + p * width) + shift));
-                }
+                    float const* const from = x + factor::at(k, pixels * width) + top * g.rows_width * width;
+                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, rectified(scale * factor::template get<lanes>(from + p * width) + shift));
+                });
             });
             for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair) {
                 auto const columns = columns_of(b.between, pair);
-                product q{.a = a, .b = l.first.data() + pair * in * words * 32, .segments = segments.data(), .count = in, .length = words, .bias = l.bias.data() + pair * 32, .rectify = true};
-                float* const to = padded + 2 * pair * image.block + (top + 1) * image.row + words;
+                product q{.a = a, .b = l.first.data() + pair * planes * width * 32, .segments = segments.data(), .count = planes, .length = width, .bias = l.bias.data() + pair * 32, .registers = &registers};
+                float* const to = padded + (top + 1) * image.row + width;
                 if constexpr (Half) {
-                    q.out = a + in * tile * words;
+                    q.out = a + planes * tile * width;
                     q.out_half = static_cast<std::ptrdiff_t>(tile * width);
                     multiply(q, n, columns);
-                    compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                        for (std::size_t v = 0; v < columns / width; ++v)
-                            for (std::size_t r = 0; r < h; ++r)
-                                for (std::size_t p = 0; p < g.rows_width; ++p)
-                                    lanes::load(q.out + (v * tile + r * g.rows_width + p) * width).store_bf16(to + v * image.block + r * image.row + p * words);
-                    });
+                    for (std::size_t r = 0; r < h; ++r)
+                        round(ctx, q.out + r * g.rows_width * width, tile * width, g.rows_width, columns, true, [&](std::size_t v) { return to + factor::at(2 * pair + v, image.plane) + r * image.row; });
                 } else {
-                    q.out_half = static_cast<std::ptrdiff_t>(image.block);
+                    q.rectify = true;
+                    q.out_half = static_cast<std::ptrdiff_t>(image.plane);
                     for (std::size_t r = 0; r < h; ++r) {
                         q.a = a + r * g.rows_width * width;
-                        q.out = to + r * image.row;
+                        q.out = to + 2 * pair * image.plane + r * image.row;
                         multiply(q, g.rows_width, columns);
                     }
                 }
@@ -266,19 +305,28 @@ private:
         });
     }
 
-    static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x) {
+    static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x, buffers const& room, bool shared) {
         auto const& l = b.layers[number];
-        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels();
+        auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels(), planes = factor::planes(b.between);
         band_products<Half> const multiply(ctx.instructions(), g.rows_width);
-        std::vector<segment> taps(9 * b.between);
-        list_taps({g, g.height, words}, b.between, taps.data());
-        auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
-        ctx.workers()(strips, [&](std::size_t i, std::size_t) {
+        std::vector<segment> taps(9 * planes);
+        list_taps(image.plane, image.row, planes, taps.data());
+        auto const rows = strip_rows(g, shared), strips = (g.height + rows - 1) / rows;
+        ctx.workers()(strips, [&](std::size_t i, std::size_t worker) {
             auto const mine = part(g.height, strips, i);
-            for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
-                multiply({.a = padded + mine.first * image.row, .b = l.second.data() + pair * 9 * b.between * words * 32, .segments = taps.data(), .count = 9 * b.between,
-                          .length = words, .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
-                         mine.size(), image.row, columns_of(grown, pair));
+            tile_registers registers;
+            for (std::size_t pair = 0; pair < pairs_of(grown); ++pair) {
+                auto const columns = columns_of(grown, pair), n = mine.size() * g.rows_width;
+                product q{.a = padded + mine.first * image.row, .b = l.second.data() + pair * 9 * planes * width * 32, .segments = taps.data(), .count = 9 * planes, .length = width,
+                          .out = x + ((in + 2 * pair) * pixels + mine.first * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width), .registers = &registers};
+                if constexpr (Half) {
+                    q.out = room.tiles + worker * room.tile;
+                    q.out_half = static_cast<std::ptrdiff_t>(n * width);
+                }
+                multiply(q, mine.size(), image.row, columns);
+                if constexpr (Half)
+                    round(ctx, q.out, n * width, n, columns, false, [&](std::size_t v) { return x + factor::at(in + 2 * pair + v, pixels * width) + mine.first * g.rows_width * width; });
+            }
         });
     }
 
@@ -293,7 +341,7 @@ private:
             auto const n = mine.size(), from = winograd::plane(b.between, n), to = winograd::plane(grown, n);
             float* const v = room.tiles + worker * room.tile;
             float* const m = v + winograd::points * from;
-            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::gather<lanes>(t, padded, image.block, b.between, mine.first, mine.last, v); });
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::gather<lanes>(t, padded, image.plane, b.between, mine.first, mine.last, v); });
             segment segments[64];
             for (std::size_t k = 0; k < b.between; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * n * width), static_cast<std::ptrdiff_t>(k * width * 32)};
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
@@ -307,19 +355,29 @@ private:
 
     static void reduce(context& ctx, grid const& g, block const& b, float const* x, float* to, buffers const& room) {
         halves const half(g);
-        auto const in = b.blocks(), out = blocks_of(b.kept);
-        auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
-        std::vector<segment> segments(in);
-        for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * words), static_cast<std::ptrdiff_t>(k * words * 32)};
+        auto const in = b.blocks(), out = blocks_of(b.kept), planes = factor::planes(in), plane = half.tile() * width;
+        auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
+        std::vector<segment> segments(planes);
+        for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * plane), static_cast<std::ptrdiff_t>(k * width * 32)};
         ctx.workers()(half.count(), [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
+            tile_registers registers;
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                for (std::size_t k = 0; k < in; ++k) half.average<lanes, Half>(i, k, x, b.norm.view(), a + k * half.tile() * words);
+                factor::template fill<lanes>(in, half.pixels(i), a, plane, [&](std::size_t k, float* rows) CXR_INLINE {
+                    half.average_all<lanes, Half, Half>(i, k, x + factor::at(k, g.pixels() * width), b.norm.view(), rows);
+                });
             });
-            for (std::size_t pair = 0; pair < pairs_of(out); ++pair)
-                multiply({.a = a, .b = b.weights.data() + pair * in * words * 32, .segments = segments.data(), .count = in, .length = words,
-                          .out = to + (2 * pair * half.out.pixels() + half.begin(i)) * width, .out_half = static_cast<std::ptrdiff_t>(half.out.pixels() * width)},
-                         half.pixels(i), columns_of(out, pair));
+            for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
+                auto const columns = columns_of(out, pair), small = half.out.pixels() * width;
+                product q{.a = a, .b = b.weights.data() + pair * planes * width * 32, .segments = segments.data(), .count = planes, .length = width, .out = to + 2 * pair * small + half.begin(i) * width,
+                          .out_half = static_cast<std::ptrdiff_t>(small), .registers = &registers};
+                if constexpr (Half) {
+                    q.out = a + planes * plane;
+                    q.out_half = static_cast<std::ptrdiff_t>(plane);
+                }
+                multiply(q, half.pixels(i), columns);
+                if constexpr (Half) round(ctx, q.out, plane, half.pixels(i), columns, false, [&](std::size_t v) { return to + factor::at(2 * pair + v, small) + half.begin(i) * width; });
+            }
         });
     }
 
@@ -328,9 +386,8 @@ private:
             for (std::size_t k = 0; k < b.blocks(); ++k) {
                 auto const scale = lanes::load(b.norm.scale.data() + k * width), shift = lanes::load(b.norm.shift.data() + k * width);
                 for (std::size_t p = 0; p < g.pixels(); ++p) {
-                    auto const at = (k * g.pixels() + p) * width;
-                    lanes const y = scale * lanes::load(x + at) + shift;
-                    store(to + at, rectify ? rectified(y) : y);
+                    lanes const y = scale * factor::template get<lanes>(x + factor::at(k, g.pixels() * width) + p * width) + shift;
+                    store(to + (k * g.pixels() + p) * width, rectify ? rectified(y) : y);
                 }
             }
         });

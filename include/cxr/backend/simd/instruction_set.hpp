@@ -4,6 +4,14 @@
 
 #include <string_view>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#if defined(__linux__)
+#include <sys/syscall.h>
+#include <unistd.h>
+#endif
+#endif
+
 namespace cxr::simd {
 
 /// What kernels are compiled for.
@@ -11,12 +19,29 @@ enum class instruction_set {
     portable,  ///< what every processor of the program's target has
     avx2,      ///< AVX2 and FMA: 8 floats an instruction
     avx512,    ///< AVX-512 F, BW, DQ and VL: 16 floats an instruction
+    amx,       ///< AVX-512, AVX512_BF16, and AMX: tiles of bfloat16, 16 × 16 × 32 multiply-adds an instruction
 };
 
 /// The name, as logs print it.
 [[nodiscard]] constexpr std::string_view to_string(instruction_set s) {
-    return s == instruction_set::avx512 ? "AVX-512" : s == instruction_set::avx2 ? "AVX2" : "portable";
+    constexpr std::string_view names[] = {"portable", "AVX2", "AVX-512", "AVX-512 and AMX"};
+    return names[static_cast<int>(s)];
 }
+
+#if defined(__x86_64__)
+/// Whether the processor has AMX with bfloat16 and the operating system lends its tiles to this process, which Linux does when asked.
+[[nodiscard]] inline bool may_use_amx() {
+#if defined(__linux__)
+    unsigned a = 0, b = 0, c = 0, d = 0;
+    constexpr unsigned bf16 = 1U << 22U, tile = 1U << 24U;
+    if (__get_cpuid_count(7, 0, &a, &b, &c, &d) == 0 || (d & bf16) == 0 || (d & tile) == 0) return false;
+    constexpr long request_permission = 0x1023, tile_data = 18;  // ARCH_REQ_XCOMP_PERM, XFEATURE_XTILEDATA
+    return syscall(SYS_arch_prctl, request_permission, tile_data) == 0;
+#else
+    return false;
+#endif
+}
+#endif
 
 /// The best that this processor and its operating system offer.
 [[nodiscard]] inline instruction_set best_instruction_set() {
@@ -24,7 +49,7 @@ enum class instruction_set {
     static instruction_set const best = [] {
         __builtin_cpu_init();
         if (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl"))
-            return instruction_set::avx512;
+            return __builtin_cpu_supports("avx512bf16") && may_use_amx() ? instruction_set::amx : instruction_set::avx512;
         return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") ? instruction_set::avx2 : instruction_set::portable;
     }();
     return best;
@@ -39,7 +64,7 @@ class lanes_in;
 /// Whether the processor multiplies pairs of bfloat16 and adds them to floats (AVX512_BF16).
 [[nodiscard]] inline bool has_bf16() {
 #if defined(__x86_64__)
-    static bool const has = best_instruction_set() == instruction_set::avx512 && __builtin_cpu_supports("avx512bf16");
+    static bool const has = best_instruction_set() >= instruction_set::avx512 && __builtin_cpu_supports("avx512bf16");
     return has;
 #else
     return false;
@@ -54,6 +79,7 @@ class lanes_in;
 #define CXR_TARGET_AVX512_BF16 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,prefer-vector-width=512")
 #define CXR_TARGET_AVX512 gnu::target("avx512f,avx512bw,avx512dq,avx512vl,fma,prefer-vector-width=512")
 #endif
+#define CXR_TARGET_AMX gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,amx-tile,amx-bf16")
 #define CXR_TARGET_AVX2 gnu::target("avx2,fma")
 template <class F>
 [[CXR_TARGET_AVX512, gnu::noinline]] void call_avx512(F const& f) {
@@ -70,7 +96,7 @@ template <class F>
 template <class F>
 void compiled_for([[maybe_unused]] instruction_set s, F const& f) {
 #if defined(__x86_64__)
-    if (s == instruction_set::avx512) return call_avx512(f);
+    if (s >= instruction_set::avx512) return call_avx512(f);
     if (s == instruction_set::avx2) return call_avx2(f);
 #endif
     f.template operator()<lanes_in<4>>();

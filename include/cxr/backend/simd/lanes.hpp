@@ -112,8 +112,28 @@ public:
     }
     /// a where `m`, else 0.
     [[nodiscard]] CXR_INLINE friend lanes_in only(mask const& m, lanes_in const& a) { return select(m, a, lanes_in()); }
+    /// The sixteen numbers of bfloat16 at `words`.
+    [[nodiscard]] CXR_INLINE static lanes_in load_bf16(float const* words) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) {
+            shorts half;
+            __builtin_memcpy(&half, reinterpret_cast<char const*>(words) + i * static_cast<int>(sizeof half), sizeof half);
+            bits b = __builtin_convertvector(half, bits);
+            b <<= 16;
+            __builtin_memcpy(&x.v_[i], &b, sizeof b);
+        }
+        return x;
+    }
     /// Writes sixteen numbers rounded to bfloat16, to even.
     CXR_INLINE void store_bf16(float* words) const {
+#if defined(__x86_64__)
+        if constexpr (Parts == 1) {
+            typename vector_of<unsigned short, 32>::type half;
+            asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v_[0]));  // whoever rounds to bfloat16 and has AVX-512 has AVX512_BF16
+            __builtin_memcpy(words, &half, sizeof half);
+            return;
+        }
+#endif
         for (int i = 0; i < Parts; ++i) {
             bits b;
             round(i, b);
@@ -124,6 +144,15 @@ public:
     }
     /// Writes sixteen pairs of these numbers and others, rounded to bfloat16.
     CXR_INLINE void store_bf16_pairs(float* words, lanes_in const& others) const {
+#if defined(__x86_64__)
+        if constexpr (Parts == 1) {
+            typename vector_of<unsigned short, 64>::type both;
+            asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
+            both = __builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
+            __builtin_memcpy(words, &both, sizeof both);
+            return;
+        }
+#endif
         for (int i = 0; i < Parts; ++i) {
             bits low, high;
             round(i, low);
@@ -152,11 +181,25 @@ private:
     vector v_[Parts];
 };
 
-/// How a product's factors lie in scratch: as float, or as bfloat16 where `Half`, sixteen of them in eight words of four bytes.
+/// How a product's factors lie in scratch, where a pixel is a row of sixteen words: one block of 16 channels as float, or as bfloat16 two blocks where `Half`. Rows of the same
+/// channels follow each other as a plane.
 template <bool Half>
 struct format {
-    static constexpr std::size_t words = Half ? 8 : 16;  ///< of sixteen numbers
+    static constexpr std::size_t blocks = Half ? 2 : 1;  ///< in a row
 
+    /// Planes of so many blocks.
+    [[nodiscard]] static constexpr std::size_t planes(std::size_t count) { return (count + blocks - 1) / blocks; }
+    /// Where block `k` begins if a plane has so many words.
+    [[nodiscard]] static constexpr std::size_t at(std::size_t k, std::size_t plane) { return k / blocks * plane + k % blocks * (width / blocks); }
+
+    /// Sixteen numbers.
+    template <class lanes>
+    [[nodiscard]] CXR_INLINE static lanes get(float const* from) {
+        if constexpr (Half)
+            return lanes::load_bf16(from);
+        else
+            return lanes::load(from);
+    }
     /// Writes sixteen numbers.
     template <class lanes>
     CXR_INLINE static void put(float* to, lanes const& x) {
@@ -164,6 +207,13 @@ struct format {
             x.store_bf16(to);
         else
             store(to, x);
+    }
+    /// Calls f(k, row) for blocks 0 … count − 1, which writes n numbers, one every `width` words from `row` on; writes zeros where the last plane has no second block.
+    template <class lanes, class F>
+    CXR_INLINE static void fill(std::size_t count, std::size_t n, float* to, std::size_t plane, F const& f) {
+        for (std::size_t k = 0; k < count; ++k) f(k, to + at(k, plane));
+        if (count % blocks == 0) return;
+        for (std::size_t p = 0; p < n; ++p) put(to + at(count, plane) + p * width, lanes());
     }
 };
 

@@ -20,37 +20,74 @@ struct affine_gradient {
     float const *a, *b, *c, *mean;
 };
 
-/// f(0) … f(n − 1) as bfloat16, two pixels in each word, zeros behind the last.
-template <class lanes, class F>
-CXR_INLINE inline void put_pairs(std::size_t n, float* to, F const& f) {
-    for (std::size_t p = 0; p + 1 < n; p += 2, to += width) f(p).store_bf16_pairs(to, f(p + 1));
-    if (n % 2 != 0) f(n - 1).store_bf16_pairs(to, lanes());
-}
+/// Products whose steps are pixels: rows are the channels of one block of a gradient, columns those of one or two blocks of values. A factor's pixels lie in lines, as float
+/// pixel by pixel, as bfloat16 two in a row of words.
+template <bool Half>
+class pixel_products {
+public:
+    /// For at most `lines` lines with `line` words from one to the next, in both factors.
+    pixel_products(context& ctx, workspace::frame& scratch, std::size_t lines, std::size_t line)
+        : multiply_(products::of<channels_by_pixels, 8, Half>(ctx.instructions())), line_(line), step_(multiply_.by_tiles() ? width * width : line),
+          segments_(scratch.take<segment>(std::max(lines, words(lines, line) / (width * width)))) {
+        for (std::size_t s = 0; s < std::max(lines, words(lines, line) / (width * width)); ++s) segments_[s] = {static_cast<std::ptrdiff_t>(s * step_), static_cast<std::ptrdiff_t>(s * step_)};
+    }
+
+    /// Rows of words of n pixels.
+    [[nodiscard]] static constexpr std::size_t rows(std::size_t n) { return Half ? (n + 1) / 2 : n; }
+    /// Words of a block of `lines` lines of `line` words; of bfloat16, those of the whole tiles that hold them.
+    [[nodiscard]] static constexpr std::size_t words(std::size_t lines, std::size_t line) { return Half ? (lines * line + width * width - 1) / (width * width) * (width * width) : lines * line; }
+
+    /// Writes f(0) … f(n − 1) as bfloat16, two pixels in each row, and zeros from there to row `end`.
+    template <class lanes, class F>
+    CXR_INLINE static void put(std::size_t n, std::size_t end, float* to, F const& f) {
+        std::size_t p = 0;
+        for (; p + 1 < n; p += 2) f(p).store_bf16_pairs(to + p / 2 * width, f(p + 1));
+        if (n % 2 != 0) f(n - 1).store_bf16_pairs(to + p / 2 * width, lanes());
+        for (auto row = rows(n); row < end; ++row) store(to + row * width, lanes());
+    }
+    /// Makes a block of a gradient of bfloat16 what the products read, when its lines and zeros up to `words` have been put.
+    void turn(float* block, std::size_t lines) const {
+        if (!multiply_.by_tiles()) return;
+        for (std::size_t i = 0; i < words(lines, line_); i += width * width) transpose(block + i);
+    }
+    /// q.out (+)= the product of blocks at q.a and q.b over `lines` lines of `length` rows.
+    void operator()(product q, std::size_t lines, std::size_t length, std::size_t columns) const {
+        q.segments = segments_;
+        q.count = multiply_.by_tiles() ? words(lines, line_) / (width * width) : lines;
+        q.length = multiply_.by_tiles() ? width : length;
+        multiply_(q, width, columns);
+    }
+
+private:
+    products multiply_;
+    std::size_t line_, step_;
+    segment* segments_;
+};
 
 /// y = W · max(scale · x + shift, 0) for `pixels` pixels: `x` of `in` blocks, `y` of `out`; W [pair of y's blocks][x's lane][32]. Returns Σ y and Σ y² in `moments`.
 template <bool Half = false>
 void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
                       group_sums const& moments, std::size_t groups) {
-    auto const tile = tile_pixels(pixels, in), tiles = (pixels + tile - 1) / tile;
+    using factor = format<Half>;
+    auto const tile = tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(in);
     workspace::frame scratch(ctx.scratch());
-    constexpr auto words = format<Half>::words;
-    auto const room = in * tile * words;
+    auto const room = planes * tile * width;
     auto* const rectified_tiles = scratch.take<float>(ctx.workers().size() * room);
-    auto* const segments = scratch.take<segment>(in);
-    for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * words), static_cast<std::ptrdiff_t>(k * words * 32)};
-    auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
+    auto* const segments = scratch.take<segment>(planes);
+    for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+    auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
         auto* const a = rectified_tiles + worker * room;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            auto const mine = part(tiles, groups, g);
+            auto const mine = part(count, groups, g);
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
-                for (std::size_t k = 0; k < in; ++k) {
+                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
                     auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const from = x + (k * pixels + first) * width;
-                    float* const to = a + k * tile * words;
-                    for (std::size_t p = 0; p < n; ++p) format<Half>::put(to + p * words, rectified(scale * lanes::load(from + p * width) + shift));
-                }
+                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
+                });
                 prefetcher ahead;
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
@@ -61,8 +98,8 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + first) * width;
-                    multiply({.a = a, .b = weights + pair * in * words * 32, .segments = segments, .count = in, .length = words, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
+                    multiply({.a = a, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = to,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -81,51 +118,53 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
 template <bool Half = false>
 void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
                                float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, float* d_weights) {
-    auto const tile = tile_pixels(pixels, in), tiles = (pixels + tile - 1) / tile;
+    using factor = format<Half>;
+    using along_pixels = pixel_products<Half>;
+    auto const tile = tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
     auto const size = pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
     auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
-    constexpr auto words = format<Half>::words;
-    auto const room = (most + 2 * out + 2) * (tile + 1) * width;
+    auto const line = along_pixels::words(1, along_pixels::rows(tile) * width);  // of a block whose pixels are steps
+    auto const room = most * line + planes * tile * width + 2 * tile * width + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
-    auto* const segments = scratch.take<segment>(out);
-    for (std::size_t k = 0; k < out; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * words), static_cast<std::ptrdiff_t>(k * words * 32)};
-    auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
-    auto const correlate = products::of<channels_by_pixels, 8, Half>(ctx.instructions());
-    auto const block = static_cast<std::ptrdiff_t>(tile * width);
-    auto const along = Half ? (tile + 1) / 2 * width : tile * width;  // floats of a block whose pixels are steps, two of bfloat16 in one
+    auto* const segments = scratch.take<segment>(planes);
+    for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
+    auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
+    along_pixels const correlate(ctx, scratch, 1, line);
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
         auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last);  // blocks
         float* const a = rooms + worker * room;
-        float* const b = a + most * along;
-        float* const c = b + out * tile * words;
+        float* const b = a + most * line;
+        float* const c = b + planes * tile * width;
         float* const b_along = Half ? c + 2 * tile * width : b;
         float* const dw = gathered + group * size;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            auto const mine = part(tiles, groups, group);
+            auto const mine = part(count, groups, group);
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
-                for (std::size_t k = 0; k < out; ++k) {
+                factor::template fill<lanes>(out, n, b, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
                     auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
                     auto const at = (k * pixels + first) * width;
                     auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(d + at + p * width) + fb + fc * (lanes::load(y + at + p * width) - mean); };
-                    for (std::size_t p = 0; p < n; ++p) format<Half>::put(b + (k * tile + p) * words, gradient(p));
-                    if constexpr (Half) put_pairs<lanes>(n, b_along + k * along, gradient);
-                }
+                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, gradient(p));
+                    if constexpr (Half) along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient);
+                });
+                if constexpr (Half)
+                    for (std::size_t k = 0; k < out; ++k) correlate.turn(b_along + k * line, 1);
                 for (std::size_t k = begin; k < end; ++k) {
                     auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const from = x + (k * pixels + first) * width;
-                    float* const to = a + (k - begin) * along;
+                    float* const to = a + (k - begin) * line;
                     auto const value = [&](std::size_t p) CXR_INLINE { return rectified(scale * lanes::load(from + p * width) + shift); };
                     if constexpr (Half)
-                        put_pairs<lanes>(n, to, value);
+                        along_pixels::template put<lanes>(n, line / width, to, value);
                     else
                         for (std::size_t p = 0; p < n; ++p) store(to + p * width, value(p));
                 }
-                segment const whole{0, 0};
                 prefetcher ahead;
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
@@ -137,7 +176,9 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                 }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
-                    multiply({.a = b, .b = weights + pair * out * words * 32, .segments = segments, .count = out, .length = words, .out = c, .out_half = block, .ahead = &ahead}, n, columns);
+                    multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c,
+                              .out_half = static_cast<std::ptrdiff_t>(tile * width), .ahead = &ahead, .registers = &registers},
+                             n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
                         auto const mean = lanes::load(norm.mean + k * width), scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
@@ -152,10 +193,9 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * along, .b = a + (2 * pair - begin) * along, .b_half = static_cast<std::ptrdiff_t>(along), .segments = &whole, .count = 1,
-                                   .length = Half ? (n + 1) / 2 : n,
-                                   .out = dw + (pair * out + k) * width * 32, .out_row = 32, .accumulate = t != mine.first},
-                                  width, columns);
+                        correlate({.a = b_along + k * line, .b = a + (2 * pair - begin) * line, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
+                                   .accumulate = t != mine.first, .registers = &registers},
+                                  1, along_pixels::rows(n), columns);
                 }
             }
         });

@@ -3,7 +3,8 @@
 // The one inner loop of every convolution: a few rows times 16 or 32 columns, summed over runs of steps whose places are listed. One factor is read number by number, the
 // other sixteen at a time, so neither is ever transposed.
 
-#include "cxr/backend/simd/lanes.hpp"
+#include "cxr/backend/simd/product_terms.hpp"
+#include "cxr/backend/simd/tile_product.hpp"
 
 #include <algorithm>
 #include <array>
@@ -16,61 +17,6 @@
 
 namespace cxr::simd {
 
-/// Where a run of steps begins in both factors, in floats.
-struct segment {
-    std::ptrdiff_t a, b;
-};
-
-/// What will be read or written next, brought into the second-level cache a little at a time while something else is computed.
-class prefetcher {
-public:
-    /// Adds `planes` runs of `floats` numbers, the first at `from`, one every `stride`.
-    CXR_INLINE void add(float const* from, std::size_t planes, std::size_t stride, std::size_t floats) {
-        if (planes == 0 || floats == 0) return;
-        runs_[count_++] = {from, planes, stride, floats};
-        lines_ += planes * ((floats + 15) / 16);
-    }
-    /// To be done in so many calls of `some`.
-    CXR_INLINE void begin(std::size_t calls) { step_ = lines_ / (calls == 0 ? 1 : calls) + 1; }
-    /// Brings some of it.
-    CXR_INLINE void some() {
-        for (std::size_t i = 0; i < step_ && run_ < count_; ++i) {
-            auto const& r = runs_[run_];
-            __builtin_prefetch(r.from + plane_ * r.stride + at_, 0, 2);
-            if ((at_ += 16) < r.floats) continue;
-            at_ = 0;
-            if (++plane_ < r.planes) continue;
-            plane_ = 0;
-            ++run_;
-        }
-    }
-
-private:
-    struct run {
-        float const* from;
-        std::size_t planes, stride, floats;
-    };
-    run runs_[4];
-    std::size_t count_ = 0, lines_ = 0, step_ = 0, run_ = 0, plane_ = 0, at_ = 0;
-};
-
-/// out(m, n) (+)= Σ over segments and their steps k of a(m, k) · b(k, n).
-struct product {
-    float const* a = nullptr;           ///< the factor read number by number
-    float const* b = nullptr;           ///< the factor read sixteen at a time
-    std::ptrdiff_t b_half = width;      ///< from columns 0 … 15 of a step to columns 16 … 31
-    segment const* segments = nullptr;  ///< runs of steps
-    std::size_t count = 0;              ///< number of segments
-    std::size_t length = 0;             ///< steps of each
-    float* out = nullptr;               ///< row 0, columns 0 … 15
-    std::ptrdiff_t out_row = width;     ///< from row to row
-    std::ptrdiff_t out_half = width;    ///< from columns 0 … 15 to columns 16 … 31
-    float const* bias = nullptr;        ///< one number a column to begin with, or null for 0
-    bool accumulate = false;            ///< whether to begin with what is in `out` instead
-    bool rectify = false;               ///< whether max(·, 0) is written; NaN stays NaN
-    prefetcher* ahead = nullptr;        ///< what to bring meanwhile, or null
-};
-
 /// How the factors lie: from row to row and from step to step of a, and from step to step of b.
 template <int ARow, int AStep, int BStep>
 struct places {
@@ -79,15 +25,13 @@ struct places {
     static constexpr std::ptrdiff_t row(int m) { return m * ARow; }
 };
 /// Rows: pixels of images that are `Width` wide with a border of one pixel, whole lines of them; else as `pixels_by_weights`.
-template <int Width, int Words = 16>
+template <int Width>
 struct lines_by_weights {
-    static constexpr int whole = Width, advance = (Width + 2) * Words, a_step = 1, b_step = 32;  ///< as in `places`
+    static constexpr int whole = Width, advance = (Width + 2) * 16, a_step = 1, b_step = 32;  ///< as in `places`
     /// Where row m begins.
-    static constexpr std::ptrdiff_t row(int m) { return m / Width * advance + m % Width * Words; }
+    static constexpr std::ptrdiff_t row(int m) { return m / Width * advance + m % Width * 16; }
 };
 using pixels_by_weights = places<16, 1, 32>;  ///< rows: pixels; steps: channels; columns: outputs, weights packed
-template <bool Half>
-using pixels_by_weights_in = places<Half ? 8 : 16, 1, 32>;  ///< one of both
 using channels_by_pixels = places<1, 16, 16>; ///< rows: channels of one image; steps: pixels; columns: channels of another
 template <int Channels>
 using strided_by_weights = places<2 * Channels, 1, 32>;  ///< rows: every second pixel of plain images
@@ -210,7 +154,7 @@ struct product_kernel {
     [[nodiscard]] static constexpr auto of([[maybe_unused]] instruction_set s) {
 #if defined(__x86_64__)
         if constexpr (Half) return &avx512_bf16;
-        if (s == instruction_set::avx512) return &avx512;
+        if (s >= instruction_set::avx512) return &avx512;
         if constexpr (V == 1 && M <= 6)
             if (s == instruction_set::avx2) return &avx2;
 #endif
@@ -227,6 +171,8 @@ public:
         constexpr int rows_avx2 = std::max(P::whole, std::min(6, Most) / P::whole * P::whole);
         static_assert(Most <= most_rows);
         products p;
+        if constexpr (Half)
+            if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::b_step>;
         p.narrow_ = s == instruction_set::avx2;
         p.most_ = static_cast<std::size_t>(p.narrow_ ? rows_avx2 : Most) / P::whole;
         p.whole_ = P::whole;
@@ -240,6 +186,7 @@ public:
 
     /// Computes `rows` rows, any number of wholes, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
     void operator()(product const& q, std::size_t rows, std::size_t columns) const {
+        if (by_tiles_ != nullptr) return by_tiles_(q, {1, rows, 0}, columns);
         if (!narrow_) return run(q, rows / whole_, columns);
         // Few registers hold few sums, so what is read sixteen at a time is read often: steps and columns are taken in such pieces that it comes from the first-level cache.
         auto const piece = std::max<std::size_t>(1, piece_ / std::max<std::size_t>(1, q.length));
@@ -258,8 +205,24 @@ public:
         }
     }
 
-    /// How often `q.ahead` is called for so many rows.
-    [[nodiscard]] std::size_t calls(std::size_t rows) const { return (rows / whole_ + most_ - 1) / most_; }
+    /// Computes lines of rows of q, line by line.
+    void operator()(product q, product_lines const& lines, std::size_t columns) const {
+        if (by_tiles_ != nullptr) return by_tiles_(q, lines, columns);
+        for (std::size_t i = 0; i < lines.count; ++i) {
+            (*this)(q, lines.length, columns);
+            q.a += lines.apart;
+            q.out += static_cast<std::ptrdiff_t>(lines.length) * q.out_row;
+        }
+    }
+
+    /// Whether AMX's tiles are used: then a segment has sixteen steps.
+    [[nodiscard]] bool by_tiles() const { return by_tiles_ != nullptr; }
+
+    /// How often `q.ahead` is called for so many rows, or lines of them.
+    [[nodiscard]] std::size_t calls(std::size_t rows, std::size_t lines = 1) const {
+        if (by_tiles_ != nullptr) return (lines * ((rows + 15) / 16) + 1) / 2;
+        return lines * ((rows / whole_ + most_ - 1) / most_);
+    }
 
 private:
     static constexpr int most_rows = 14;
@@ -281,6 +244,7 @@ private:
     std::array<std::array<void (*)(product const&), 2>, most_rows> kernels_{};
     std::size_t most_ = 1, whole_ = 1, piece_ = 1;  // wholes of a kernel, rows of a whole, steps of a piece
     std::ptrdiff_t advance_ = 0;
+    void (*by_tiles_)(product const&, product_lines const&, std::size_t) = nullptr;
     bool narrow_ = false;
 };
 

@@ -52,9 +52,12 @@ inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float
 
 /// Pixels that are worked on at once in blocks of 16 channels: enough to hide what goes on between the products, few enough to stay in the second-level cache, and, where
 /// there are few, enough tiles for several threads.
+/// Of bfloat16, where `Half`, a multiple of the rows of a tile of AMX.
+template <bool Half = false>
 [[nodiscard]] constexpr std::size_t tile_pixels(std::size_t pixels, std::size_t blocks) {
-    std::size_t tile = blocks > 32 ? 56 : 112;
-    while (tile > 14 && pixels < 8 * tile) tile /= 2;
+    std::size_t const rows = Half ? 16 : 14;
+    auto tile = (blocks > 32 ? 4 : 8) * rows;
+    while (tile > rows && pixels < 8 * tile) tile /= 2;
     return tile;
 }
 
@@ -67,9 +70,10 @@ inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float
 [[nodiscard]] constexpr std::size_t gradient_parts(std::size_t groups, std::size_t pairs) { return std::min(pairs, (8 + groups - 1) / groups); }
 
 /// Rows of an image that are worked on at once, with one row above and below in blocks of 16 channels.
+template <bool Half = false>
 [[nodiscard]] constexpr std::size_t band_rows(grid const& g, std::size_t blocks) {
     constexpr std::size_t room = 300 * 1024;
-    auto const row = (g.rows_width + 2) * blocks * width * sizeof(float);
+    auto const row = (g.rows_width + 2) * format<Half>::planes(blocks) * width * sizeof(float);
     std::size_t rows = std::clamp<std::size_t>(room / row, 3, g.height + 2) - 2;
     while (rows > 2 && g.images * ((g.height + rows - 1) / rows) < 8) rows = (rows + 1) / 2;
     auto const bands = (g.height + rows - 1) / rows;

@@ -27,19 +27,19 @@ struct halves {
     [[nodiscard]] CXR_INLINE std::size_t source(std::size_t i, std::size_t p) const {
         return (i / an_image() * in.height + 2 * (first(i) + p / out.rows_width)) * in.rows_width + 2 * (p % out.rows_width);
     }
-    /// The mean of the four normalised and rectified pixels of output pixel `p`.
-    template <class lanes>
+    /// The mean of the four normalised and rectified pixels of output pixel `p`; those of `block` are bfloat16 where `Half`.
+    template <class lanes, bool Half = false>
     [[nodiscard]] CXR_INLINE lanes average(std::size_t i, std::size_t p, float const* block, lanes const& scale, lanes const& shift) const {
         float const* const at = block + source(i, p) * width;
         float const* const below = at + in.rows_width * width;
-        return lanes::broadcast(0.25F) * ((rectified(scale * lanes::load(at) + shift) + rectified(scale * lanes::load(at + width) + shift)) +
-                                          (rectified(scale * lanes::load(below) + shift) + rectified(scale * lanes::load(below + width) + shift)));
+        auto const value = [&](float const* pixel) CXR_INLINE { return rectified(scale * format<Half>::template get<lanes>(pixel) + shift); };
+        return lanes::broadcast(0.25F) * ((value(at) + value(at + width)) + (value(below) + value(below + width)));
     }
-    /// The same of all pixels of a part; of bfloat16 where `Half`.
-    template <class lanes, bool Half>
-    CXR_INLINE void average(std::size_t i, std::size_t k, float const* x, normalisation const& norm, float* to) const {
+    /// The same of all pixels of a part, written as bfloat16 where `Half`, read so where `Stored`.
+    template <class lanes, bool Half, bool Stored = false>
+    CXR_INLINE void average_all(std::size_t i, std::size_t k, float const* block, normalisation const& norm, float* to) const {
         auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-        for (std::size_t p = 0; p < pixels(i); ++p) format<Half>::put(to + p * format<Half>::words, average(i, p, x + k * in.pixels() * width, scale, shift));
+        for (std::size_t p = 0; p < pixels(i); ++p) format<Half>::put(to + p * width, average<lanes, Stored>(i, p, block, scale, shift));
     }
 };
 
@@ -47,27 +47,28 @@ struct halves {
 template <bool Half = false>
 void transition(context& ctx, grid const& g, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
                        group_sums const& moments, std::size_t groups) {
+    using factor = format<Half>;
     halves const half(g);
-    auto const pixels = half.out.pixels();
+    auto const pixels = half.out.pixels(), planes = factor::planes(in), plane = half.tile() * width;
     workspace::frame scratch(ctx.scratch());
-    constexpr auto words = format<Half>::words;
-    auto const room = in * half.tile() * words;
+    auto const room = planes * plane;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const segments = scratch.take<segment>(in);
-    for (std::size_t k = 0; k < in; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * words), static_cast<std::ptrdiff_t>(k * words * 32)};
-    auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
+    auto* const segments = scratch.take<segment>(planes);
+    for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * plane), static_cast<std::ptrdiff_t>(k * width * 32)};
+    auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * room;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
-                for (std::size_t k = 0; k < in; ++k) half.average<lanes, Half>(i, k, x, norm, a + k * half.tile() * words);
+                factor::template fill<lanes>(in, n, a, plane, [&](std::size_t k, float* to) CXR_INLINE { half.average_all<lanes, Half>(i, k, x + k * g.pixels() * width, norm, to); });
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + half.begin(i)) * width;
-                    multiply({.a = a, .b = weights + pair * in * words * 32, .segments = segments, .count = in, .length = words, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                    multiply({.a = a, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = to,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .registers = &registers},
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -85,55 +86,59 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
 template <bool Half = false>
 void transition_backward(context& ctx, grid const& at, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
                                 float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, float* d_weights) {
+    using factor = format<Half>;
+    using along_pixels = pixel_products<Half>;
     halves const half(at);
-    auto const pixels = half.out.pixels(), all = at.pixels();
+    auto const pixels = half.out.pixels(), all = at.pixels(), planes = factor::planes(out), plane = half.tile() * width;
     auto const size = pairs_of(in) * out * width * 32;
     if (at.height % 2 != 0 || at.rows_width % 2 != 0) std::fill_n(g, in * all * width, 0.0F);  // the last row and column are in no average
     workspace::frame scratch(ctx.scratch());
     auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
-    constexpr auto words = format<Half>::words;
-    auto const room = (most + 2 * out + 2) * (half.tile() + 1) * width;
+    auto const line = along_pixels::words(1, along_pixels::rows(half.tile()) * width);  // as in `pointwise_backward`
+    auto const room = most * line + planes * plane + 2 * plane + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
-    auto* const segments = scratch.take<segment>(out);
-    for (std::size_t k = 0; k < out; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * half.tile() * words), static_cast<std::ptrdiff_t>(k * words * 32)};
-    auto const multiply = products::of<pixels_by_weights_in<Half>, 14, Half>(ctx.instructions());
-    auto const correlate = products::of<channels_by_pixels, 8, Half>(ctx.instructions());
-    auto const block = static_cast<std::ptrdiff_t>(half.tile() * width);
-    auto const along = Half ? (half.tile() + 1) / 2 * width : half.tile() * width;  // as in `pointwise_backward`
+    auto* const segments = scratch.take<segment>(planes);
+    for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * plane), static_cast<std::ptrdiff_t>(k * width * 32)};
+    auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
+    along_pixels const correlate(ctx, scratch, 1, line);
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
         auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last);  // blocks
         float* const a = rooms + worker * room;
-        float* const b = a + most * along;
-        float* const c = b + out * half.tile() * words;
-        float* const b_along = Half ? c + 2 * half.tile() * width : b;
+        float* const b = a + most * line;
+        float* const c = b + planes * plane;
+        float* const b_along = Half ? c + 2 * plane : b;
         float* const dw = gathered + group * size;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
-                for (std::size_t k = 0; k < out; ++k) {
+                factor::template fill<lanes>(out, n, b, plane, [&](std::size_t k, float* to) CXR_INLINE {
                     auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
                     auto const from = (k * pixels + half.begin(i)) * width;
                     auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(d + from + p * width) + fb + fc * (lanes::load(y + from + p * width) - mean); };
-                    for (std::size_t p = 0; p < n; ++p) format<Half>::put(b + (k * half.tile() + p) * words, gradient(p));
-                    if constexpr (Half) put_pairs<lanes>(n, b_along + k * along, gradient);
-                }
+                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, gradient(p));
+                    if constexpr (Half) along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient);
+                });
+                if constexpr (Half)
+                    for (std::size_t k = 0; k < out; ++k) correlate.turn(b_along + k * line, 1);
                 for (std::size_t k = begin; k < end; ++k) {
-                    float* const to = a + (k - begin) * along;
+                    float* const to = a + (k - begin) * line;
                     if constexpr (Half) {
                         auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                        put_pairs<lanes>(n, to, [&](std::size_t p) CXR_INLINE { return half.average(i, p, x + k * all * width, scale, shift); });
+                        along_pixels::template put<lanes>(n, line / width, to, [&](std::size_t p) CXR_INLINE { return half.average(i, p, x + k * all * width, scale, shift); });
                     } else {
-                        half.average<lanes, false>(i, k, x, norm, to);
+                        half.average_all<lanes, false>(i, k, x + k * all * width, norm, to);
                     }
                 }
-                segment const whole{0, 0};
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
-                    multiply({.a = b, .b = weights + pair * out * words * 32, .segments = segments, .count = out, .length = words, .out = c, .out_half = block}, n, columns);
+                    multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c, .out_half = static_cast<std::ptrdiff_t>(plane),
+                              .registers = &registers},
+                             n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
                         auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
@@ -153,10 +158,9 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * along, .b = a + (2 * pair - begin) * along, .b_half = static_cast<std::ptrdiff_t>(along), .segments = &whole, .count = 1,
-                                   .length = Half ? (n + 1) / 2 : n,
-                                   .out = dw + (pair * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
-                                  width, columns);
+                        correlate({.a = b_along + k * line, .b = a + (2 * pair - begin) * line, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
+                                   .accumulate = i != mine.first, .registers = &registers},
+                                  1, along_pixels::rows(n), columns);
                 }
             }
         });

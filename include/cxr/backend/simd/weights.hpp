@@ -33,14 +33,18 @@ struct weight_places {
 
     [[nodiscard]] std::size_t out_blocks() const { return out_place.blocks(out); }  ///< blocks of outputs
     [[nodiscard]] std::size_t in_blocks() const { return in_place.blocks(in); }     ///< blocks of inputs
-    [[nodiscard]] std::size_t packed() const { return pairs_of(out_blocks()) * taps * in_blocks() * width * 32; }  ///< floats of `pack`
-    [[nodiscard]] std::size_t turned() const { return pairs_of(in_blocks()) * taps * out_blocks() * width * 32; }  ///< floats of `pack_turned`, and of gradients
+    /// Words of `pack`.
+    template <bool Half = false>
+    [[nodiscard]] std::size_t packed() const { return pairs_of(out_blocks()) * taps * format<Half>::planes(in_blocks()) * width * 32; }
+    /// Words of `pack_turned`, and, as float, of gradients.
+    template <bool Half = false>
+    [[nodiscard]] std::size_t turned() const { return pairs_of(in_blocks()) * taps * format<Half>::planes(out_blocks()) * width * 32; }
 };
 
 /// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is. Each output's weights are multiplied by scale(o).
 template <bool Half = false, class Scale>
 void pack(weight_places const& w, float const* from, float* to, Scale scale) {
-    auto const steps = w.in_blocks() * width, apart = w.in * w.taps;
+    auto const steps = format<Half>::planes(w.in_blocks()) * format<Half>::blocks * width, apart = w.in * w.taps;
     for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) {
         float factors[width];
         for (std::size_t k = 0; k < n; ++k) factors[k] = scale(o + k);
@@ -59,7 +63,7 @@ void pack(weight_places const& w, float const* from, float* to, Scale scale) {
 /// [pair of input blocks][tap, turned by 180°][output lane][32].
 template <bool Half = false>
 void pack_turned(weight_places const& w, float const* from, float* to) {
-    auto const steps = w.out_blocks() * width;
+    auto const steps = format<Half>::planes(w.out_blocks()) * format<Half>::blocks * width;
     for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
         packed_weights<Half> const put{to};
         for (std::size_t o = 0; o < w.out; ++o)

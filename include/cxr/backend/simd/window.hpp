@@ -8,46 +8,49 @@
 
 namespace cxr::simd {
 
-/// Bands of rows with a border of one pixel: where they lie in scratch.
+/// Bands of rows with a border of one pixel: where they lie in scratch, of bfloat16 where `Half`.
+template <bool Half = false>
 struct bands {
-    grid of;                    ///< the images
-    std::size_t rows;           ///< of a band, without its border
-    std::size_t words = width;  ///< of sixteen numbers
+    grid of;           ///< the images
+    std::size_t rows;  ///< of a band, without its border
 
     [[nodiscard]] std::size_t an_image() const { return (of.height + rows - 1) / rows; }            ///< bands of an image
     [[nodiscard]] std::size_t count() const { return of.images * an_image(); }                      ///< bands of all
-    [[nodiscard]] std::size_t row() const { return (of.rows_width + 2) * words; }                   ///< words of a row of one block
-    [[nodiscard]] std::size_t block() const { return (rows + 2) * row(); }                          ///< words of a block
+    [[nodiscard]] std::size_t row() const { return (of.rows_width + 2) * width; }                   ///< words of a row of one plane
+    [[nodiscard]] std::size_t plane() const { return (rows + 2) * row(); }                          ///< words of a plane
     [[nodiscard]] std::size_t image(std::size_t i) const { return i / an_image(); }                 ///< of band i
     [[nodiscard]] std::size_t first(std::size_t i) const { return i % an_image() * rows; }          ///< first row of band i
     [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, of.height - first(i)); }  ///< rows of band i
     [[nodiscard]] std::size_t source(std::size_t i) const { return (image(i) * of.height + first(i)) * of.rows_width; }     ///< first pixel of band i
 
-    /// Fills the blocks at `to` with f(block, pixel) of band `i` and its border, zeros outside the image.
+    /// Fills the planes at `to` with what f(block, pixel, place) writes of the rows of band `i` and its border, a row of pixels each, zeros outside the image.
     template <class lanes, class F>
-    CXR_INLINE void fill(std::size_t i, std::size_t blocks, float* to, F const& f) const {
+    CXR_INLINE void fill(std::size_t i, std::size_t count, float* to, F const& f) const {
+        using factor = format<Half>;
         auto const top = first(i), h = height(i);
-        for (std::size_t k = 0; k < blocks; ++k)
+        for (std::size_t k = 0; k < factor::planes(count); ++k)
             for (std::size_t r = 0; r < h + 2; ++r) {
-                float* const line = to + k * block() + r * row();
+                float* const line = to + k * plane() + r * row();
                 auto const y = top + r;  // one more than the row in the image
                 if (y == 0 || y > of.height) {
                     std::fill_n(line, row(), 0.0F);
                     continue;
                 }
-                std::fill_n(line, words, 0.0F);
-                std::fill_n(line + (of.rows_width + 1) * words, words, 0.0F);
+                std::fill_n(line, width, 0.0F);
+                std::fill_n(line + (of.rows_width + 1) * width, width, 0.0F);
                 auto const pixel = (image(i) * of.height + y - 1) * of.rows_width;
-                f(k, pixel, line + words);
+                auto const begin = k * factor::blocks;
+                factor::template fill<lanes>(std::min(factor::blocks, count - begin), of.rows_width, line + width, 0,
+                                             [&](std::size_t block, float* place) CXR_INLINE { f(begin + block, pixel, place); });
             }
     }
 };
 
-/// Segments of the nine taps of `blocks` blocks of a band, [tap][block].
-inline void list_taps(bands const& b, std::size_t blocks, segment* to) {
+/// Segments of the nine taps of `planes` planes of a band, [tap][plane].
+inline void list_taps(std::size_t plane, std::size_t row, std::size_t planes, segment* to) {
     for (std::size_t tap = 0; tap < 9; ++tap)
-        for (std::size_t k = 0; k < blocks; ++k)
-            *to++ = {static_cast<std::ptrdiff_t>(k * b.block() + tap / 3 * b.row() + tap % 3 * b.words), static_cast<std::ptrdiff_t>((tap * blocks + k) * b.words * 32)};
+        for (std::size_t k = 0; k < planes; ++k)
+            *to++ = {static_cast<std::ptrdiff_t>(k * plane + tap / 3 * row + tap % 3 * width), static_cast<std::ptrdiff_t>((tap * planes + k) * width * 32)};
 }
 
 /// Products of the rows of bands with weights; of bfloat16 where `Half`.
@@ -55,26 +58,22 @@ template <bool Half = false>
 class band_products {
 public:
     /// For bands of this width; narrow images have several lines in one kernel, which would do too little otherwise.
-    band_products(instruction_set s, std::size_t line) : products_(make(s, line, std::make_integer_sequence<int, 7>{})), line_(line), together_(lines_together(s, line)) {}
+    band_products(instruction_set s, std::size_t line) : products_(make(s, line, std::make_integer_sequence<int, 7>{})), line_(line), together_(!products_.by_tiles() && lines_together(s, line)) {}
 
     /// `lines` lines of q, of which `row` is the distance.
-    void operator()(product q, std::size_t lines, std::size_t row, std::size_t columns) const {
+    void operator()(product const& q, std::size_t lines, std::size_t row, std::size_t columns) const {
         if (together_) return products_(q, lines * line_, columns);
-        for (std::size_t r = 0; r < lines; ++r) {
-            products_(q, line_, columns);
-            q.a += row;
-            q.out += static_cast<std::ptrdiff_t>(line_) * q.out_row;
-        }
+        products_(q, product_lines{lines, line_, static_cast<std::ptrdiff_t>(row)}, columns);
     }
     /// How often `q.ahead` is called for so many lines.
-    [[nodiscard]] std::size_t calls(std::size_t lines) const { return together_ ? products_.calls(lines * line_) : lines * products_.calls(line_); }
+    [[nodiscard]] std::size_t calls(std::size_t lines) const { return together_ ? products_.calls(lines * line_) : products_.calls(line_, lines); }
 
 private:
     static bool lines_together(instruction_set s, std::size_t line) { return line <= (s == instruction_set::avx2 ? 3 : 7); }
     template <int... W>
     static products make(instruction_set s, std::size_t line, std::integer_sequence<int, W...>) {
-        auto chosen = products::of<pixels_by_weights_in<Half>, 14, Half>(s);
-        ((line == W + 1 && lines_together(s, line) ? void(chosen = products::of<lines_by_weights<W + 1, Half ? 8 : 16>, W == 0 ? 6 : 2 * (W + 1), Half>(s)) : void()), ...);
+        auto chosen = products::of<pixels_by_weights, 14, Half>(s);
+        if (!chosen.by_tiles()) ((line == W + 1 && lines_together(s, line) ? void(chosen = products::of<lines_by_weights<W + 1>, W == 0 ? 6 : 2 * (W + 1), Half>(s)) : void()), ...);
         return chosen;
     }
     products products_;
@@ -86,24 +85,25 @@ private:
 template <bool Half = false>
 void window(context& ctx, grid const& g, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* z,
                    group_sums const& moments, std::size_t groups) {
-    constexpr auto words = format<Half>::words;
-    bands const band{g, band_rows(g, in), words};
-    auto const pixels = g.pixels();
+    using factor = format<Half>;
+    bands<Half> const band{g, band_rows<Half>(g, in)};
+    auto const pixels = g.pixels(), planes = factor::planes(in);
     workspace::frame scratch(ctx.scratch());
-    auto const room = in * band.block();
+    auto const room = planes * band.plane();
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const segments = scratch.take<segment>(9 * in);
-    list_taps(band, in, segments);
+    auto* const segments = scratch.take<segment>(9 * planes);
+    list_taps(band.plane(), band.row(), planes, segments);
     band_products<Half> const multiply(ctx.instructions(), g.rows_width);
     ctx.workers()(groups, [&](std::size_t group, std::size_t worker) {
         float* const a = rooms + worker * room;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                band.template fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
                     auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                     float const* const from = y + (k * pixels + pixel) * width;
-                    for (std::size_t p = 0; p < g.rows_width; ++p) format<Half>::put(to + p * words, rectified(scale * lanes::load(from + p * width) + shift));
+                    for (std::size_t p = 0; p < g.rows_width; ++p) factor::put(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
                 });
                 auto const begin = band.source(i), n = band.height(i) * g.rows_width;
                 prefetcher ahead;
@@ -112,8 +112,8 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = z + (2 * pair * pixels + begin) * width;
-                    multiply({.a = a, .b = weights + pair * 9 * in * words * 32, .segments = segments, .count = 9 * in, .length = words, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
+                    multiply({.a = a, .b = weights + pair * 9 * planes * width * 32, .segments = segments, .count = 9 * planes, .length = width, .out = to,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
                              band.height(i), band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -127,84 +127,112 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
     moments.finish();
 }
 
+/// The rectified values of a band and its border with two pixels of bfloat16 in a row of words, once from the first pixel of each line on and once from the second, so that every shift
+/// of a window finds its pairs.
+struct paired_bands {
+    bands<true> band;         ///< of one pixel a row
+    std::size_t line;         ///< words of a line with its border
+    std::size_t copy;         ///< words of one of the two copies, and zeros of a tile behind it
+
+    explicit paired_bands(bands<true> b) : band(b), line((b.of.rows_width + 3) / 2 * width), copy((b.rows + 2) * line + width * width) {}
+
+    /// Fills both copies of one block, `x` its image rows, with values of band `i`. `one_row` has room for four pixels more than a row.
+    template <class lanes>
+    CXR_INLINE void fill(std::size_t i, float const* x, lanes const& scale, lanes const& shift, float* one_row, float* to) const {
+        auto const across = band.of.rows_width, h = band.height(i);
+        for (std::size_t r = 0; r < h + 2; ++r) {
+            float* const even = to + r * line;
+            float* const odd = even + copy;
+            auto const y = band.first(i) + r;  // one more than the row in the image
+            if (y == 0 || y > band.of.height) {
+                std::fill_n(even, line, 0.0F);
+                std::fill_n(odd, line, 0.0F);
+                continue;
+            }
+            float const* const from = x + (band.image(i) * band.of.height + y - 1) * across * width;
+            store(one_row, lanes());
+            for (std::size_t p = 0; p < across; ++p) store(one_row + (p + 1) * width, rectified(scale * lanes::load(from + p * width) + shift));
+            std::fill_n(one_row + (across + 1) * width, 3 * width, 0.0F);
+            for (std::size_t p = 0; p < line / width; ++p) {
+                float const* const pixel = one_row + 2 * p * width;
+                auto const middle = lanes::load(pixel + width);
+                lanes::load(pixel).store_bf16_pairs(even + p * width, middle);
+                middle.store_bf16_pairs(odd + p * width, lanes::load(pixel + 2 * width));
+            }
+        }
+        // Products by tiles read on, and multiply that by zeros, which must be numbers.
+        std::fill_n(to + (h + 2) * line, width * width, 0.0F);
+        std::fill_n(to + copy + (h + 2) * line, width * width, 0.0F);
+    }
+    /// Where the values of a tap begin in a block.
+    [[nodiscard]] std::size_t tap(std::size_t t) const { return t / 3 * line + (t % 3 == 1 ? copy : t % 3 / 2 * width); }
+};
+
 /// Backward of `window` where the gradient of z is `dz` of `g` and `z`: d = Wᵀ ∗ dz where y was let through, `sums` Σ d and Σ d · (y − mean), and the gradient of W, `d_weights`
 /// [tap][pair of y's blocks][z's lane][32]. `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32].
 template <bool Half = false>
 void window_backward(context& ctx, grid const& at, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* g,
                             float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, float* d_weights) {
-    constexpr auto words = format<Half>::words;
-    bands const band{at, band_rows(at, in), words};
-    auto const pixels = at.pixels();
+    using factor = format<Half>;
+    using along_pixels = pixel_products<Half>;
+    bands<Half> const band{at, band_rows<Half>(at, in)};
+    auto const pixels = at.pixels(), planes = factor::planes(out);
     auto const size = 9 * pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
     auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
-    // Of bfloat16, pixels that are steps lie two in a word: the gradient's rows, and the values' rows with their border once from the first pixel on and once from the second.
-    auto const line = (at.rows_width + 1) / 2 * width, lines = Half ? (at.rows_width + 3) / 2 * width : 0;
-    auto const values = Half ? 2 * (band.rows + 2) * lines : band.block();  // of a block
-    auto const room = most * values + out * (band.block() + (Half ? band.rows * line : 0)) + (at.rows_width + 4) * width;
+    paired_bands const paired({at, band.rows});
+    auto const line = Half ? paired.line : band.row();                          // of factors whose pixels are steps
+    auto const values = Half ? 2 * paired.copy : band.plane();                  // of a block of y
+    auto const along = Half ? along_pixels::words(band.rows, line) : band.plane();  // of a block of the gradient
+    auto const room = most * values + planes * band.plane() + (Half ? out * along : 0) + (at.rows_width + 5) * width;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
-    auto* const segments = scratch.take<segment>(9 * out);
-    list_taps(band, out, segments);
-    auto* const rows = scratch.take<segment>(band.rows);
-    for (std::size_t r = 0; r < band.rows; ++r)
-        rows[r] = Half ? segment{static_cast<std::ptrdiff_t>(r * line), static_cast<std::ptrdiff_t>(r * lines)} : segment{static_cast<std::ptrdiff_t>(r * band.row()), static_cast<std::ptrdiff_t>(r * band.row())};
+    auto* const segments = scratch.take<segment>(9 * planes);
+    list_taps(band.plane(), band.row(), planes, segments);
     band_products<Half> const multiply(ctx.instructions(), at.rows_width);
-    auto const correlate = products::of<channels_by_pixels, 8, Half>(ctx.instructions());
+    along_pixels const correlate(ctx, scratch, band.rows, line);
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
         auto const first = 2 * pairs.first, blocks = std::min(in, 2 * pairs.last) - first;
         float* const a = rooms + worker * room;
         float* const b = a + most * values;
-        float* const b_along = b + out * band.block();
-        float* const one_row = b_along + (Half ? out * band.rows * line : 0);
+        float* const b_along = Half ? b + planes * band.plane() : b + band.row() + width;
+        float* const one_row = b + planes * band.plane() + (Half ? out * along : 0);
         float* const dw = gathered + group * size;
+        tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
+                auto const h = band.height(i), begin = band.source(i);
                 if constexpr (Half) {
-                    for (std::size_t own = 0; own < blocks; ++own)
-                        for (std::size_t r = 0; r < band.height(i) + 2; ++r) {
-                            float* const even = a + own * values + r * lines;
-                            float* const odd = even + (band.rows + 2) * lines;
-                            auto const row = band.first(i) + r;  // one more than the row in the image
-                            if (row == 0 || row > at.height) {
-                                std::fill_n(even, lines, 0.0F);
-                                std::fill_n(odd, lines, 0.0F);
-                                continue;
-                            }
-                            auto const k = first + own;
-                            auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                            float const* const from = y + (k * pixels + (band.image(i) * at.height + row - 1) * at.rows_width) * width;
-                            store(one_row, lanes());
-                            for (std::size_t p = 0; p < at.rows_width; ++p) store(one_row + (p + 1) * width, rectified(scale * lanes::load(from + p * width) + shift));
-                            std::fill_n(one_row + (at.rows_width + 1) * width, 3 * width, 0.0F);
-                            for (std::size_t p = 0; p < lines / width; ++p) {
-                                float const* const pixel = one_row + 2 * p * width;
-                                lanes::load(pixel).store_bf16_pairs(even + p * width, lanes::load(pixel + width));
-                                if (2 * p + 2 < at.rows_width + 4) lanes::load(pixel + width).store_bf16_pairs(odd + p * width, lanes::load(pixel + 2 * width));
-                            }
-                        }
+                    for (std::size_t own = 0; own < blocks; ++own) {
+                        auto const k = first + own;
+                        paired.fill(i, y + k * pixels * width, lanes::load(norm.scale + k * width), lanes::load(norm.shift + k * width), one_row, a + own * values);
+                    }
                 } else {
-                    band.fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel, float* to) CXR_INLINE {
+                    band.template fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel, float* to) CXR_INLINE {
                         auto const k = first + own;
                         auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                         float const* const from = y + (k * pixels + pixel) * width;
                         for (std::size_t p = 0; p < at.rows_width; ++p) store(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
                     });
                 }
-                band.fill<lanes>(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
+                band.template fill<lanes>(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
                     auto const fa = lanes::load(dz.a + k * width), fb = lanes::load(dz.b + k * width), fc = lanes::load(dz.c + k * width), mean = lanes::load(dz.mean + k * width);
                     auto const from = (k * pixels + pixel) * width;
                     auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(g + from + p * width) + fb + fc * (lanes::load(z + from + p * width) - mean); };
-                    for (std::size_t p = 0; p < at.rows_width; ++p) format<Half>::put(to + p * words, gradient(p));
+                    for (std::size_t p = 0; p < at.rows_width; ++p) factor::put(to + p * width, gradient(p));
                     if constexpr (Half) {
                         auto const row = pixel / at.rows_width % at.height;
-                        if (row >= band.first(i) && row < band.first(i) + band.height(i)) put_pairs<lanes>(at.rows_width, b_along + (k * band.rows + row - band.first(i)) * line, gradient);
+                        if (row >= band.first(i) && row < band.first(i) + h) along_pixels::template put<lanes>(at.rows_width, line / width, b_along + k * along + (row - band.first(i)) * line, gradient);
                     }
                 });
-                auto const h = band.height(i), begin = band.source(i);
+                if constexpr (Half)
+                    for (std::size_t k = 0; k < out; ++k) {
+                        std::fill(b_along + k * along + h * line, b_along + k * along + along_pixels::words(h, line), 0.0F);
+                        correlate.turn(b_along + k * along, h);
+                    }
                 prefetcher ahead;
                 if (i + 1 < mine.last) {
                     auto const next = band.source(i + 1) * width, floats = band.height(i + 1) * at.rows_width * width;
@@ -217,8 +245,8 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     auto const from = (2 * pair * pixels + begin) * width;
-                    multiply({.a = b, .b = weights + pair * 9 * out * words * 32, .segments = segments, .count = 9 * out, .length = words, .out = d + from,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead},
+                    multiply({.a = b, .b = weights + pair * 9 * planes * width * 32, .segments = segments, .count = 9 * planes, .length = width, .out = d + from,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
                              h, band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
@@ -236,16 +264,12 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                         }
                         sums.add(group, k * width, s);
                     }
-                    for (std::size_t tap = 0; tap < 9; ++tap) {
-                        auto const x = tap % 3;
-                        float const* const shifted = Half ? a + (2 * pair - first) * values + tap / 3 * lines + (x == 1 ? (band.rows + 2) * lines : x / 2 * width)
-                                                          : a + (2 * pair - first) * values + tap / 3 * band.row() + x * width;
+                    for (std::size_t tap = 0; tap < 9; ++tap)
                         for (std::size_t k = 0; k < out; ++k)
-                            correlate({.a = Half ? b_along + k * band.rows * line : b + k * band.block() + band.row() + width, .b = shifted, .b_half = static_cast<std::ptrdiff_t>(values),
-                                       .segments = rows, .count = h, .length = Half ? (at.rows_width + 1) / 2 : at.rows_width,
-                                       .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32, .accumulate = i != mine.first},
-                                      width, columns);
-                    }
+                            correlate({.a = b_along + k * along, .b = a + (2 * pair - first) * values + (Half ? paired.tap(tap) : tap / 3 * line + tap % 3 * width),
+                                       .b_half = static_cast<std::ptrdiff_t>(values), .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32,
+                                       .accumulate = i != mine.first, .registers = &registers},
+                                      h, along_pixels::rows(at.rows_width), columns);
                 }
             }
         });

@@ -145,25 +145,28 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
     // Odd and even widths, growths of one block and of two, layers of one channel in.
     std::vector<example> const examples{{{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}}, {{.blocks = {1, 2, 1, 2}, .growth = 32, .stem = 64}, {4, 96, 70, 1}},
                                         {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}}};
-    for (auto const& e : examples) {
-        context<reference_backend> plain(2);
-        context<simd_backend> one(1), two(2), again(2);
-        again.set_recompute(true);
-        auto const spec = models::densenet_features(e.options);
-        auto const exact = everything<nn::generic_layer, double, reference_backend>(plain, spec, e.in, true, 5);
-        auto const mine = everything<nn::layer, float, simd_backend>(two, nn::in_bf16(spec), e.in, true, 5);
-        // Factors are off by at most 2⁻⁹ and by a third of the root of that in the mean, in every convolution anew.
-        double layers = 3;
-        for (auto const n : e.options.blocks) layers += 2 * static_cast<double>(n);
-        double const rounding = std::pow(2.0, -9) * std::sqrt(2 * layers);
-        for (auto const& [name, values] : exact) {
-            // On the way back, rectifiers that open or close make anything of it: the test below holds the kernels of gradients to exact numbers.
-            if (name.starts_with("gradient")) continue;
-            INFO(to_string(e.in) << ", " << name << ": rounding accounts for " << rounding);
-            CHECK(relative(mine.at(name), values) < 2 * rounding);
+    for (auto const& e : examples)
+        for (auto const s : {simd::instruction_set::avx512, simd::instruction_set::amx}) {
+            if (s > simd::best_instruction_set()) continue;
+            context<reference_backend> plain(2);
+            context<simd_backend> one(1, s), two(2, s), again(2, s);
+            again.set_recompute(true);
+            auto const spec = models::densenet_features(e.options);
+            auto const exact = everything<nn::generic_layer, double, reference_backend>(plain, spec, e.in, true, 5);
+            auto const mine = everything<nn::layer, float, simd_backend>(two, nn::in_bf16(spec), e.in, true, 5);
+            CHECK(mine.at("inference") == mine.at("inference one by one"));
+            // Factors are off by at most 2⁻⁹ and by a third of the root of that in the mean, in every convolution anew.
+            double layers = 3;
+            for (auto const n : e.options.blocks) layers += 2 * static_cast<double>(n);
+            double const rounding = std::pow(2.0, -9) * std::sqrt(2 * layers);
+            for (auto const& [name, values] : exact) {
+                // On the way back, rectifiers that open or close make anything of it: the test below holds the kernels of gradients to exact numbers.
+                if (name.starts_with("gradient")) continue;
+                INFO(to_string(s) << ", " << to_string(e.in) << ", " << name << ": rounding accounts for " << rounding);
+                CHECK(relative(mine.at(name), values) < 2 * rounding);
+            }
+            for (auto* const other : {&one, &again}) CHECK(everything<nn::layer, float, simd_backend>(*other, nn::in_bf16(spec), e.in, true, 5) == mine);
         }
-        for (auto* const other : {&one, &again}) CHECK(everything<nn::layer, float, simd_backend>(*other, nn::in_bf16(spec), e.in, true, 5) == mine);
-    }
 }
 
 TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of float", "[conformance][bf16]") {
@@ -172,7 +175,9 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
         return;
     }
     using namespace simd;
-    simd::context ctx(2);
+    auto const set = GENERATE(instruction_set::avx512, instruction_set::amx);
+    if (set > best_instruction_set()) return;
+    simd::context ctx(2, set);
     cxr::random const numbers(3);
     // Whole numbers, factors of at most 8 bits and sums of at most 24: nothing is rounded in either format.
     auto const whole = [&](std::string const& name, std::size_t n, int most, int step) {
@@ -223,7 +228,7 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                 return all;
             };
             auto const wide = run.template operator()<false>(), narrow = run.template operator()<true>();
-            INFO(g.images << " images of " << g.height << " x " << g.rows_width << ", " << in << " blocks to " << out);
+            INFO(to_string(set) << ", " << g.images << " images of " << g.height << " x " << g.rows_width << ", " << in << " blocks to " << out);
             for (std::size_t i = 0; i < wide.size(); ++i) {
                 INFO("result " << i);
                 CHECK((wide[i] == narrow[i]));

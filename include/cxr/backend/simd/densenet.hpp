@@ -24,7 +24,8 @@ namespace cxr::simd {
 /// What comes before the head of a DenseNet, as `models::densenet_features` describes it.
 using densenet_spec = decltype(models::densenet_features());
 
-/// DenseNet's features, (N, H, W, 1 or 3) to (N, H / 32, W / 32, C). `Half`: what convolutions multiply is rounded to bfloat16, but in the first; sums, and what is kept, are float.
+/// DenseNet's features, (N, H, W, 1 or 3) to (N, H / 32, W / 32, C). `Half`: what convolutions multiply is rounded to bfloat16, in
+/// training but in the first; sums, and what training keeps, are float.
 template <class Backend, bool Half = false>
 class densenet {
     using generic = nn::generic_layer<Backend, densenet_spec, float>;
@@ -234,8 +235,8 @@ public:
         to.stem_channels = first.shape[0];
         channel_places const plain{to.stem_channels, 0};
         auto const norm0 = lanes_of(generic_.template part<1>(), plain);
-        to.stem = memory({pairs_of(blocks_of(to.stem_channels)) * 49 * input_channels_ * 32});
-        pack_stem(to.stem_channels, input_channels_, first.values.data(), to.stem.data(), scaled_by(norm0, plain));
+        to.stem = memory({pairs_of(blocks_of(to.stem_channels)) * 7 * stem_steps<Half>(input_channels_) * 32});
+        pack_stem<Half>(to.stem_channels, input_channels_, first.values.data(), to.stem.data(), scaled_by(norm0, plain));
         to.stem_bias = norm0.shift;
         nn::for_each_index<4>([&](auto i) {
             constexpr std::size_t part = 4 + 2 * i;

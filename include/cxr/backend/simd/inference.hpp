@@ -54,13 +54,17 @@ public:
     template <class Stage>
     void infer(context& ctx, view<float const, 4> in, view<float, 4> out, bool observed, Stage&& stage) const {
         auto const images = in.extent(0), threads = ctx.workers().size();
-        bool const apart = !observed && images >= threads;  // a thread an image
-        buffers const room(*this, in.shape(), apart ? threads : 1, threads, ctx.scratch());
+        bool const apart = !observed && images >= threads;  // a thread some images
+        auto const together = apart ? std::min<std::size_t>(Half ? 4 : 2, (images + threads - 1) / threads) : 1, groups = (images + together - 1) / together;
+        buffers const room(*this, in.shape(), apart ? threads : 1, together, threads, ctx.scratch());
+        auto const run = [&](std::size_t i, std::size_t slot, auto&& seen) {
+            auto const mine = part(images, groups, i);
+            some(ctx, in.slice(0, mine.first, mine.size()), out.slice(0, mine.first, mine.size()), room, slot, observed, !apart && threads > 1, seen);
+        };
         if (apart)
-            ctx.workers()(images, [&](std::size_t i, std::size_t worker) { one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, worker, false, false, [](auto&&...) {}); });
+            ctx.workers()(groups, [&](std::size_t i, std::size_t worker) { run(i, worker, [](auto&&...) {}); });
         else
-            for (std::size_t i = 0; i < images; ++i)
-                one(ctx, in.slice(0, i, 1), out.slice(0, i, 1), room, 0, observed, threads > 1, [&](auto&&... what) { stage(what..., i); });
+            for (std::size_t i = 0; i < images; ++i) run(i, 0, [&](auto&&... what) { stage(what..., i); });
     }
 
 private:
@@ -118,20 +122,21 @@ private:
         }
     };
 
-    /// Scratch for `slots` images at a time and `threads` workers.
+    /// Scratch for `slots` groups of images at a time and `threads` workers.
     struct buffers {
         workspace::frame frame;
-        std::size_t stem = 0, values = 0, window = 0, tile = 0;  // floats
-        float *stems, *all_values, *windows, *tiles;
+        std::size_t together, stem, early_values, late_values[2], window = 0, tile = 0;  // floats of one of each
+        float *stems, *early, *late, *windows, *tiles;
 
-        buffers(frozen_features const& f, shape const& in, std::size_t slots, std::size_t threads, workspace& scratch) : frame(scratch) {
+        buffers(frozen_features const& f, shape const& in, std::size_t slots, std::size_t images, std::size_t threads, workspace& scratch) : frame(scratch), together(images) {
             extents const e(in);
-            stem = blocks_of(f.stem_channels) * e.conv.pixels() * width;
-            tile = stem_bands({1, in[1], in[2], in[3]}).room();
+            stem = factor::planes(blocks_of(f.stem_channels)) * e.conv.pixels() * width;
+            tile = frozen_stem(in, f.stem_channels).room();
+            std::size_t values[4];
             for (std::size_t b = 0; b < 4; ++b) {
                 auto const& at = f.blocks[b];
                 auto const planes = factor::planes(at.blocks());
-                values = std::max(values, planes * e.of[b].pixels() * width);
+                values[b] = planes * e.of[b].pixels() * width;
                 window = std::max(window, factor::planes(at.between) * bordered(e.of[b], f.by_winograd(at, e.of[b])).plane);
                 auto const grown = blocks_of(at.place.growth);
                 if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
@@ -139,86 +144,145 @@ private:
                 // Of bfloat16, a product's result is float and goes to two blocks more before it is rounded.
                 tile = std::max({tile, (planes + (Half ? 2 : 0)) * rows * e.of[b].rows_width * width, (planes + (Half ? 2 : 0)) * halves(e.of[b]).tile() * width});
             }
-            values = std::max(values, f.blocks[3].blocks() * e.of[3].pixels() * width);
-            tile = std::max(tile, f.blocks[3].blocks() * e.of[3].pixels() * width);
+            auto const last = f.blocks[3].blocks() * e.of[3].pixels() * width;  // as float
+            early_values = std::max({values[0], values[1], last});
+            late_values[0] = values[2];
+            late_values[1] = values[3];
+            tile = std::max(tile, last);
             stems = frame.template take<float>(slots * stem);
-            all_values = frame.template take<float>(slots * 2 * values);
+            early = frame.template take<float>(slots * 2 * early_values);
+            late = frame.template take<float>(slots * together * (values[2] + values[3]));
             windows = frame.template take<float>(slots * window);
             tiles = frame.template take<float>(threads * tile);
         }
+        /// The values of dense block `b` of image `n` of a group.
+        [[nodiscard]] float* values_of(std::size_t slot, std::size_t b, std::size_t n) const {
+            if (b < 2) return early + (2 * slot + b) * early_values;
+            return late + (slot * together + n) * (late_values[0] + late_values[1]) + (b == 3 ? late_values[0] : 0);
+        }
     };
 
+    /// A group of images: the first two dense blocks image by image, whose values fill a cache, the others layer by layer, whose weights do.
     template <class Stage>
-    void one(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, bool shared, Stage&& stage) const {
+    void some(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, bool shared, Stage&& stage) const {
         extents const e(in.shape());
-        float* const stem_out = room.stems + slot * room.stem;
-        float* x = room.all_values + slot * 2 * room.values;
-        float* next = x + room.values;
-        if (input_channels == 3)
-            convolve_stem<3>(ctx, in, room, stem_out);
-        else
-            convolve_stem<1>(ctx, in, room, stem_out);
-        auto const stem_blocks = blocks_of(stem_channels);
+        auto const images = in.extent(0);
+        float* const padded = room.windows + slot * room.window;
         auto const show = [&](std::size_t number, float const* values, grid const& g, channel_places const& place, std::size_t channels) {
             if (!observed) return;
             workspace::frame scratch(ctx.scratch());
             auto const count = place.blocks(channels);
             float* const wide = scratch.take<float>(count * g.pixels() * width);
-            for (std::size_t k = 0; k < count; ++k)
-                compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+                for (std::size_t k = 0; k < count; ++k)
                     for (std::size_t p = 0; p < g.pixels(); ++p) store(wide + (k * g.pixels() + p) * width, factor::template get<lanes>(values + factor::at(k, g.pixels() * width) + p * width));
-                });
+            });
             stage(number, wide, g, place, channels);
         };
-        if (observed) stage(0, stem_out, e.conv, channel_places{stem_channels, 0}, stem_channels);
-        pool(ctx, e.conv, stem_out, stem_blocks, x);
-        show(1, x, e.of[0], channel_places{stem_channels, 0}, stem_channels);
-        for (std::size_t b = 0; b < 4; ++b) {
+        auto const grow = [&](std::size_t b, std::size_t first, std::size_t last) {
             auto const& at = blocks[b];
             auto const& g = e.of[b];
-            float* const padded = room.windows + slot * room.window;
             auto const filtered = by_winograd(at, g);
             bordered const image(g, filtered);
             image.clear(g, at.between, padded);
-            for (std::size_t k = 0; k < at.layers.size(); ++k) {
-                bottleneck(ctx, g, at, k, x, image, padded, room, shared);
-                if (filtered)
-                    convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
-                else
-                    convolve(ctx, g, at, k, padded, image, x, room, shared);
-            }
-            show(2 + 2 * b, x, g, at.place, at.channels());
-            if (at.kept != 0) {
-                reduce(ctx, g, at, x, next, room);
-                std::swap(x, next);
-                show(3 + 2 * b, x, e.of[b + 1], channel_places{at.kept, 0}, at.kept);
+            for (std::size_t k = 0; k < at.layers.size(); ++k)
+                for (auto n = first; n < last; ++n) {
+                    float* const x = room.values_of(slot, b, n);
+                    bottleneck(ctx, g, at, k, x, image, padded, room, shared);
+                    if (filtered)
+                        convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
+                    else
+                        convolve(ctx, g, at, k, padded, image, x, room, shared);
+                }
+            show(2 + 2 * b, room.values_of(slot, b, first), g, at.place, at.channels());
+        };
+        auto const shrink = [&](std::size_t b, std::size_t n) {
+            reduce(ctx, e.of[b], blocks[b], room.values_of(slot, b, n), room.values_of(slot, b + 1, n), room);
+            show(3 + 2 * b, room.values_of(slot, b + 1, n), e.of[b + 1], channel_places{blocks[b].kept, 0}, blocks[b].kept);
+        };
+        for (std::size_t n = 0; n < images; ++n) {
+            float* const stem_out = room.stems + slot * room.stem;
+            if (input_channels == 3)
+                convolve_stem<3>(ctx, in.slice(0, n, 1), room, stem_out);
+            else
+                convolve_stem<1>(ctx, in.slice(0, n, 1), room, stem_out);
+            show(0, stem_out, e.conv, channel_places{stem_channels, 0}, stem_channels);
+            pool(ctx, e.conv, stem_out, blocks_of(stem_channels), room.values_of(slot, 0, n));
+            show(1, room.values_of(slot, 0, n), e.of[0], channel_places{stem_channels, 0}, stem_channels);
+            for (std::size_t b = 0; b < 2; ++b) {
+                grow(b, n, n + 1);
+                shrink(b, n);
             }
         }
+        grow(2, 0, images);
+        for (std::size_t n = 0; n < images; ++n) shrink(2, n);
+        grow(3, 0, images);
         auto const& last = blocks[3];
-        finish(ctx, e.of[3], last, x, next, false);
-        if (observed) stage(9, next, e.of[3], last.place, last.channels());
-        finish(ctx, e.of[3], last, x, next, true);
-        if (observed) stage(10, next, e.of[3], last.place, last.channels());
-        unpack(next, last.place, out);
+        float* const wide = room.values_of(slot, 0, 0);
+        for (std::size_t n = 0; n < images; ++n)
+            for (bool const rectify : {false, true}) {
+                if (!rectify && !observed) continue;
+                finish(ctx, e.of[3], last, room.values_of(slot, 3, n), wide, rectify);
+                if (observed) stage(rectify ? 10 : 9, wide, e.of[3], last.place, last.channels());
+                if (rectify) unpack(wide, last.place, out.slice(0, n, 1));
+            }
     }
+
+    /// The padded input of the first convolution as its products read it: numbers of one row of a window lie side by side, as float, or as bfloat16 in half as many words.
+    struct frozen_stem : stem_bands {
+        std::size_t columns;  ///< of its result
+
+        frozen_stem(shape const& s, std::size_t channels) : stem_bands({1, s[1], s[2], s[3]}), columns(blocks_of(channels) * width) {}
+
+        /// Words of a line; of bfloat16 a row of a tile reads on behind its window.
+        [[nodiscard]] std::size_t words() const { return Half ? (line() + 1) / 2 + width : line(); }
+        /// Words of all lines of a band, then of its result as float.
+        [[nodiscard]] std::size_t lines() const { return (2 * rows + 5) * words() / width * width + width; }
+        [[nodiscard]] std::size_t room() const { return Half ? lines() + room_of_floats() + rows * out.rows_width * 32 : room_of_floats(); }
+        [[nodiscard]] std::size_t room_of_floats() const { return (stem_bands::room() + width) / width * width; }
+    };
 
     template <int Channels>
     void convolve_stem(context& ctx, view<float const, 4> in, buffers const& room, float* to) const {
-        stem_bands const band(in.shape());
-        auto const pixels = static_cast<std::ptrdiff_t>(band.out.pixels());
-        auto const multiply = products::of<strided_by_weights<Channels>, 14>(ctx.instructions());
-        constexpr std::size_t length = 7 * Channels;
+        frozen_stem const band(in.shape(), stem_channels);
+        auto const pixels = band.out.pixels(), across = band.out.rows_width;
+        auto const multiply = products::of<std::conditional_t<Half, places<Channels, 1, 32>, strided_by_weights<Channels>>, 14, Half>(ctx.instructions());
+        constexpr std::size_t steps = stem_steps<Half>(Channels);
         segment segments[7];
-        for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.line()), static_cast<std::ptrdiff_t>(k * length * 32)};
+        for (std::size_t k = 0; k < 7; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * band.words()), static_cast<std::ptrdiff_t>(k * steps * 32)};
         ctx.workers()(band.count(), [&](std::size_t i, std::size_t worker) {
             float* const a = room.tiles + worker * room.tile;
-            band.fill(in, i, a);
+            float* const wide = Half ? a + band.lines() : a;
+            float* const result = wide + band.room_of_floats();
+            tile_registers registers;
+            auto const h = band.height(i);
+            band.fill(in, i, wide);
+            if constexpr (Half)
+                for (std::size_t r = 0; r < 2 * h + 5; ++r) round_line(ctx, wide + r * band.line(), band.line(), a + r * band.words(), band.words());
             for (std::size_t pair = 0; pair < pairs_of(blocks_of(stem_channels)); ++pair)
-                for (std::size_t r = 0; r < band.height(i); ++r)
-                    multiply({.a = a + 2 * r * band.line(), .b = stem.data() + pair * 7 * length * 32, .segments = segments, .count = 7, .length = length,
-                              .out = to + (2 * pair * band.out.pixels() + band.begin(i) + r * band.out.rows_width) * width, .out_half = pixels * 16,
-                              .bias = stem_bias.data() + pair * 32, .rectify = true},
-                             band.out.rows_width, columns_of(blocks_of(stem_channels), pair));
+                for (std::size_t r = 0; r < h; ++r) {
+                    auto const columns = columns_of(blocks_of(stem_channels), pair), at = (band.begin(i) + r * across) * width;
+                    product q{.a = a + 2 * r * band.words(), .b = stem.data() + pair * 7 * steps * 32, .segments = segments, .count = 7, .length = steps, .out = to + 2 * pair * pixels * width + at,
+                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .bias = stem_bias.data() + pair * 32, .rectify = !Half, .registers = &registers};
+                    if constexpr (Half) {
+                        q.out = result;
+                        q.out_half = static_cast<std::ptrdiff_t>(across * width);
+                    }
+                    multiply(q, across, columns);
+                    if constexpr (Half) round(ctx, result, across * width, across, columns, true, [&](std::size_t v) { return to + factor::at(2 * pair + v, pixels * width) + at; });
+                }
+        });
+    }
+
+    /// Rounds n numbers to bfloat16, and zeros behind them, up to `words` words.
+    static void round_line(context& ctx, float const* from, std::size_t n, float* to, std::size_t words) {
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            std::size_t i = 0;
+            for (; i + width <= n; i += width) lanes::load(from + i).store_bf16(to + i / 2);
+            float rest[width] = {};
+            std::copy_n(from + i, n - i, rest);
+            lanes::load(rest).store_bf16(to + i / 2);
+            std::fill(to + i / 2 + width / 2, to + words, 0.0F);
         });
     }
 
@@ -230,7 +294,7 @@ private:
                     for (std::size_t p = 0; p < small.rows_width; ++p) {
                         lanes best = lanes::broadcast(-__builtin_inff());
                         for_each_in_window(g, y, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
-                            lanes const v = lanes::load(x + (k * g.pixels() + pixel) * width);
+                            lanes const v = factor::template get<lanes>(x + factor::at(k, g.pixels() * width) + pixel * width);
                             best = select(best > v, best, v);
                         });
                         factor::put(to + factor::at(k, small.pixels() * width) + (y * small.rows_width + p) * width, best);
@@ -275,16 +339,20 @@ private:
             float* const a = room.tiles + worker * room.tile;
             auto const top = i * rows, h = std::min(rows, g.height - top), n = h * g.rows_width;
             tile_registers registers;
+            prefetcher ahead;
+            if (top + h < g.height) {
+                auto const next = std::min(rows, g.height - top - h) * g.rows_width * width;
+                ahead.add(x + (top + h) * g.rows_width * width, planes, pixels * width, next);
+                ahead.begin(pairs_of(b.between) * (Half ? multiply.calls(n) : h * multiply.calls(g.rows_width)));
+            }
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
-                    auto const scale = lanes::load(l.norm.scale.data() + k * width), shift = lanes::load(l.norm.shift.data() + k * width);
-                    float const* const from = x + factor::at(k, pixels * width) + top * g.rows_width * width;
-                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, rectified(scale * factor::template get<lanes>(from + p * width) + shift));
+                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k) CXR_INLINE {
+                    return l.norm.view().template rectified_values<lanes, Half>(k, x + factor::at(k, pixels * width) + top * g.rows_width * width);
                 });
             });
             for (std::size_t pair = 0; pair < pairs_of(b.between); ++pair) {
                 auto const columns = columns_of(b.between, pair);
-                product q{.a = a, .b = l.first.data() + pair * planes * width * 32, .segments = segments.data(), .count = planes, .length = width, .bias = l.bias.data() + pair * 32, .registers = &registers};
+                product q{.a = a, .b = l.first.data() + pair * planes * width * 32, .segments = segments.data(), .count = planes, .length = width, .bias = l.bias.data() + pair * 32, .ahead = &ahead, .registers = &registers};
                 float* const to = padded + (top + 1) * image.row + width;
                 if constexpr (Half) {
                     q.out = a + planes * tile * width;
@@ -363,9 +431,7 @@ private:
             float* const a = room.tiles + worker * room.tile;
             tile_registers registers;
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-                factor::template fill<lanes>(in, half.pixels(i), a, plane, [&](std::size_t k, float* rows) CXR_INLINE {
-                    half.average_all<lanes, Half, Half>(i, k, x + factor::at(k, g.pixels() * width), b.norm.view(), rows);
-                });
+                factor::template fill<lanes>(in, half.pixels(i), a, plane, [&](std::size_t k) CXR_INLINE { return half.averages<lanes, Half>(i, k, x + factor::at(k, g.pixels() * width), b.norm.view()); });
             });
             for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                 auto const columns = columns_of(out, pair), small = half.out.pixels() * width;
@@ -386,7 +452,7 @@ private:
             for (std::size_t k = 0; k < b.blocks(); ++k) {
                 auto const scale = lanes::load(b.norm.scale.data() + k * width), shift = lanes::load(b.norm.shift.data() + k * width);
                 for (std::size_t p = 0; p < g.pixels(); ++p) {
-                    lanes const y = scale * factor::template get<lanes>(x + factor::at(k, g.pixels() * width) + p * width) + shift;
+                    lanes const y = fused(scale, factor::template get<lanes>(x + factor::at(k, g.pixels() * width) + p * width), shift);
                     store(to + (k * g.pixels() + p) * width, rectify ? rectified(y) : y);
                 }
             }

@@ -98,10 +98,29 @@ public:
     }
     /// Whether numbers are above 0.
     [[nodiscard]] CXR_INLINE mask positive() const { return *this > lanes_in(); }
+    /// a · b + c, rounded once where the processor can.
+    [[nodiscard]] CXR_INLINE friend lanes_in fused(lanes_in const& a, lanes_in const& b, lanes_in const& c) {
+#if defined(__x86_64__)
+        if constexpr (Parts <= 2) {
+            lanes_in x(a);
+            for (int i = 0; i < Parts; ++i) asm("vfmadd213ps %2, %1, %0" : "+v"(x.v_[i]) : "v"(b.v_[i]), "v"(c.v_[i]));
+            return x;
+        }
+#endif
+        return a * b + c;
+    }
     /// max(x, 0); NaN stays NaN.
     [[nodiscard]] CXR_INLINE friend lanes_in rectified(lanes_in const& a) {
         lanes_in x;
-        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] < 0 ? vector{} : a.v_[i];
+        for (int i = 0; i < Parts; ++i) {
+#if defined(__x86_64__)
+            if constexpr (Parts <= 2) {  // the instruction's result is its last operand where either is NaN
+                asm("vmaxps %1, %2, %0" : "=v"(x.v_[i]) : "v"(a.v_[i]), "v"(vector{}));
+                continue;
+            }
+#endif
+            x.v_[i] = a.v_[i] < 0 ? vector{} : a.v_[i];
+        }
         return x;
     }
     /// a where `m`, else b.
@@ -141,6 +160,19 @@ public:
             shorts half = __builtin_convertvector(b, shorts);
             __builtin_memcpy(reinterpret_cast<char*>(words) + i * static_cast<int>(sizeof half), &half, sizeof half);
         }
+    }
+    /// Writes these sixteen numbers and then others, rounded to bfloat16.
+    CXR_INLINE void store_bf16_row(float* words, lanes_in const& others) const {
+#if defined(__x86_64__)
+        if constexpr (Parts == 1) {
+            typename vector_of<unsigned short, 64>::type both;
+            asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
+            __builtin_memcpy(words, &both, sizeof both);
+            return;
+        }
+#endif
+        store_bf16(words);
+        others.store_bf16(words + 8);
     }
     /// Writes sixteen pairs of these numbers and others, rounded to bfloat16.
     CXR_INLINE void store_bf16_pairs(float* words, lanes_in const& others) const {
@@ -208,12 +240,25 @@ struct format {
         else
             store(to, x);
     }
-    /// Calls f(k, row) for blocks 0 … count − 1, which writes n numbers, one every `width` words from `row` on; writes zeros where the last plane has no second block.
+    /// Writes f(k)(p) of blocks k = 0 … count − 1, pixels p = 0 … n − 1, to planes of so many words, and zeros where the last plane has no second block.
     template <class lanes, class F>
     CXR_INLINE static void fill(std::size_t count, std::size_t n, float* to, std::size_t plane, F const& f) {
-        for (std::size_t k = 0; k < count; ++k) f(k, to + at(k, plane));
-        if (count % blocks == 0) return;
-        for (std::size_t p = 0; p < n; ++p) put(to + at(count, plane) + p * width, lanes());
+        if constexpr (Half) {
+            for (std::size_t k = 0; k < count; k += 2, to += plane) {
+                auto const first = f(k);
+                if (k + 1 < count) {
+                    auto const second = f(k + 1);
+                    for (std::size_t p = 0; p < n; ++p) first(p).store_bf16_row(to + p * width, second(p));
+                } else {
+                    for (std::size_t p = 0; p < n; ++p) first(p).store_bf16_row(to + p * width, lanes());
+                }
+            }
+        } else {
+            for (std::size_t k = 0; k < count; ++k, to += plane) {
+                auto const value = f(k);
+                for (std::size_t p = 0; p < n; ++p) store(to + p * width, value(p));
+            }
+        }
     }
 };
 
@@ -237,7 +282,7 @@ struct lane_sums {
         add(n, [&](std::size_t p, Lanes& a, Lanes& b) CXR_INLINE {
             Lanes const x = Lanes::load(pixels + p * width);
             a = a + x;
-            b = b + x * x;
+            b = fused(x, x, b);
         });
     }
     /// Adds to sixteen sums of each.

@@ -13,11 +13,25 @@ namespace cxr::simd {
 /// A batch norm of a batch and the rectifier behind it, max(scale · x + shift, 0), with scale = γ / σ; each array has one number a lane.
 struct normalisation {
     float const *scale, *shift, *mean;
+
+    /// What it makes of pixels of block `k` at `x`, those of bfloat16 where `Half`, as a function of the pixel.
+    template <class lanes, bool Half = false>
+    [[nodiscard]] CXR_INLINE auto rectified_values(std::size_t k, float const* x) const {
+        return [x, scale = lanes::load(scale + k * width), shift = lanes::load(shift + k * width)](std::size_t p)
+                   CXR_INLINE { return rectified(fused(scale, format<Half>::template get<lanes>(x + p * width), shift)); };
+    }
 };
 
 /// A gradient that is a · d + b + c · (x − mean): what remains of a batch norm's derivative when its sums over the batch are known. One number a lane.
 struct affine_gradient {
     float const *a, *b, *c, *mean;
+
+    /// It, of pixels of block `k` whose d and x are given, as a function of the pixel.
+    template <class lanes>
+    [[nodiscard]] CXR_INLINE auto values(std::size_t k, float const* d, float const* x) const {
+        return [d, x, fa = lanes::load(a + k * width), fb = lanes::load(b + k * width), fc = lanes::load(c + k * width), mean = lanes::load(mean + k * width)](std::size_t p)
+                   CXR_INLINE { return fused(fa, lanes::load(d + p * width), fused(fc, lanes::load(x + p * width) - mean, fb)); };
+    }
 };
 
 /// Products whose steps are pixels: rows are the channels of one block of a gradient, columns those of one or two blocks of values. A factor's pixels lie in lines, as float
@@ -83,11 +97,7 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
             auto const mine = part(count, groups, g);
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
-                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
-                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                    float const* const from = x + (k * pixels + first) * width;
-                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
-                });
+                factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k) CXR_INLINE { return norm.rectified_values<lanes>(k, x + (k * pixels + first) * width); });
                 prefetcher ahead;
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
@@ -146,20 +156,19 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
             auto const mine = part(count, groups, group);
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
-                factor::template fill<lanes>(out, n, b, tile * width, [&](std::size_t k, float* to) CXR_INLINE {
-                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
+                auto const gradient = [&](std::size_t k) CXR_INLINE {
                     auto const at = (k * pixels + first) * width;
-                    auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(d + at + p * width) + fb + fc * (lanes::load(y + at + p * width) - mean); };
-                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, gradient(p));
-                    if constexpr (Half) along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient);
-                });
+                    return dy.values<lanes>(k, d + at, y + at);
+                };
+                factor::template fill<lanes>(out, n, b, tile * width, gradient);
                 if constexpr (Half)
-                    for (std::size_t k = 0; k < out; ++k) correlate.turn(b_along + k * line, 1);
+                    for (std::size_t k = 0; k < out; ++k) {
+                        along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient(k));
+                        correlate.turn(b_along + k * line, 1);
+                    }
                 for (std::size_t k = begin; k < end; ++k) {
-                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                    float const* const from = x + (k * pixels + first) * width;
                     float* const to = a + (k - begin) * line;
-                    auto const value = [&](std::size_t p) CXR_INLINE { return rectified(scale * lanes::load(from + p * width) + shift); };
+                    auto const value = norm.rectified_values<lanes>(k, x + (k * pixels + first) * width);
                     if constexpr (Half)
                         along_pixels::template put<lanes>(n, line / width, to, value);
                     else
@@ -185,10 +194,10 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                         lane_sums<lanes> s;
                         s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                             auto const at = (k * pixels + first + p) * width;
-                            lanes const raw = lanes::load(x + at), dz = only((scale * raw + shift).positive(), lanes::load(c + (v * tile + p) * width));
+                            lanes const raw = lanes::load(x + at), dz = only(fused(scale, raw, shift).positive(), lanes::load(c + (v * tile + p) * width));
                             d_shift = d_shift + dz;
-                            d_scale = d_scale + dz * (raw - mean);
-                            store(g + at, accumulate ? lanes::load(g + at) + scale * dz : scale * dz);
+                            d_scale = fused(dz, raw - mean, d_scale);
+                            store(g + at, accumulate ? fused(scale, dz, lanes::load(g + at)) : scale * dz);
                         });
                         sums.add(group, k * width, s);
                     }

@@ -172,7 +172,7 @@ public:
         static_assert(Most <= most_rows);
         products p;
         if constexpr (Half)
-            if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::b_step>;
+            if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::a_step == 1 ? P::advance : 16, P::b_step>;
         p.narrow_ = s == instruction_set::avx2;
         p.most_ = static_cast<std::size_t>(p.narrow_ ? rows_avx2 : Most) / P::whole;
         p.whole_ = P::whole;

@@ -99,12 +99,12 @@ inline void max_pool(context& ctx, grid const& g, float const* x, std::size_t bl
                     s.add(small.rows_width, [&](std::size_t p, lanes& sum, lanes& squares) CXR_INLINE {
                         lanes best = lanes::broadcast(-__builtin_inff());
                         for_each_in_window(g, row % small.height, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
-                            lanes const v = scale * lanes::load(image + pixel * width) + shift;
+                            lanes const v = fused(scale, lanes::load(image + pixel * width), shift);
                             best = select(best > v, best, v);
                         });
                         best = rectified(best);
                         sum = sum + best;
-                        squares = squares + best * best;
+                        squares = fused(best, best, squares);
                         store(to + p * width, best);
                     });
                     moments.add(group, k * width, s);
@@ -133,10 +133,10 @@ struct stem_gradient {
         std::fill_n(d, conv.image_pixels() * width, 0.0F);
         for (std::size_t p = 0; p < small.image_pixels(); ++p) {
             auto const from = ((k * small.images + n) * small.image_pixels() + p) * width;
-            lanes const gradient = fa * lanes::load(g_out + from) + fb + fc * (lanes::load(out + from) - mean);
+            lanes const gradient = fused(fa, lanes::load(g_out + from), fused(fc, lanes::load(out + from) - mean, fb));
             lanes best, chosen = lanes::broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
             for_each_in_window(conv, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                lanes const v = scale * lanes::load(image + pixel * width) + shift;
+                lanes const v = fused(scale, lanes::load(image + pixel * width), shift);
                 auto const better = v > best;
                 best = select(better, v, best);
                 chosen = select(better, lanes::broadcast(static_cast<float>(tap)), chosen);
@@ -165,7 +165,7 @@ inline void stem_sums(context& ctx, stem_gradient const& s, group_sums const& su
                 both.add(s.conv.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                     lanes const dz = lanes::load(d + p * width);
                     d_shift = d_shift + dz;
-                    d_scale = d_scale + dz * (lanes::load(image + p * width) - mean);
+                    d_scale = fused(dz, lanes::load(image + p * width) - mean, d_scale);
                 });
                 sums.add(n, k * width, both);
             }
@@ -204,7 +204,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
                     float const* const x = s.x + (k * s.conv.images + n) * pixels * width;
                     for (std::size_t p = 0; p < pixels; ++p) {
                         float* const at = d + (v * pixels + p) * width;
-                        lanes const g = fa * lanes::load(at) + fb + fc * (lanes::load(x + p * width) - mean);
+                        lanes const g = fused(fa, lanes::load(at), fused(fc, lanes::load(x + p * width) - mean, fb));
                         store(at, g);
                         if (d_conv != nullptr) store(d_conv + ((k * s.conv.images + n) * pixels + p) * width, g);
                     }

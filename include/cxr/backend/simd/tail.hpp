@@ -19,7 +19,7 @@ inline void normalise(context& ctx, grid const& g, float const* x, std::size_t b
             for (std::size_t k = 0; k < blocks; ++k) {
                 auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
                 float const* const from = x + (k * g.pixels() + i * g.image_pixels()) * width;
-                for (std::size_t p = 0; p < g.image_pixels(); ++p) store(to + (k * g.image_pixels() + p) * width, rectified(scale * lanes::load(from + p * width) + shift));
+                for (std::size_t p = 0; p < g.image_pixels(); ++p) store(to + (k * g.image_pixels() + p) * width, rectified(fused(scale, lanes::load(from + p * width), shift)));
             }
         });
         unpack(to, place, out.slice(0, i, 1));
@@ -45,9 +45,9 @@ inline void normalise_backward(context& ctx, grid const& at, float const* x, std
                     s.add(at.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
                         auto const where = (k * at.pixels() + i * at.image_pixels() + p) * width;
                         lanes const raw = lanes::load(x + where);
-                        lanes const dz = only((scale * raw + shift).positive(), lanes::load(d + (k * at.image_pixels() + p) * width));
+                        lanes const dz = only(fused(scale, raw, shift).positive(), lanes::load(d + (k * at.image_pixels() + p) * width));
                         d_shift = d_shift + dz;
-                        d_scale = d_scale + dz * (raw - mean);
+                        d_scale = fused(dz, raw - mean, d_scale);
                         store(g + where, scale * dz);
                     });
                     sums.add(group, k * width, s);

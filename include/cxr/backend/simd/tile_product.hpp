@@ -92,9 +92,9 @@ struct product_lines {
 }
 
 /// `Rows` tiles of rows, from a[i] to out[i], times `Columns` tiles of 16 columns.
-template <int Rows, int Columns, int BStep>
+template <int Rows, int Columns, int ARow, int BStep>
 [[CXR_TARGET_AMX]] inline void multiply_tiles(product const& q, float const* const (&a)[2], float* const (&out)[2]) {
-    constexpr std::size_t line = 64, b_line = BStep * sizeof(float);
+    constexpr std::size_t line = ARow * sizeof(float), b_line = BStep * sizeof(float);
     auto const out_line = static_cast<std::size_t>(q.out_row) * sizeof(float);
     if (q.accumulate) {
         _tile_loadd(0, out[0], out_line);
@@ -139,9 +139,9 @@ template <int Rows, int Columns, int BStep>
 inline void transpose(float*) {}
 #endif
 
-/// q by tiles, with rows of a that are sixteen words apart, and a step of sixteen words in each segment. Where lines are no multiple of the rows of a tile, some rows are computed
+/// q by tiles, with rows of a that are `ARow` words apart and steps of b that are `BStep`, and sixteen steps in each segment. Where lines are no multiple of the rows of a tile, some rows are computed
 /// twice, so accumulating takes lines of sixteen.
-template <int BStep>
+template <int ARow, int BStep>
 void multiply_by_tiles([[maybe_unused]] product const& q, [[maybe_unused]] product_lines const& lines, [[maybe_unused]] std::size_t columns) {
 #if defined(__x86_64__)
     auto const a_line = (lines.length + 15) / 16, rows = (lines.length + a_line - 1) / a_line, all = lines.count * a_line;
@@ -150,7 +150,7 @@ void multiply_by_tiles([[maybe_unused]] product const& q, [[maybe_unused]] produ
     float* out[2];
     auto const place = [&](std::size_t tile, int i) {
         auto const line = tile / a_line, first = std::min(tile % a_line * rows, lines.length - rows);
-        a[i] = q.a + static_cast<std::ptrdiff_t>(line) * lines.apart + static_cast<std::ptrdiff_t>(first * 16);
+        a[i] = q.a + static_cast<std::ptrdiff_t>(line) * lines.apart + static_cast<std::ptrdiff_t>(first * ARow);
         out[i] = q.out + static_cast<std::ptrdiff_t>(line * lines.length + first) * q.out_row;
     };
     for (std::size_t t = 0; t < all; t += 2) {
@@ -158,9 +158,9 @@ void multiply_by_tiles([[maybe_unused]] product const& q, [[maybe_unused]] produ
         bool const two = t + 1 < all;
         if (two) place(t + 1, 1);
         if (columns == 32)
-            two ? multiply_tiles<2, 2, BStep>(q, a, out) : multiply_tiles<1, 2, BStep>(q, a, out);
+            two ? multiply_tiles<2, 2, ARow, BStep>(q, a, out) : multiply_tiles<1, 2, ARow, BStep>(q, a, out);
         else
-            two ? multiply_tiles<2, 1, BStep>(q, a, out) : multiply_tiles<1, 1, BStep>(q, a, out);
+            two ? multiply_tiles<2, 1, ARow, BStep>(q, a, out) : multiply_tiles<1, 1, ARow, BStep>(q, a, out);
         if (q.ahead != nullptr) q.ahead->some();
     }
 #endif

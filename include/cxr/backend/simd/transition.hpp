@@ -27,19 +27,13 @@ struct halves {
     [[nodiscard]] CXR_INLINE std::size_t source(std::size_t i, std::size_t p) const {
         return (i / an_image() * in.height + 2 * (first(i) + p / out.rows_width)) * in.rows_width + 2 * (p % out.rows_width);
     }
-    /// The mean of the four normalised and rectified pixels of output pixel `p`; those of `block` are bfloat16 where `Half`.
+    /// The mean of the four normalised and rectified pixels of block `k` of part `i`, those of `block` bfloat16 where `Half`, as a function of the output pixel.
     template <class lanes, bool Half = false>
-    [[nodiscard]] CXR_INLINE lanes average(std::size_t i, std::size_t p, float const* block, lanes const& scale, lanes const& shift) const {
-        float const* const at = block + source(i, p) * width;
-        float const* const below = at + in.rows_width * width;
-        auto const value = [&](float const* pixel) CXR_INLINE { return rectified(scale * format<Half>::template get<lanes>(pixel) + shift); };
-        return lanes::broadcast(0.25F) * ((value(at) + value(at + width)) + (value(below) + value(below + width)));
-    }
-    /// The same of all pixels of a part, written as bfloat16 where `Half`, read so where `Stored`.
-    template <class lanes, bool Half, bool Stored = false>
-    CXR_INLINE void average_all(std::size_t i, std::size_t k, float const* block, normalisation const& norm, float* to) const {
-        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-        for (std::size_t p = 0; p < pixels(i); ++p) format<Half>::put(to + p * width, average<lanes, Stored>(i, p, block, scale, shift));
+    [[nodiscard]] CXR_INLINE auto averages(std::size_t i, std::size_t k, float const* block, normalisation const& norm) const {
+        return [this, i, below = in.rows_width, value = norm.rectified_values<lanes, Half>(k, block)](std::size_t p) CXR_INLINE {
+            auto const at = source(i, p);
+            return lanes::broadcast(0.25F) * ((value(at) + value(at + 1)) + (value(at + below) + value(at + below + 1)));
+        };
     }
 };
 
@@ -63,7 +57,7 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
-                factor::template fill<lanes>(in, n, a, plane, [&](std::size_t k, float* to) CXR_INLINE { half.average_all<lanes, Half>(i, k, x + k * g.pixels() * width, norm, to); });
+                factor::template fill<lanes>(in, n, a, plane, [&](std::size_t k) CXR_INLINE { return half.averages<lanes>(i, k, x + k * g.pixels() * width, norm); });
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + half.begin(i)) * width;
@@ -116,23 +110,23 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
             auto const mine = part(half.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const n = half.pixels(i);
-                factor::template fill<lanes>(out, n, b, plane, [&](std::size_t k, float* to) CXR_INLINE {
-                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
+                auto const gradient = [&](std::size_t k) CXR_INLINE {
                     auto const from = (k * pixels + half.begin(i)) * width;
-                    auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(d + from + p * width) + fb + fc * (lanes::load(y + from + p * width) - mean); };
-                    for (std::size_t p = 0; p < n; ++p) factor::put(to + p * width, gradient(p));
-                    if constexpr (Half) along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient);
-                });
+                    return dy.values<lanes>(k, d + from, y + from);
+                };
+                factor::template fill<lanes>(out, n, b, plane, gradient);
                 if constexpr (Half)
-                    for (std::size_t k = 0; k < out; ++k) correlate.turn(b_along + k * line, 1);
+                    for (std::size_t k = 0; k < out; ++k) {
+                        along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient(k));
+                        correlate.turn(b_along + k * line, 1);
+                    }
                 for (std::size_t k = begin; k < end; ++k) {
                     float* const to = a + (k - begin) * line;
-                    if constexpr (Half) {
-                        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                        along_pixels::template put<lanes>(n, line / width, to, [&](std::size_t p) CXR_INLINE { return half.average(i, p, x + k * all * width, scale, shift); });
-                    } else {
-                        half.average_all<lanes, false>(i, k, x + k * all * width, norm, to);
-                    }
+                    auto const value = half.averages<lanes>(i, k, x + k * all * width, norm);
+                    if constexpr (Half)
+                        along_pixels::template put<lanes>(n, line / width, to, value);
+                    else
+                        for (std::size_t p = 0; p < n; ++p) store(to + p * width, value(p));
                 }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
@@ -149,9 +143,9 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                             for (auto const pixel : {first, first + 1, first + at.rows_width, first + at.rows_width + 1}) {
                                 auto const where = (k * all + pixel) * width;
                                 lanes const raw = lanes::load(x + where);
-                                lanes const dz = only((scale * raw + shift).positive(), quarter);
+                                lanes const dz = only(fused(scale, raw, shift).positive(), quarter);
                                 d_shift = d_shift + dz;
-                                d_scale = d_scale + dz * (raw - mean);
+                                d_scale = fused(dz, raw - mean, d_scale);
                                 store(g + where, scale * dz);
                             }
                         });

@@ -93,14 +93,18 @@ inline void unpack_gradient(context& ctx, weight_places const& w, float const* f
     ctx.workers()(w.out_blocks(), [&](std::size_t b, std::size_t) { unpack_gradient(w, from, to, std::min(w.out, b * width), std::min(w.out, (b + 1) * width)); });
 }
 
-/// Weights of the stem (O, C, 7, 7), [pair of output blocks][row][7 · C][32], each output's multiplied by scale(o).
-template <class Scale>
+/// Words of a row of the stem's window: 7 · C as float, half of them, filled up to sixteen, as bfloat16.
+template <bool Half = false>
+[[nodiscard]] constexpr std::size_t stem_steps(std::size_t channels) { return Half ? width : 7 * channels; }
+
+/// Weights of the stem (O, C, 7, 7), [pair of output blocks][row][`stem_steps`][32], each output's multiplied by scale(o).
+template <bool Half = false, class Scale>
 void pack_stem(std::size_t out, std::size_t channels, float const* from, float* to, Scale scale) {
     for (std::size_t o = 0; o < out; ++o)
         for (std::size_t c = 0; c < channels; ++c)
             for (std::size_t y = 0; y < 7; ++y)
                 for (std::size_t x = 0; x < 7; ++x)
-                    to[((o / 32 * 7 + y) * 7 * channels + x * channels + c) * 32 + o % 32] = from[((o * channels + c) * 7 + y) * 7 + x] * scale(o);
+                    packed_weights<Half>{to}((o / 32 * 7 + y) * stem_steps<Half>(channels) * format<Half>::blocks + x * channels + c, o % 32, from[((o * channels + c) * 7 + y) * 7 + x] * scale(o));
 }
 
 /// A gradient of the stem's weights in torch's order.

@@ -23,7 +23,7 @@ struct bands {
     [[nodiscard]] std::size_t height(std::size_t i) const { return std::min(rows, of.height - first(i)); }  ///< rows of band i
     [[nodiscard]] std::size_t source(std::size_t i) const { return (image(i) * of.height + first(i)) * of.rows_width; }     ///< first pixel of band i
 
-    /// Fills the planes at `to` with what f(block, pixel, place) writes of the rows of band `i` and its border, a row of pixels each, zeros outside the image.
+    /// Fills the planes at `to` with f(block, first pixel of a row)(p) of the pixels of band `i` and its border, and zeros outside the image.
     template <class lanes, class F>
     CXR_INLINE void fill(std::size_t i, std::size_t count, float* to, F const& f) const {
         using factor = format<Half>;
@@ -41,7 +41,7 @@ struct bands {
                 auto const pixel = (image(i) * of.height + y - 1) * of.rows_width;
                 auto const begin = k * factor::blocks;
                 factor::template fill<lanes>(std::min(factor::blocks, count - begin), of.rows_width, line + width, 0,
-                                             [&](std::size_t block, float* place) CXR_INLINE { f(begin + block, pixel, place); });
+                                             [&](std::size_t block) CXR_INLINE { return f(begin + block, pixel); });
             }
     }
 };
@@ -100,11 +100,7 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.template fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
-                    auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                    float const* const from = y + (k * pixels + pixel) * width;
-                    for (std::size_t p = 0; p < g.rows_width; ++p) factor::put(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
-                });
+                band.template fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel) CXR_INLINE { return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width); });
                 auto const begin = band.source(i), n = band.height(i) * g.rows_width;
                 prefetcher ahead;
                 if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, in, pixels * width, band.height(i + 1) * g.rows_width * width);
@@ -136,9 +132,9 @@ struct paired_bands {
 
     explicit paired_bands(bands<true> b) : band(b), line((b.of.rows_width + 3) / 2 * width), copy((b.rows + 2) * line + width * width) {}
 
-    /// Fills both copies of one block, `x` its image rows, with values of band `i`. `one_row` has room for four pixels more than a row.
+    /// Fills both copies of block `k`, `x` its pixels, with rectified values of band `i`. `one_row` has room for four pixels more than a row.
     template <class lanes>
-    CXR_INLINE void fill(std::size_t i, float const* x, lanes const& scale, lanes const& shift, float* one_row, float* to) const {
+    CXR_INLINE void fill(std::size_t i, std::size_t k, float const* x, normalisation const& norm, float* one_row, float* to) const {
         auto const across = band.of.rows_width, h = band.height(i);
         for (std::size_t r = 0; r < h + 2; ++r) {
             float* const even = to + r * line;
@@ -149,9 +145,9 @@ struct paired_bands {
                 std::fill_n(odd, line, 0.0F);
                 continue;
             }
-            float const* const from = x + (band.image(i) * band.of.height + y - 1) * across * width;
+            auto const value = norm.rectified_values<lanes>(k, x + (band.image(i) * band.of.height + y - 1) * across * width);
             store(one_row, lanes());
-            for (std::size_t p = 0; p < across; ++p) store(one_row + (p + 1) * width, rectified(scale * lanes::load(from + p * width) + shift));
+            for (std::size_t p = 0; p < across; ++p) store(one_row + (p + 1) * width, value(p));
             std::fill_n(one_row + (across + 1) * width, 3 * width, 0.0F);
             for (std::size_t p = 0; p < line / width; ++p) {
                 float const* const pixel = one_row + 2 * p * width;
@@ -208,28 +204,22 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                 if constexpr (Half) {
                     for (std::size_t own = 0; own < blocks; ++own) {
                         auto const k = first + own;
-                        paired.fill(i, y + k * pixels * width, lanes::load(norm.scale + k * width), lanes::load(norm.shift + k * width), one_row, a + own * values);
+                        paired.fill<lanes>(i, k, y + k * pixels * width, norm, one_row, a + own * values);
                     }
                 } else {
-                    band.template fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel, float* to) CXR_INLINE {
+                    band.template fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel) CXR_INLINE {
                         auto const k = first + own;
-                        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-                        float const* const from = y + (k * pixels + pixel) * width;
-                        for (std::size_t p = 0; p < at.rows_width; ++p) store(to + p * width, rectified(scale * lanes::load(from + p * width) + shift));
+                        return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width);
                     });
                 }
-                band.template fill<lanes>(i, out, b, [&](std::size_t k, std::size_t pixel, float* to) CXR_INLINE {
-                    auto const fa = lanes::load(dz.a + k * width), fb = lanes::load(dz.b + k * width), fc = lanes::load(dz.c + k * width), mean = lanes::load(dz.mean + k * width);
+                auto const gradient = [&](std::size_t k, std::size_t pixel) CXR_INLINE {
                     auto const from = (k * pixels + pixel) * width;
-                    auto const gradient = [&](std::size_t p) CXR_INLINE { return fa * lanes::load(g + from + p * width) + fb + fc * (lanes::load(z + from + p * width) - mean); };
-                    for (std::size_t p = 0; p < at.rows_width; ++p) factor::put(to + p * width, gradient(p));
-                    if constexpr (Half) {
-                        auto const row = pixel / at.rows_width % at.height;
-                        if (row >= band.first(i) && row < band.first(i) + h) along_pixels::template put<lanes>(at.rows_width, line / width, b_along + k * along + (row - band.first(i)) * line, gradient);
-                    }
-                });
+                    return dz.values<lanes>(k, g + from, z + from);
+                };
+                band.template fill<lanes>(i, out, b, gradient);
                 if constexpr (Half)
                     for (std::size_t k = 0; k < out; ++k) {
+                        for (std::size_t r = 0; r < h; ++r) along_pixels::template put<lanes>(at.rows_width, line / width, b_along + k * along + r * line, gradient(k, begin + r * at.rows_width));
                         std::fill(b_along + k * along + h * line, b_along + k * along + along_pixels::words(h, line), 0.0F);
                         correlate.turn(b_along + k * along, h);
                     }
@@ -256,9 +246,9 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                             auto const place = from + (v * pixels + r * at.rows_width) * width;
                             float* const to = d + place;
                             s.add(at.rows_width, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                                lanes const raw = lanes::load(y + place + p * width), masked = only((scale * raw + shift).positive(), lanes::load(to + p * width));
+                                lanes const raw = lanes::load(y + place + p * width), masked = only(fused(scale, raw, shift).positive(), lanes::load(to + p * width));
                                 d_shift = d_shift + masked;
-                                d_scale = d_scale + masked * (raw - mean);
+                                d_scale = fused(masked, raw - mean, d_scale);
                                 store(to + p * width, masked);
                             });
                         }

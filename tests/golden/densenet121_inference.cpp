@@ -8,7 +8,11 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
+#include <cmath>
 #include <map>
+#include <string>
+#include <vector>
 
 using namespace cxr;
 using golden::json;
@@ -95,6 +99,17 @@ void agrees_with_torch(std::size_t size, double output) {
     CHECK(std::sqrt(difference / norm) < output);
 }
 
+/// What the reference's images lead to, one row an image.
+template <class Context, class Spec>
+std::vector<double> probabilities(Context& ctx, Spec const& spec, json const& reference, std::size_t size) {
+    auto const frozen = network<float>(ctx, spec, size);
+    auto const x = golden::inputs<float>(reference, size);
+    tensor<float, 4> y({x.extent(0), 1, 1, 14});
+    nn::no_observer nobody;
+    frozen.infer(ctx, x.view(), y.view(), nobody, "");
+    return {y.data(), y.data() + y.size()};
+}
+
 }  // namespace
 
 TEMPLATE_TEST_CASE("DenseNet121 infers what Keras and torchvision infer", "[golden][models]", CXR_BACKENDS_WITH_LAYERS) {
@@ -109,6 +124,44 @@ TEMPLATE_TEST_CASE("DenseNet121 infers what Keras and torchvision infer", "[gold
             agrees_with_torch<TestType, float>(size, torch);
         }
     }
+}
+
+TEST_CASE("by Winograd's filtering, probabilities are Keras' to 1e-5", "[golden][models]") {
+    auto const reference = golden::read("keras");
+    for (std::size_t const size : {224U, 320U}) {
+        context<simd_backend> ctx(2);
+        ctx.set_winograd(true);
+        auto const p = probabilities(ctx, models::densenet121(14, models::convention::keras), reference, size);
+        double largest = 0;
+        for (std::size_t i = 0; i < p.size(); ++i) largest = std::max(largest, std::abs(p[i] - reference.at("inference").at(std::to_string(size)).at("probabilities")[i / 14][i % 14].template get<double>()));
+        INFO("at " << size << " pixels probabilities are off by at most " << largest);
+        CHECK(largest < 1e-5);
+    }
+}
+
+TEST_CASE("in bfloat16, probabilities are Keras' but for the rounding of what is multiplied and kept", "[golden][models][bf16]") {
+    if (!simd::has_bf16()) {
+        WARN("this processor has no AVX512_BF16: skipped");
+        return;
+    }
+    auto const reference = golden::read("keras");
+    // Both factors of each of 120 convolutions are off by at most 2⁻⁹, each independently of the others.
+    double const rounding = std::pow(2.0, -9) * std::sqrt(2 * 120.0);
+    for (auto const s : {simd::instruction_set::avx512, simd::instruction_set::amx})
+        for (std::size_t const size : {224U, 320U}) {
+            if (s > simd::best_instruction_set()) continue;
+            context<simd_backend> ctx(2, s);
+            auto const p = probabilities(ctx, models::densenet_in_bf16({.classes = 14, .details = models::convention::keras}), reference, size);
+            double difference = 0, norm = 0;
+            for (std::size_t i = 0; i < p.size(); ++i) {
+                double const expected = reference.at("inference").at(std::to_string(size)).at("probabilities")[i / 14][i % 14];
+                difference += std::pow(p[i] - expected, 2);
+                norm += expected * expected;
+            }
+            INFO(to_string(s) << " at " << size << " pixels: relative error " << std::sqrt(difference / norm) << ", rounding accounts for " << rounding);
+            CHECK(std::sqrt(difference / norm) < rounding);
+            CHECK(std::sqrt(difference / norm) > 1e-5);  // it is bfloat16
+        }
 }
 
 TEST_CASE("in double, the reference backend leaves nothing but the rounding of the inputs", "[golden][models]") {

@@ -37,17 +37,17 @@ struct recipe {
     data::loader learn;
     train::network<simd_backend, Spec> network;
 
-    recipe(Spec const& spec, std::uint64_t seed)
-        : learn(train, folder + "images", how, {.batch = 16, .seed = seed, .drop_last = true, .cache = true}), network(make(spec, train, seed)) {}
+    recipe(Spec const& spec, std::uint64_t seed, double learning_rate = 1e-3)
+        : learn(train, folder + "images", how, {.batch = 16, .seed = seed, .drop_last = true, .cache = true}), network(make(spec, train, seed, learning_rate)) {}
 
 private:
-    static train::network<simd_backend, Spec> make(Spec const& spec, data::label_table const& train, std::uint64_t seed) {
+    static train::network<simd_backend, Spec> make(Spec const& spec, data::label_table const& train, std::uint64_t seed, double learning_rate) {
         stats::class_frequencies frequencies(train.classes.size());
         frequencies.add(train.labels);
         auto const weights = stats::course_weights(frequencies);
         context<simd_backend> const ctx(0);
         return {ctx, spec, shape{64, 64, 3}, loss::weighted_loss<simd_backend>(ctx, weights.positive, weights.negative),
-                {.epsilon = 1e-7, .convention = optim::epsilon_convention::pytorch}, cxr::random(seed)};
+                {.learning_rate = learning_rate, .epsilon = 1e-7, .convention = optim::epsilon_convention::pytorch}, cxr::random(seed)};
     }
 };
 
@@ -72,10 +72,11 @@ outcome follow(std::uint64_t seed) {
     return result;
 }
 
-/// Mean loss of 200 steps.
+/// Mean loss of 200 steps. They are smaller than the recipe's, so that where they lead is a matter of the seed: with the recipe's, float32 itself ends elsewhere where the last bits
+/// of a sum are others, and one cannot tell what bfloat16 adds.
 template <class Spec>
 double mean_loss(Spec const& spec, std::uint64_t seed) {
-    recipe r(spec, seed);
+    recipe r(spec, seed, 1e-4);
     double sum = 0;
     std::size_t steps = 0;
     data::batch batch;
@@ -102,7 +103,7 @@ TEST_CASE("the recipe that torch follows to .60 leads there", "[golden][train][s
     CHECK(mean == Approx(0.60).margin(0.02));
 }
 
-TEST_CASE("in bfloat16, 200 steps of the recipe lose what they lose in float32", "[golden][train][bf16][slow]") {
+TEST_CASE("in bfloat16, 200 steps lose what they lose in float32", "[golden][train][bf16][slow]") {
     if (!simd::has_bf16()) {
         WARN("this processor has no AVX512_BF16: skipped");
         return;

@@ -7,6 +7,11 @@
 
 #include <cstddef>
 
+// Single instructions that no expression becomes. clang checks an operand's size before it knows whose part the code becomes; there, expressions have to do.
+#if defined(__x86_64__) && !defined(__clang__)
+#define CXR_VECTOR_ASSEMBLY
+#endif
+
 namespace cxr::simd {
 
 inline constexpr std::size_t width = 16;  ///< channels that lie side by side
@@ -100,7 +105,7 @@ public:
     [[nodiscard]] CXR_INLINE mask positive() const { return *this > lanes_in(); }
     /// a · b + c, rounded once where the processor can.
     [[nodiscard]] CXR_INLINE friend lanes_in fused(lanes_in const& a, lanes_in const& b, lanes_in const& c) {
-#if defined(__x86_64__)
+#if defined(CXR_VECTOR_ASSEMBLY)
         if constexpr (Parts <= 2) {
             lanes_in x(a);
             for (int i = 0; i < Parts; ++i) asm("vfmadd213ps %2, %1, %0" : "+v"(x.v_[i]) : "v"(b.v_[i]), "v"(c.v_[i]));
@@ -113,7 +118,7 @@ public:
     [[nodiscard]] CXR_INLINE friend lanes_in rectified(lanes_in const& a) {
         lanes_in x;
         for (int i = 0; i < Parts; ++i) {
-#if defined(__x86_64__)
+#if defined(CXR_VECTOR_ASSEMBLY)
             if constexpr (Parts <= 2) {  // the instruction's result is its last operand where either is NaN
                 asm("vmaxps %1, %2, %0" : "=v"(x.v_[i]) : "v"(a.v_[i]), "v"(vector{}));
                 continue;
@@ -145,7 +150,7 @@ public:
     }
     /// Writes sixteen numbers rounded to bfloat16, to even.
     CXR_INLINE void store_bf16(float* words) const {
-#if defined(__x86_64__)
+#if defined(CXR_VECTOR_ASSEMBLY)
         if constexpr (Parts == 1) {
             typename vector_of<unsigned short, 32>::type half;
             asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v_[0]));  // whoever rounds to bfloat16 and has AVX-512 has AVX512_BF16
@@ -163,7 +168,7 @@ public:
     }
     /// Writes these sixteen numbers and then others, rounded to bfloat16.
     CXR_INLINE void store_bf16_row(float* words, lanes_in const& others) const {
-#if defined(__x86_64__)
+#if defined(CXR_VECTOR_ASSEMBLY)
         if constexpr (Parts == 1) {
             typename vector_of<unsigned short, 64>::type both;
             asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
@@ -176,7 +181,7 @@ public:
     }
     /// Writes sixteen pairs of these numbers and others, rounded to bfloat16.
     CXR_INLINE void store_bf16_pairs(float* words, lanes_in const& others) const {
-#if defined(__x86_64__)
+#if defined(CXR_VECTOR_ASSEMBLY)
         if constexpr (Parts == 1) {
             typename vector_of<unsigned short, 64>::type both;
             asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
@@ -295,3 +300,5 @@ struct lane_sums {
 };
 
 }  // namespace cxr::simd
+
+#undef CXR_VECTOR_ASSEMBLY

@@ -40,6 +40,7 @@ public:
             for (std::size_t kind = 0; kind < kinds; ++kind) __builtin_memcpy(&sum[kind], sums + kind * stretch + k, sizeof(counts));
             for (std::size_t s = 0; s < Stretches; ++s) {
                 labels x;
+                __builtin_prefetch(label + (Stretches + s) * stretch + k);  // what the next call reads: processors foresee one line after the other, and not four at a time
                 __builtin_memcpy(&x, label + s * stretch + k, sizeof x);
                 sum[0] -= counts(x == element(1));
                 sum[1] -= counts(x == element(0));

@@ -6,9 +6,9 @@
                         [--python NAME=PATH]... [--target NAME=RATIO]... [--out FOLDER]
 
 Every turn is a process of its own that does all operations on one table, labels in float32 and in uint8: ours, numpy, torch, ... All must find the same frequencies,
-values and gradients; what is wrong is said to be, and is no rival. NumPy, Eigen and xtensor compute on one thread, so give --threads 1 to compare cores. Before each
-turn on the longest table its reading is measured at best, by a loop of its own; bytes of an operation are those of labels, probabilities and gradient, each once. That
-table takes 94 bytes a row on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
+values and gradients; what is wrong is said to be, and is no rival. Eigen, xtensor and most of NumPy compute on one thread, so give --threads 1 to compare cores. Before
+each turn on the longest table the memory's reading is measured at best; bytes of an operation are those of labels, probabilities and gradient, each once. All have their
+memory in huge pages. A row takes 126 bytes on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
 cxr_benchmark_class_statistics_ours. Exit status: 1 where ours is wrong or did not run, else 0, whether or not targets are met.
 """
 
@@ -29,6 +29,11 @@ TOLERANCES = {"frequencies": 1e-6, "loss": 1e-3, "loss, gradient": 1e-3}
 GRADIENT_TOLERANCE = 1e-5
 TARGETS = {"share-of-bandwidth": 0.8}
 HEAD = ["operation", "labels", "contender", "version", "median", "best", "ours by it", "share of bandwidth", "deviation"]
+
+
+def settings_of(name, options):
+    """The same for all: memory in huge pages that processes keep, and as many threads as ours."""
+    return environment_of("compile" if name == "compile" else "torch", options.threads, options.files) | {"OPENBLAS_NUM_THREADS": str(options.threads)}
 
 
 def bytes_of(what, labels, rows):
@@ -59,7 +64,7 @@ class Comparison:
         print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
 
     def probe(self):
-        self.probes.append(json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)]))
+        self.probes.append(json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)], **settings_of("ours", self.options)))
 
     def table(self, rows):
         """Runs all in turn on a table. Who fails once is left out of it."""
@@ -77,7 +82,7 @@ class Comparison:
                     self.probe()
                 command = [*command, "--rows", rows, "--threads", o.threads, "--seconds", o.seconds, "--files", o.files]
                 try:
-                    turns[name].append(json_line(list(map(str, command)), **environment_of(name, o.threads, o.files)))
+                    turns[name].append(json_line(list(map(str, command)), **settings_of(name, o)))
                 except Unfit as reason:
                     del turns[name]
                     self.leave_out(name, f"{rows} rows", reason)

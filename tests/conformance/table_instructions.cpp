@@ -31,7 +31,7 @@ template <class F>
 void for_each_instruction_set(F const& f) {
     for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
         if (s > simd::best_instruction_set()) continue;
-        for (std::size_t const threads : {1, 3}) {
+        for (std::size_t const threads : {1U, 3U}) {
             INFO(std::string(to_string(s)) << " on " << threads << " threads");
             context<simd_backend> ctx(threads, s);
             f(ctx);
@@ -109,7 +109,7 @@ TEMPLATE_TEST_CASE("every instruction set counts as the reference does", "[confo
 TEMPLATE_TEST_CASE("every instruction set leaves a label that is none to the parent, which names it", "[conformance][simd]", std::int8_t, std::uint8_t, std::int32_t, float) {
     constexpr std::size_t rows = 1001, classes = 14;
     auto const predictions = predictions_of(rows, classes, false);
-    for (std::size_t const row : {0, 500, 1000}) {  // the last one fills no vector
+    for (std::size_t const row : {0U, 500U, 1000U}) {  // the last one fills no vector
         auto labels = labels_of<TestType>(rows, classes, true);
         labels(row, 13) = TestType{2};
         auto const expected = "cxr::class_counts: label 2 at row " + std::to_string(row) + ", column 13; expected 0, 1 or unknown";
@@ -156,7 +156,7 @@ TEST_CASE("every instruction set leaves soft labels and predictions that are no 
         float label, prediction;
     };
     for (auto const [label, prediction] : {example{0.25F, 0.5F}, example{1.0F, 1.5F}, example{0.0F, -0.5F}, example{1.0F, std::numeric_limits<float>::quiet_NaN()}})
-        for (std::size_t const row : {0, 16, 32}) {
+        for (std::size_t const row : {0U, 16U, 32U}) {
             INFO("label " << label << ", prediction " << prediction << ", row " << row);
             auto labels = labels_of<float>(rows, classes, false);
             auto predictions = predictions_of(rows, classes, false);

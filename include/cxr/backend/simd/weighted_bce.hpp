@@ -212,7 +212,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
     using doubles = typename E::doubles;
     using longs = typename E::longs;
     constexpr bool may_be_unknown = std::same_as<Label, float> || std::signed_integral<Label>;
-    auto const ahead = periods * sums.period;
+    auto next = at + periods * sums.period;
     ints wrong{};
     for (std::size_t v = 0; v < sums.period; v += E::count) {
         std::size_t const half[2] = {v / 2, v / 2 + sums.period / 2};
@@ -230,10 +230,11 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
             auto const i = at + n * sums.period + v;
             floats x, argument, plus{};
             ints y, positive, negative;
-            // What the next call reads: processors foresee no pattern in steps of a period.
-            __builtin_prefetch(batch.input + i + ahead);
-            __builtin_prefetch(batch.targets + i + ahead);
-            if constexpr (Gradient) __builtin_prefetch(batch.gradient + i + ahead, 1);
+            // What the next call reads, in the order that processors foresee: steps of a period are none.
+            __builtin_prefetch(batch.input + next);
+            __builtin_prefetch(batch.targets + next);
+            if constexpr (Gradient) __builtin_prefetch(batch.gradient + next, 1);
+            next += E::count;
             E::load(x, batch.input + i);
             E::load_labels(y, batch.targets + i);
             if constexpr (std::same_as<Label, float>) {

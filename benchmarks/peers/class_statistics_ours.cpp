@@ -109,8 +109,9 @@ public:
     }
     double value() {
         auto const y = labels_.template cast<float>();
-        row const of_positives = (y * (p_ + epsilon).log()).colwise().sum(), of_negatives = ((1 - y) * (1 - p_ + epsilon).log()).colwise().sum();
-        return -static_cast<double>((positive_ * of_positives + negative_ * of_negatives).sum()) / static_cast<double>(labels_.rows());
+        // Sums of ten million floats in float are off by thousandths.
+        auto const of_positives = (y * (p_ + epsilon).log()).template cast<double>().colwise().sum(), of_negatives = ((1 - y) * (1 - p_ + epsilon).log()).template cast<double>().colwise().sum();
+        return -(positive_.template cast<double>() * of_positives + negative_.template cast<double>() * of_negatives).sum() / static_cast<double>(labels_.rows());
     }
     double gradient() {
         auto const y = labels_.template cast<float>();

@@ -35,11 +35,14 @@ public:
     CXR_INLINE static void add(Label const* label, std::size_t classes, lane* sums) {
         constexpr std::size_t part = lanes / Parts;
         auto const stretch = lanes * classes;
+        auto const* next = label + Stretches * stretch;  // what the next call reads, in the order that processors foresee
         for (std::size_t k = 0; k < stretch; k += part) {
             counts sum[3];
             for (std::size_t kind = 0; kind < kinds; ++kind) __builtin_memcpy(&sum[kind], sums + kind * stretch + k, sizeof(counts));
             for (std::size_t s = 0; s < Stretches; ++s) {
                 labels x;
+                __builtin_prefetch(next);
+                next += part;
                 __builtin_memcpy(&x, label + s * stretch + k, sizeof x);
                 sum[0] -= counts(x == element(1));
                 sum[1] -= counts(x == element(0));

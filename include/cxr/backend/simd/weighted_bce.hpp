@@ -49,14 +49,30 @@ struct entries_in {
         if constexpr (sizeof(Label) == 4) {
             load(y, p);
         } else {
-            ints words{}, word, shift;
-            __builtin_memcpy(&words, p, count);
+#if defined(__clang__)
+            typename vector_of<std::conditional_t<std::signed_integral<Label>, std::int8_t, std::uint8_t>, static_cast<int>(count)>::type bytes;
+            load(bytes, p);
+            y = __builtin_convertvector(bytes, ints);
+#else
+            // g++ 12 converts such vectors one by one. Words are put into a register each, as a vector that is written in parts and read whole waits for the memory.
+            ints word, shift;
             for (int i = 0; i < static_cast<int>(count); ++i) word[i] = i / 4, shift[i] = 24 - i % 4 * 8;
-            y = __builtin_shuffle(words, word) << shift;
+            if constexpr (Parts == 4) {
+                int four;
+                __builtin_memcpy(&four, p, sizeof four);
+                y = (ints{} + four) << shift;
+            } else {
+                long eight[count / 8];
+                __builtin_memcpy(eight, p, sizeof eight);
+                longs words{};
+                for (std::size_t i = 0; i < count / 8; ++i) words[i] = eight[i];
+                y = __builtin_shuffle(ints(words), word) << shift;
+            }
             if constexpr (std::signed_integral<Label>)
                 y >>= 24;
             else
                 y = ints(bits(y) >> 24);
+#endif
         }
     }
     /// Numbers ≥ 0 as doubles; what is below 2⁻¹²⁶ becomes something of that size.
@@ -196,6 +212,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
     using doubles = typename E::doubles;
     using longs = typename E::longs;
     constexpr bool may_be_unknown = std::same_as<Label, float> || std::signed_integral<Label>;
+    auto next = at + periods * sums.period;
     ints wrong{};
     for (std::size_t v = 0; v < sums.period; v += E::count) {
         std::size_t const half[2] = {v / 2, v / 2 + sums.period / 2};
@@ -213,6 +230,11 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
             auto const i = at + n * sums.period + v;
             floats x, argument, plus{};
             ints y, positive, negative;
+            // What the next call reads, in the order that processors foresee: steps of a period are none.
+            __builtin_prefetch(batch.input + next);
+            __builtin_prefetch(batch.targets + next);
+            if constexpr (Gradient) __builtin_prefetch(batch.gradient + next, 1);
+            next += E::count;
             E::load(x, batch.input + i);
             E::load_labels(y, batch.targets + i);
             if constexpr (std::same_as<Label, float>) {

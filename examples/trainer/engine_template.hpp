@@ -93,22 +93,22 @@ public:
 
     void save(io::checkpoint& into) override {
         into.metadata["cxr.optimizer"] = "{\"name\":\"adam\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
-        mirrors held(*this);
-        for (auto const& s : held.slots(true)) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
+        mirrors held(*this, true);
+        for (auto const& s : held.slots()) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
     }
 
     void load(io::checkpoint const& from, std::string const& path, bool optimizer) override {
-        mirrors held(*this);
+        mirrors held(*this, optimizer);
         std::uint64_t steps = 0;
         if (optimizer) steps = optimizer_steps(from, path);
-        io::assign(from, path, held.slots(optimizer));
+        io::assign(from, path, held.slots());
         held.store();
         if (optimizer) network_.optimizer().restore(steps);
     }
 
     std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) override {
-        mirrors held(*this);
-        auto kept = io::assign(from, path, held.slots(false), {.optional_prefix = "classifier."});
+        mirrors held(*this, false);
+        auto kept = io::assign(from, path, held.slots(), {.optional_prefix = "classifier."});
         held.store();
         return kept;
     }
@@ -157,22 +157,25 @@ private:
     using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
     static constexpr bool keeps_nothing_normalised = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
 
-    // All numbers of the network and its optimizer as the host sees them.
+    // All numbers of the network, and with `optimizer` Adam's two moments of each trainable one, as the host sees them.
     class mirrors {
     public:
-        explicit mirrors(layered_engine& owner) : first_(owner.network_.optimizer().first_moments()), second_(owner.network_.optimizer().second_moments()) {
+        mirrors(layered_engine& owner, bool optimizer) {
+            if (optimizer) {
+                first_.emplace(owner.network_.optimizer().first_moments());
+                second_.emplace(owner.network_.optimizer().second_moments());
+            }
             owner.network_.visit([&](std::string const& name, typename network_type::parameter_type& p) { parameters_.push_back({name, &p, mirror(p.values)}); });
         }
 
-        // Every parameter and running statistic, and with `optimizer` Adam's two moments of each trainable one.
-        std::vector<io::target> slots(bool optimizer) {
+        // By name: parameters and running statistics, then moments.
+        std::vector<io::target> slots() {
             std::vector<io::target> all, moments;
-            auto const m = first_.view(), v = second_.view();
             for (auto& [name, p, values] : parameters_) {
                 all.push_back({name, p->shape, values.view()});
-                if (!optimizer || !p->trainable) continue;
-                moments.push_back({"optimizer.m." + name, p->shape, m.slice(0, p->offset, p->values.size())});
-                moments.push_back({"optimizer.v." + name, p->shape, v.slice(0, p->offset, p->values.size())});
+                if (!first_ || !p->trainable) continue;
+                moments.push_back({"optimizer.m." + name, p->shape, first_->view().slice(0, p->offset, p->values.size())});
+                moments.push_back({"optimizer.v." + name, p->shape, second_->view().slice(0, p->offset, p->values.size())});
             }
             all.insert(all.end(), moments.begin(), moments.end());
             return all;
@@ -181,8 +184,9 @@ private:
         // Brings them back to where the backend keeps them.
         void store() {
             for (auto& p : parameters_) p.values.store();
-            first_.store();
-            second_.store();
+            if (!first_) return;
+            first_->store();
+            second_->store();
         }
 
     private:
@@ -192,7 +196,7 @@ private:
             typename network_type::parameter_type* parameter;
             mirror values;
         };
-        mirror first_, second_;
+        std::optional<mirror> first_, second_;
         std::vector<entry> parameters_;
     };
 

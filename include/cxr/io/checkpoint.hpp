@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <map>
 #include <span>
@@ -70,9 +71,15 @@ struct checkpoint {
     checkpoint result{std::move(file.metadata), {}};
     for (auto& entry : file.tensors) {
         if (!is_floating(entry.type)) continue;
-        named_tensor t{std::move(entry.name), entry.shape, std::vector<float>(entry.shape.size())};
-        for (std::size_t i = 0; i < t.values.size(); ++i)
-            t.values[i] = to_float(entry.type, entry.bytes.data() + i * size_of(entry.type));
+        auto const n = entry.shape.size();
+        named_tensor t{std::move(entry.name), entry.shape, {}};
+        if (entry.type == dtype::f32 && reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % alignof(float) == 0) {
+            auto const* const values = reinterpret_cast<float const*>(entry.bytes.data());
+            t.values.assign(values, values + n);
+        } else {
+            t.values.resize(n);
+            for (std::size_t i = 0; i < n; ++i) t.values[i] = to_float(entry.type, entry.bytes.data() + i * size_of(entry.type));
+        }
         result.tensors.push_back(std::move(t));
     }
     return result;

@@ -40,7 +40,7 @@ public:
     using options_type = adam_options;  ///< its numbers
 
     /// For `parameters` numbers in all, moments 0. Throws `contract_violation` where an option is out of its range.
-    adam(std::size_t parameters, adam_options const& options) : options_(options), first_({parameters}), second_({parameters}), numbers_({1}) {
+    adam(std::size_t parameters, adam_options const& options) : options_(options), parameters_(parameters), numbers_({1}) {
         auto const check = [](bool holds, char const* what, double value) {
             if (!holds) throw contract_violation(std::string("cxr::optim::adam: ") + what + ", not " + std::to_string(value));
         };
@@ -53,6 +53,7 @@ public:
 
     /// Begins step t + 1; `step` and `update` then belong to it. Waits for whatever still reads the numbers of the step before.
     void begin_step() {
+        begin_moments();
         ++steps_;
         auto const t = static_cast<double>(steps_);
         double const correction1 = 1 - std::pow(options_.beta1, t), root = std::sqrt(1 - std::pow(options_.beta2, t));
@@ -85,7 +86,7 @@ public:
         auto const n = parameter.size();
         require_shape(gradient.shape(), parameter.shape(), "cxr::optim::adam: gradient");
         require(steps_ != 0, "cxr::optim::adam: update before begin_step");
-        require(offset <= first_.size() && n <= first_.size() - offset, "cxr::optim::adam: a parameter reaches past the number of parameters");
+        require(offset <= parameters_ && n <= parameters_ - offset, "cxr::optim::adam: a parameter reaches past the number of parameters");
         require(parameter.contiguous() && gradient.contiguous(), "cxr::optim::adam: parameters and gradients are dense");
         auto const groups = group_count(n, std::size_t{1} << 14);
         workers(groups, [&](std::size_t group, std::size_t) {
@@ -101,9 +102,15 @@ public:
     void restore(std::uint64_t steps) { steps_ = steps; }
 
     /// m, the mean of gradients, by the parameters' offsets; to be written by whoever restores a checkpoint.
-    [[nodiscard]] tensor<float, 1, Memory>& first_moments() { return first_; }
+    [[nodiscard]] tensor<float, 1, Memory>& first_moments() {
+        begin_moments();
+        return first_;
+    }
     /// v, the mean of squared gradients.
-    [[nodiscard]] tensor<float, 1, Memory>& second_moments() { return second_; }
+    [[nodiscard]] tensor<float, 1, Memory>& second_moments() {
+        begin_moments();
+        return second_;
+    }
 
     /// α for the steps to come. Throws `contract_violation` unless finite and not negative.
     void set_learning_rate(double rate) {
@@ -114,7 +121,15 @@ public:
     [[nodiscard]] adam_options const& options() const { return options_; }
 
 private:
+    // Who never learns needs no memory for it.
+    void begin_moments() {
+        if (first_.size() == parameters_) return;
+        first_ = tensor<float, 1, Memory>({parameters_});
+        second_ = tensor<float, 1, Memory>({parameters_});
+    }
+
     adam_options options_;
+    std::size_t parameters_;
     std::uint64_t steps_ = 0;
     ops::adam_numbers current_;  // of this step
     tensor<float, 1, Memory> first_, second_;

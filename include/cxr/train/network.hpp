@@ -37,7 +37,7 @@ public:
     network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
             Communicator communicator = {})
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
-          gradients_({nn::parameter_count(layer_)}), optimizer_(gradients_.size(), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {
+          optimizer_(nn::parameter_count(layer_), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {
         require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
@@ -149,6 +149,7 @@ private:
 
     // Backward and everything that changes the network; where the number at `gate` is not finite, nothing does.
     void learn(double const* gate) {
+        if (gradients_.size() == 0) gradients_ = tensor<float, 1, memory>({nn::parameter_count(layer_)});  // who only predicts needs none
         layer_.backward(context_, d_out_.view(), {}, false, tape_, gradients_.view());
         if (communicator_.size() > 1) {
             communicator_.sum(context_, gradients_.view());

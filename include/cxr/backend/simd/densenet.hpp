@@ -242,20 +242,28 @@ public:
             constexpr std::size_t part = 4 + 2 * i;
             auto& b = to.blocks[i];
             b.place = block_places<i>();
-            for (auto const& l : generic_.template part<part>().layers()) {
-                auto const& conv1 = l.part().template part<2>().weight();
-                auto const& conv2 = l.part().template part<5>().weight();
+            auto const& layers = generic_.template part<part>().layers();
+            std::vector<norm_lanes> between;
+            for (auto const& l : layers) {
+                channel_places const narrow{l.part().template part<2>().weight().shape[0], 0};
+                between.push_back(lanes_of(l.part().template part<3>(), narrow));
+                b.layers.push_back({lanes_of(l.part().template part<0>(), b.place), memory(), memory(), memory(), between.back().shift});
+            }
+            b.between = blocks_of(layers.front().part().template part<2>().weight().shape[0]);
+            ctx.workers()(layers.size(), [&](std::size_t k, std::size_t) {
+                auto const& conv1 = layers[k].part().template part<2>().weight();
+                auto const& conv2 = layers[k].part().template part<5>().weight();
                 channel_places const narrow{conv1.shape[0], 0};
-                auto const norm2 = lanes_of(l.part().template part<3>(), narrow);
                 auto const places1 = of(conv1, b.place), places2 = of(conv2, narrow);
-                b.between = places1.out_blocks();
-                auto& mine = b.layers.emplace_back(typename frozen_features<Half>::layer{lanes_of(l.part().template part<0>(), b.place), memory({places1.template packed<Half>()}), memory({places2.template packed<Half>()}), memory(), norm2.shift});
-                pack<Half>(places1, conv1.values.data(), mine.first.data(), scaled_by(norm2, narrow));
+                auto& mine = b.layers[k];
+                mine.first = memory({places1.template packed<Half>()});
+                pack<Half>(places1, conv1.values.data(), mine.first.data(), scaled_by(between[k], narrow));
+                mine.second = memory({places2.template packed<Half>()});
                 pack<Half>(places2, conv2.values.data(), mine.second.data(), one);
-                if (Half || !ctx.winograd()) continue;
+                if (Half || !ctx.winograd()) return;
                 mine.winograd = memory({winograd::packed(b.between, pairs_of(blocks_of(conv2.shape[0])))});
                 winograd::pack(conv2.shape[0], conv2.shape[1], b.between, conv2.values.data(), mine.winograd.data());
-            }
+            });
             if constexpr (i < 3) {
                 auto const& behind = generic_.template part<part + 1>();
                 auto const& conv = behind.template part<2>().weight();

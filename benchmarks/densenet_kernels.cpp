@@ -120,7 +120,7 @@ void time(benchmark::State& state, work what, std::size_t block, instruction_set
 
 int main(int argc, char** argv) {
     char const* const names[] = {"1x1", "3x3", "3x3 backward", "1x1 backward"};
-    for (auto const set : {instruction_set::avx2, instruction_set::avx512}) {
+    for (auto const set : {instruction_set::avx2, instruction_set::avx512, instruction_set::amx}) {
         if (set > best_instruction_set()) continue;
         for (std::size_t block = 0; block < 4; ++block)
             for (int k = 0; k < 4; ++k) {
@@ -129,8 +129,8 @@ int main(int argc, char** argv) {
                                                  [=](benchmark::State& s) { time<half.value>(s, static_cast<work>(k), block, set); })
                         ->Unit(benchmark::kMillisecond);
                 };
-                add(std::string(to_string(set)), std::false_type{});
-                if (set == instruction_set::avx512 && has_bf16()) add("bfloat16", std::true_type{});
+                if (set != instruction_set::amx) add(std::string(to_string(set)), std::false_type{});  // its float is AVX-512's
+                if (set >= instruction_set::avx512 && has_bf16()) add(set == instruction_set::amx ? "bfloat16 by AMX" : "bfloat16", std::true_type{});
             }
     }
     benchmark::Initialize(&argc, argv);

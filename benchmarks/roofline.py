@@ -14,8 +14,8 @@ import json
 import math
 from html import escape
 
-WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 720, 440, 70, 170, 20, 50
-COLOURS = {"AVX2": "#b35806", "AVX-512": "#2166ac", "bfloat16": "#1b7837"}
+WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 740, 440, 70, 190, 20, 50
+COLOURS = {"AVX2": "#b35806", "AVX-512": "#2166ac", "bfloat16": "#1b7837", "bfloat16 by AMX": "#762a83"}
 MARKS = ["1x1", "3x3", "3x3 backward", "1x1 backward"]
 
 
@@ -56,7 +56,7 @@ def picture(points, memory):
     yield f'<rect width="{WIDTH}" height="{HEIGHT}" fill="white"/>'
     for value in (5, 10, 20, 50, 100, 200):
         yield f'<line x1="{x(value):.1f}" y1="{TOP}" x2="{x(value):.1f}" y2="{HEIGHT - BOTTOM}" stroke="#ddd"/><text x="{x(value):.1f}" y="{HEIGHT - BOTTOM + 18}" text-anchor="middle">{value}</text>'
-    for value in (20, 50, 100, 200, 500):
+    for value in (20, 50, 100, 200, 500, 1000, 2000):
         if value <= most:
             yield f'<line x1="{LEFT}" y1="{y(value):.1f}" x2="{WIDTH - RIGHT}" y2="{y(value):.1f}" stroke="#ddd"/><text x="{LEFT - 8}" y="{y(value) + 4:.1f}" text-anchor="end">{value}</text>'
     yield f'<text x="{(LEFT + WIDTH - RIGHT) / 2}" y="{HEIGHT - 12}" text-anchor="middle">FLOP a byte of memory</text>'

@@ -31,7 +31,7 @@ struct engine_options {
     std::uint64_t seed = 0;              ///< of the initial weights
     bool drawn = true;                   ///< whether these are needed; without them weights are 0 until they are loaded
     std::size_t threads = 0;             ///< 0: one a hardware thread
-    bool bf16 = false;                   ///< bfloat16 activations, where the backend has them
+    bool bf16 = false;                   ///< bfloat16 activations, or factors of convolutions in training on simd, where the backend has them
     bool winograd = false;               ///< predict by Winograd's filtering, where the backend has it
     bool recompute = false;              ///< train in less memory and more time, where the backend can
 };
@@ -103,7 +103,7 @@ struct backend_entry {
     std::string name;     ///< as --backend spells it
     std::string library;  ///< the third party and its version, empty where there is none
     bool has_layers;      ///< whether it can train and predict
-    bool has_bf16;        ///< whether it has bfloat16 activations
+    bool has_bf16;        ///< whether it has bfloat16
     std::string (*problem)();  ///< why it cannot be used on this machine, empty where it can; null where it always can
     std::unique_ptr<engine> (*make)(engine_options const&);  ///< null without layers
     stats::class_frequencies (*frequencies)(view<std::int8_t const, 2> labels, std::size_t threads);  ///< of a table of labels

@@ -78,7 +78,7 @@ std::vector<std::pair<std::string, std::string>> serving_backends() {
     return all;
 }
 
-/// A DenseNet on `Backend`, with the course's loss and Adam; with bfloat16 activations where `Bf16`.
+/// A DenseNet on `Backend`, with the course's loss and Adam; in bfloat16 where `Bf16`.
 template <class Backend, bool Bf16 = false>
 class layered_engine : public engine {
 public:

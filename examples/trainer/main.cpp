@@ -15,6 +15,9 @@
 #include <string>
 
 #include <fcntl.h>
+#if defined(__GLIBC__)
+#include <malloc.h>
+#endif
 #include <unistd.h>
 
 namespace {
@@ -74,6 +77,9 @@ void occupy_standard_descriptors() {
 int main(int argc, char** argv) {
     try {
         occupy_standard_descriptors();
+#if defined(__GLIBC__)
+        mallopt(M_MMAP_THRESHOLD, 32 << 20);  // what one step of loading weights gives back, the next takes again, without new pages
+#endif
         // A full disk, or a limit on file sizes, shall be an error of the write.
         std::signal(SIGXFSZ, SIG_IGN);
         int const status = run(argc, argv);

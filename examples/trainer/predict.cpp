@@ -135,7 +135,7 @@ void add_predict(CLI::App& app, chosen_command& chosen) {
     c->add_option("--csv", o->predict.csv, "label table that says which images of the folder, and their order; default: all, by name");
     c->add_option("--out", o->predict.out, "file for the predictions: Image,<class>,…")->required();
     expect_whole_number(c->add_option("--batch", o->predict.batch, "images at a time")->capture_default_str(), 1, 65536);
-    c->add_option("--precision", o->predict.precision, "f32, or bf16: bfloat16 activations on cuda, bfloat16 factors of convolutions on simd; probabilities some 1e-3 less exact")->capture_default_str();
+    c->add_option("--precision", o->predict.precision, "f32, or bf16: bfloat16 activations, on cuda and simd; probabilities some 1e-3 less exact")->capture_default_str();
     c->add_flag("--direct", o->predict.direct, "convolve without Winograd's filtering, which the backend simd uses: slower, and probabilities some 1e-6 more exact");
     add_planned_option(*c, "--weights-layout", "of a weight file");
     add_model_options(*c, o->predict.given);

@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstring>
 #include <functional>
 #include <map>
 #include <span>
@@ -72,12 +73,10 @@ struct checkpoint {
     for (auto& entry : file.tensors) {
         if (!is_floating(entry.type)) continue;
         auto const n = entry.shape.size();
-        named_tensor t{std::move(entry.name), entry.shape, {}};
-        if (entry.type == dtype::f32 && reinterpret_cast<std::uintptr_t>(entry.bytes.data()) % alignof(float) == 0) {
-            auto const* const values = reinterpret_cast<float const*>(entry.bytes.data());
-            t.values.assign(values, values + n);
+        named_tensor t{std::move(entry.name), entry.shape, std::vector<float>(n)};
+        if (entry.type == dtype::f32) {
+            if (n != 0) std::memcpy(t.values.data(), entry.bytes.data(), n * sizeof(float));
         } else {
-            t.values.resize(n);
             for (std::size_t i = 0; i < n; ++i) t.values[i] = to_float(entry.type, entry.bytes.data() + i * size_of(entry.type));
         }
         result.tensors.push_back(std::move(t));

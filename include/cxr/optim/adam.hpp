@@ -11,6 +11,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <string>
+#include <utility>
 
 namespace cxr::optim {
 
@@ -39,7 +40,7 @@ class adam {
 public:
     using options_type = adam_options;  ///< its numbers
 
-    /// For `parameters` numbers in all, moments 0. Throws `contract_violation` where an option is out of its range.
+    /// For `parameters` numbers in all, moments 0, whose memory is taken when learning begins. Throws `contract_violation` where an option is out of its range.
     adam(std::size_t parameters, adam_options const& options) : options_(options), parameters_(parameters), numbers_({1}) {
         auto const check = [](bool holds, char const* what, double value) {
             if (!holds) throw contract_violation(std::string("cxr::optim::adam: ") + what + ", not " + std::to_string(value));
@@ -99,7 +100,10 @@ public:
     /// Steps begun so far: t.
     [[nodiscard]] std::uint64_t steps() const { return steps_; }
     /// Continues from step t, for checkpoints.
-    void restore(std::uint64_t steps) { steps_ = steps; }
+    void restore(std::uint64_t steps) {
+        begin_moments();
+        steps_ = steps;
+    }
 
     /// m, the mean of gradients, by the parameters' offsets; to be written by whoever restores a checkpoint.
     [[nodiscard]] tensor<float, 1, Memory>& first_moments() {
@@ -124,8 +128,9 @@ private:
     // Who never learns needs no memory for it.
     void begin_moments() {
         if (first_.size() == parameters_) return;
-        first_ = tensor<float, 1, Memory>({parameters_});
-        second_ = tensor<float, 1, Memory>({parameters_});
+        tensor<float, 1, Memory> first({parameters_}), second({parameters_});
+        first_ = std::move(first);
+        second_ = std::move(second);
     }
 
     adam_options options_;

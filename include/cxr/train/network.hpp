@@ -141,7 +141,7 @@ public:
     [[nodiscard]] std::size_t classes() const { return infer(spec_, shape{1, image_[0], image_[1], image_[2]}).output[3]; }
     /// The optimizer, for checkpoints.
     [[nodiscard]] Optimizer& optimizer() { return optimizer_; }
-    /// The gradients of the last step, by the parameters' offsets, in the backend's memory.
+    /// The gradients of the last step, by the parameters' offsets, in the backend's memory; empty before the first.
     [[nodiscard]] tensor<float, 1, memory> const& gradients() const { return gradients_; }
 
 private:

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// DenseNet frozen: the batch norms behind convolutions are folded into them, the others are applied as pixels are read; weights are packed once. Each image goes through the
-// network by itself, so its result does not depend on what else is in the batch; where there are fewer images than threads, the threads share an image.
+// DenseNet frozen: the batch norms behind convolutions are folded into them, the others are applied as pixels are read; weights are packed once. Each image is
+// computed by itself, so its result does not depend on what else is in the batch, though some share a layer's weights while these are in the cache; where there are fewer images than threads, the threads share an image.
 
 #include "cxr/backend/simd/norm.hpp"
 #include "cxr/backend/simd/stem.hpp"
@@ -17,7 +17,7 @@
 
 namespace cxr::simd {
 
-/// DenseNet's features with weights that no longer change. Where `Half`, convolutions but the first multiply bfloat16, and what is kept between convolutions is bfloat16 too, two
+/// DenseNet's features with weights that no longer change. Where `Half`, convolutions multiply bfloat16, and what is kept between convolutions is bfloat16 too, two
 /// blocks of channels in a plane.
 template <bool Half>
 class frozen_features {
@@ -55,11 +55,12 @@ public:
     void infer(context& ctx, view<float const, 4> in, view<float, 4> out, bool observed, Stage&& stage) const {
         auto const images = in.extent(0), threads = ctx.workers().size();
         bool const apart = !observed && images >= threads;  // a thread some images
-        auto const together = apart ? std::min<std::size_t>(Half ? 4 : 2, (images + threads - 1) / threads) : 1, groups = (images + together - 1) / together;
+        auto const together = apart ? std::min<std::size_t>(Half ? 4 : 2, (images + threads - 1) / threads) : 1, rounds = (images + together * threads - 1) / (together * threads);
+        auto const groups = apart ? std::min(images, rounds * threads) : images;
         buffers const room(*this, in.shape(), apart ? threads : 1, together, threads, ctx.scratch());
         auto const run = [&](std::size_t i, std::size_t slot, auto&& seen) {
             auto const mine = part(images, groups, i);
-            some(ctx, in.slice(0, mine.first, mine.size()), out.slice(0, mine.first, mine.size()), room, slot, observed, !apart && threads > 1, seen);
+            some(ctx, in.slice(0, mine.first, mine.size()), out.slice(0, mine.first, mine.size()), room, slot, observed, apart ? 1 : threads, seen);
         };
         if (apart)
             ctx.workers()(groups, [&](std::size_t i, std::size_t worker) { run(i, worker, [](auto&&...) {}); });
@@ -79,13 +80,13 @@ private:
         }
     };
 
-    /// Rows whose pixels are normalised together in front of a 1×1 convolution; where threads share an image, so many that there is an even number of equal parts, if possible.
-    [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in, bool shared) {
+    /// Rows whose pixels are normalised together in front of a 1×1 convolution; where threads share an image, so many that there is an equal number of equal parts for each, if possible.
+    [[nodiscard]] static std::size_t rows_of(grid const& g, std::size_t in, std::size_t threads) {
         auto const rows = std::clamp<std::size_t>((!Half && in > 32 ? 56 : 112) / g.rows_width, 1, g.height);
-        if (!shared) return rows;
+        if (threads == 1) return rows;
         for (auto r = std::min(2 * rows, g.height); r > 0; --r)
-            if (g.height % r == 0 && g.height / r % 2 == 0) return r;
-        return std::min(rows, (g.height + 1) / 2);
+            if (g.height % r == 0 && g.height / r % threads == 0) return r;
+        return std::min(rows, (g.height + threads - 1) / threads);
     }
 
     /// Whether the 3×3 convolutions of images of this size go by Winograd's filtering: not where few tiles would read all weights, or where most of a tile is border.
@@ -131,7 +132,7 @@ private:
         buffers(frozen_features const& f, shape const& in, std::size_t slots, std::size_t images, std::size_t threads, workspace& scratch) : frame(scratch), together(images) {
             extents const e(in);
             stem = factor::planes(blocks_of(f.stem_channels)) * e.conv.pixels() * width;
-            tile = frozen_stem(in, f.stem_channels).room();
+            tile = frozen_stem(in).room();
             std::size_t values[4];
             for (std::size_t b = 0; b < 4; ++b) {
                 auto const& at = f.blocks[b];
@@ -140,7 +141,7 @@ private:
                 window = std::max(window, factor::planes(at.between) * bordered(e.of[b], f.by_winograd(at, e.of[b])).plane);
                 auto const grown = blocks_of(at.place.growth);
                 if (f.by_winograd(at, e.of[b])) tile = std::max(tile, winograd::points * (winograd::plane(at.between, 14) + winograd::plane(grown, 14)));
-                auto const rows = std::max(std::min(2 * rows_of(e.of[b], 0, false), e.of[b].height), strip_rows(e.of[b], false));
+                auto const rows = std::max(std::min(2 * rows_of(e.of[b], 0, 1), e.of[b].height), strip_rows(e.of[b], 1));
                 // Of bfloat16, a product's result is float and goes to two blocks more before it is rounded.
                 tile = std::max({tile, (planes + (Half ? 2 : 0)) * rows * e.of[b].rows_width * width, (planes + (Half ? 2 : 0)) * halves(e.of[b]).tile() * width});
             }
@@ -148,7 +149,6 @@ private:
             early_values = std::max({values[0], values[1], last});
             late_values[0] = values[2];
             late_values[1] = values[3];
-            tile = std::max(tile, last);
             stems = frame.template take<float>(slots * stem);
             early = frame.template take<float>(slots * 2 * early_values);
             late = frame.template take<float>(slots * together * (values[2] + values[3]));
@@ -164,7 +164,7 @@ private:
 
     /// A group of images: the first two dense blocks image by image, whose values fill a cache, the others layer by layer, whose weights do.
     template <class Stage>
-    void some(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, bool shared, Stage&& stage) const {
+    void some(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, std::size_t threads, Stage&& stage) const {
         extents const e(in.shape());
         auto const images = in.extent(0);
         float* const padded = room.windows + slot * room.window;
@@ -188,11 +188,11 @@ private:
             for (std::size_t k = 0; k < at.layers.size(); ++k)
                 for (auto n = first; n < last; ++n) {
                     float* const x = room.values_of(slot, b, n);
-                    bottleneck(ctx, g, at, k, x, image, padded, room, shared);
+                    bottleneck(ctx, g, at, k, x, image, padded, room, threads);
                     if (filtered)
                         convolve_by_winograd(ctx, g, at, k, padded, image, x, room);
                     else
-                        convolve(ctx, g, at, k, padded, image, x, room, shared);
+                        convolve(ctx, g, at, k, padded, image, x, room, threads);
                 }
             show(2 + 2 * b, room.values_of(slot, b, first), g, at.place, at.channels());
         };
@@ -230,21 +230,19 @@ private:
 
     /// The padded input of the first convolution as its products read it: numbers of one row of a window lie side by side, as float, or as bfloat16 in half as many words.
     struct frozen_stem : stem_bands {
-        std::size_t columns;  ///< of its result
-
-        frozen_stem(shape const& s, std::size_t channels) : stem_bands({1, s[1], s[2], s[3]}), columns(blocks_of(channels) * width) {}
+        explicit frozen_stem(shape const& s) : stem_bands({1, s[1], s[2], s[3]}) {}
 
         /// Words of a line; of bfloat16 a row of a tile reads on behind its window.
         [[nodiscard]] std::size_t words() const { return Half ? (line() + 1) / 2 + width : line(); }
-        /// Words of all lines of a band, then of its result as float.
+        /// Words of all lines of a band, and with the same as float and a row of the result as float behind them.
         [[nodiscard]] std::size_t lines() const { return (2 * rows + 5) * words() / width * width + width; }
-        [[nodiscard]] std::size_t room() const { return Half ? lines() + room_of_floats() + rows * out.rows_width * 32 : room_of_floats(); }
+        [[nodiscard]] std::size_t room() const { return Half ? lines() + room_of_floats() + out.rows_width * 32 : room_of_floats(); }
         [[nodiscard]] std::size_t room_of_floats() const { return (stem_bands::room() + width) / width * width; }
     };
 
     template <int Channels>
     void convolve_stem(context& ctx, view<float const, 4> in, buffers const& room, float* to) const {
-        frozen_stem const band(in.shape(), stem_channels);
+        frozen_stem const band(in.shape());
         auto const pixels = band.out.pixels(), across = band.out.rows_width;
         auto const multiply = products::of<std::conditional_t<Half, places<Channels, 1, 32>, strided_by_weights<Channels>>, 14, Half>(ctx.instructions());
         constexpr std::size_t steps = stem_steps<Half>(Channels);
@@ -304,10 +302,10 @@ private:
     }
 
     /// Rows of a 3×3 convolution's result that are computed at once.
-    [[nodiscard]] static std::size_t strip_rows(grid const& g, bool shared) {
+    [[nodiscard]] static std::size_t strip_rows(grid const& g, std::size_t threads) {
         if constexpr (Half) {
             auto const rows = std::clamp<std::size_t>(224 / g.rows_width, 1, g.height);
-            return shared ? std::min(rows, (g.height + 1) / 2) : rows;
+            return std::min(rows, (g.height + threads - 1) / threads);
         }
         auto const strips = std::min<std::size_t>(g.height, g.rows_width > 7 ? 28 : 2);
         return (g.height + strips - 1) / strips;
@@ -328,10 +326,10 @@ private:
     }
 
     static void bottleneck(context& ctx, grid const& g, block const& b, std::size_t number, float const* x, bordered const& image, float* padded, buffers const& room,
-                           bool shared) {
+                           std::size_t threads) {
         auto const& l = b.layers[number];
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), pixels = g.pixels(), planes = factor::planes(in);
-        auto const rows = rows_of(g, in, shared), tile = rows * g.rows_width;
+        auto const rows = rows_of(g, in, threads), tile = rows * g.rows_width;
         auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
         std::vector<segment> segments(planes);
         for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
@@ -373,13 +371,13 @@ private:
         });
     }
 
-    static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x, buffers const& room, bool shared) {
+    static void convolve(context& ctx, grid const& g, block const& b, std::size_t number, float const* padded, bordered const& image, float* x, buffers const& room, std::size_t threads) {
         auto const& l = b.layers[number];
         auto const in = b.place.blocks(b.place.first + number * b.place.growth), grown = blocks_of(b.place.growth), pixels = g.pixels(), planes = factor::planes(b.between);
         band_products<Half> const multiply(ctx.instructions(), g.rows_width);
         std::vector<segment> taps(9 * planes);
         list_taps(image.plane, image.row, planes, taps.data());
-        auto const rows = strip_rows(g, shared), strips = (g.height + rows - 1) / rows;
+        auto const rows = strip_rows(g, threads), strips = (g.height + rows - 1) / rows;
         ctx.workers()(strips, [&](std::size_t i, std::size_t worker) {
             auto const mine = part(g.height, strips, i);
             tile_registers registers;
@@ -410,11 +408,11 @@ private:
             float* const v = room.tiles + worker * room.tile;
             float* const m = v + winograd::points * from;
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::gather<lanes>(t, padded, image.plane, b.between, mine.first, mine.last, v); });
-            segment segments[64];
+            std::vector<segment> segments(b.between);
             for (std::size_t k = 0; k < b.between; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * n * width), static_cast<std::ptrdiff_t>(k * width * 32)};
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
                 for (std::size_t point = 0; point < winograd::points; ++point)
-                    multiply({.a = v + point * from, .b = l.winograd.data() + (pair * winograd::points + point) * b.between * width * 32, .segments = segments, .count = b.between,
+                    multiply({.a = v + point * from, .b = l.winograd.data() + (pair * winograd::points + point) * b.between * width * 32, .segments = segments.data(), .count = b.between,
                               .length = width, .out = m + point * to + 2 * pair * n * width, .out_half = static_cast<std::ptrdiff_t>(n * width)},
                              n, columns_of(grown, pair));
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::scatter<lanes>(t, m, grown, mine.first, mine.last, x + in * pixels * width, pixels * width); });

@@ -43,7 +43,8 @@ enum class instruction_set {
 }
 #endif
 
-/// The best that this processor and its operating system offer.
+/// The best that this processor and its operating system offer. Where the processor has AMX, the first call asks Linux to lend its tiles to the process, whose signal handlers then
+/// need an alternate stack, if they use one, of `getauxval(AT_MINSIGSTKSZ)` bytes.
 [[nodiscard]] inline instruction_set best_instruction_set() {
 #if defined(__x86_64__)
     static instruction_set const best = [] {

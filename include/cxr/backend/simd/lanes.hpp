@@ -103,7 +103,7 @@ public:
     }
     /// Whether numbers are above 0.
     [[nodiscard]] CXR_INLINE mask positive() const { return *this > lanes_in(); }
-    /// a · b + c, rounded once where the processor can.
+    /// a · b + c, rounded once where the processor can and the compiler is g++.
     [[nodiscard]] CXR_INLINE friend lanes_in fused(lanes_in const& a, lanes_in const& b, lanes_in const& c) {
 #if defined(CXR_VECTOR_ASSEMBLY)
         if constexpr (Parts <= 2) {

@@ -42,8 +42,8 @@ public:
     /// For at most `lines` lines with `line` words from one to the next, in both factors.
     pixel_products(context& ctx, workspace::frame& scratch, std::size_t lines, std::size_t line)
         : multiply_(products::of<channels_by_pixels, 8, Half>(ctx.instructions())), line_(line), step_(multiply_.by_tiles() ? width * width : line),
-          segments_(scratch.take<segment>(std::max(lines, words(lines, line) / (width * width)))) {
-        for (std::size_t s = 0; s < std::max(lines, words(lines, line) / (width * width)); ++s) segments_[s] = {static_cast<std::ptrdiff_t>(s * step_), static_cast<std::ptrdiff_t>(s * step_)};
+          segments_(scratch.take<segment>(most(lines, line))) {
+        for (std::size_t s = 0; s < most(lines, line); ++s) segments_[s] = {static_cast<std::ptrdiff_t>(s * step_), static_cast<std::ptrdiff_t>(s * step_)};
     }
 
     /// Rows of words of n pixels.
@@ -73,6 +73,9 @@ public:
     }
 
 private:
+    // Segments of either arrangement.
+    [[nodiscard]] static std::size_t most(std::size_t lines, std::size_t line) { return Half ? std::max(lines, words(lines, line) / (width * width)) : lines; }
+
     products multiply_;
     std::size_t line_, step_;
     segment* segments_;

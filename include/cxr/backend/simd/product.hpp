@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // The one inner loop of every convolution: a few rows times 16 or 32 columns, summed over runs of steps whose places are listed. One factor is read number by number, the
-// other sixteen at a time, so neither is ever transposed.
+// other sixteen at a time, so neither is transposed, but for AMX a factor whose steps are pixels.
 
 #include "cxr/backend/simd/product_terms.hpp"
 #include "cxr/backend/simd/tile_product.hpp"
@@ -171,7 +171,7 @@ public:
         constexpr int rows_avx2 = std::max(P::whole, std::min(6, Most) / P::whole * P::whole);
         static_assert(Most <= most_rows);
         products p;
-        if constexpr (Half)
+        if constexpr (Half && P::whole == 1)
             if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::a_step == 1 ? P::advance : 16, P::b_step>;
         p.narrow_ = s == instruction_set::avx2;
         p.most_ = static_cast<std::size_t>(p.narrow_ ? rows_avx2 : Most) / P::whole;

@@ -10,7 +10,7 @@ namespace cxr::simd {
 
 class tile_registers;
 
-/// Where a run of steps begins in both factors, in floats.
+/// Where a run of steps begins in both factors, in words of four bytes.
 struct segment {
     std::ptrdiff_t a, b;
 };

@@ -9,6 +9,7 @@
 #include "cxr/ops/weighted_bce.hpp"
 
 #include <algorithm>
+#include <bit>
 #include <cmath>
 #include <concepts>
 #include <cstddef>
@@ -21,6 +22,8 @@
 #include <type_traits>
 
 namespace cxr::simd {
+
+static_assert(std::endian::native == std::endian::little, "cxr::simd: halves of words are taken as on little-endian machines");
 
 /// Labels that the kernels read.
 template <class Label>
@@ -35,7 +38,7 @@ struct entries_in {
     using ints = typename vector_of<int, 64 / Parts>::type;        ///< of all
     using bits = typename vector_of<unsigned, 64 / Parts>::type;   ///< of all
     using doubles = typename vector_of<double, 64 / Parts>::type;  ///< of every other
-    using longs = typename vector_of<long, 64 / Parts>::type;      ///< of every other
+    using longs = typename vector_of<std::int64_t, 64 / Parts>::type;      ///< of every other
 
     /// Reads a vector at `p`.
     template <class V>
@@ -62,7 +65,7 @@ struct entries_in {
                 __builtin_memcpy(&four, p, sizeof four);
                 y = (ints{} + four) << shift;
             } else {
-                long eight[count / 8];
+                std::int64_t eight[count / 8];
                 __builtin_memcpy(eight, p, sizeof eight);
                 longs words{};
                 for (std::size_t i = 0; i < count / 8; ++i) words[i] = eight[i];
@@ -168,12 +171,12 @@ struct bce_sums {
 
     std::size_t period;  ///< entries
     double* product[2];  ///< of the factors of negatives and of positives, in [1, 2) between calls
-    long* exponent[2];   ///< what was taken out of the products, as powers of 2
+    std::int64_t* exponent[2];  ///< what was taken out of the products, as powers of 2
     double* added[2];    ///< sums beside the logarithms
-    long* known;         ///< entries whose label is known
+    std::int64_t* known;        ///< entries whose label is known
 
-    bce_sums(workspace::frame& scratch, std::size_t n) : period(n), known(scratch.take<long>(n)) {
-        for (int k = 0; k < 2; ++k) product[k] = scratch.take<double>(n), exponent[k] = scratch.take<long>(n), added[k] = scratch.take<double>(n);
+    bce_sums(workspace::frame& scratch, std::size_t n) : period(n), known(scratch.take<std::int64_t>(n)) {
+        for (int k = 0; k < 2; ++k) product[k] = scratch.take<double>(n), exponent[k] = scratch.take<std::int64_t>(n), added[k] = scratch.take<double>(n);
     }
     void clear() const {
         std::fill_n(known, period, 0L);
@@ -187,7 +190,7 @@ struct bce_sums {
     /// The sum of logarithms of class `c` times `sign`, and of what is added to it.
     [[nodiscard]] double of_class(int kind, std::size_t c, std::size_t classes, double sign) const {
         double mantissa = 1, sum = 0;
-        long powers = 0;
+        std::int64_t powers = 0;
         for_class(c, classes, [&](std::size_t k) { mantissa *= product[kind][k], powers += exponent[kind][k], sum += added[kind][k]; });
         return sum + sign * (std::log(mantissa) + static_cast<double>(powers) * std::numbers::ln2);
     }

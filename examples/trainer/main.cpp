@@ -9,7 +9,10 @@
 #include <algorithm>
 #include <array>
 #include <csignal>
+#include <cstddef>
+#include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <new>
 #include <string>
@@ -18,6 +21,7 @@
 #if defined(__GLIBC__)
 #include <malloc.h>
 #endif
+#include <sys/mman.h>
 #include <unistd.h>
 
 namespace {
@@ -28,6 +32,22 @@ int fail(exit_status status, std::string const& message) {
     std::fflush(stdout);
     std::fputs(("cxr: error: " + one_line(message) + "\n").c_str(), stderr);
     return status;
+}
+
+// Weights are read, placed and packed in arrays of some MB each. From one heap, what one step gives back the next takes again, and in huge pages, where Linux gives them, it need not
+// be cleared page by page.
+void prepare_heap() {
+#if defined(__GLIBC__) && defined(MADV_HUGEPAGE)
+    constexpr std::size_t huge = std::size_t{2} << 20U, reserve = std::size_t{256} << 20U;
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    mallopt(M_TOP_PAD, static_cast<int>(reserve));
+    void* volatile const first = std::malloc(huge);  // grows the heap by the reserve, of which nothing is touched yet
+    std::free(first);
+    auto const top = reinterpret_cast<std::uintptr_t>(sbrk(0)) / huge * huge;
+    if (top > reserve) madvise(reinterpret_cast<void*>(top - reserve + huge), reserve - huge, MADV_HUGEPAGE);  // in vain outside the heap, or without huge pages
+    mallopt(M_TOP_PAD, 128 << 10);
+#endif
 }
 
 constexpr std::array planned_commands{"split", "explain", "convert", "calibrate", "compare", "pack", "report"};
@@ -77,9 +97,7 @@ void occupy_standard_descriptors() {
 int main(int argc, char** argv) {
     try {
         occupy_standard_descriptors();
-#if defined(__GLIBC__)
-        mallopt(M_MMAP_THRESHOLD, 32 << 20);  // what one step of loading weights gives back, the next takes again, without new pages
-#endif
+        prepare_heap();
         // A full disk, or a limit on file sizes, shall be an error of the write.
         std::signal(SIGXFSZ, SIG_IGN);
         int const status = run(argc, argv);

@@ -35,6 +35,21 @@ std::vector<long double> by_definition(std::vector<float> const& start, std::vec
 
 }  // namespace
 
+TEST_CASE("Adam has moments 0 where nothing was learned, and goes on from them after a restored step", "[optim]") {
+    cxr::executor workers(1);
+    adam optimizer(2, {});
+    CHECK(optimizer.first_moments()[1] == 0.0F);
+    adam restored(2, {});
+    restored.restore(3);
+    restored.begin_step();
+    std::vector<float> p{1, 1}, g{0.5F, -0.5F};
+    restored.update(workers, 0, cxr::view<float, 1>(p.data(), {2}), cxr::view<float const, 1>(g.data(), {2}));
+    CHECK(restored.steps() == 4);
+    CHECK(restored.first_moments()[0] == Approx(0.05));
+    CHECK(restored.second_moments()[1] == Approx(0.00025));
+    CHECK((p[0] < 1 && p[1] > 1));
+}
+
 TEST_CASE("Adam follows both frameworks' formulas on given gradients", "[optim]") {
     constexpr std::size_t n = 40;
     std::vector<float> start(n);

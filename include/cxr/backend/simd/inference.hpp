@@ -341,7 +341,7 @@ private:
             if (top + h < g.height) {
                 auto const next = std::min(rows, g.height - top - h) * g.rows_width * width;
                 ahead.add(x + (top + h) * g.rows_width * width, planes, pixels * width, next);
-                ahead.begin(pairs_of(b.between) * (Half ? multiply.calls(n) : h * multiply.calls(g.rows_width)));
+                ahead.begin(pairs_of(b.between) * (Half ? multiply.calls(planes, n) : multiply.calls(planes, g.rows_width, h)));
             }
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 factor::template fill<lanes>(in, n, a, tile * width, [&](std::size_t k) CXR_INLINE {

@@ -106,7 +106,7 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
                     auto const next = first + tile, m = std::min(tile, pixels - next);
                     ahead.add(x + next * width, in, pixels * width, m * width);
                     ahead.add(y + next * width, out, pixels * width, m * width);
-                    ahead.begin(pairs_of(out) * multiply.calls(n));
+                    ahead.begin(pairs_of(out) * multiply.calls(planes, n));
                 }
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
@@ -184,7 +184,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                     ahead.add(y + next * width, out, pixels * width, m * width);
                     ahead.add(x + (begin * pixels + next) * width, end - begin, pixels * width, m * width);
                     ahead.add(g + (begin * pixels + next) * width, end - begin, pixels * width, m * width);
-                    ahead.begin(pairs.size() * multiply.calls(n));
+                    ahead.begin(pairs.size() * multiply.calls(planes, n));
                 }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);

@@ -67,6 +67,7 @@ struct product_kernel {
             for (int v = 0; v < V; ++v)
                 c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
+            if (q.ahead != nullptr) q.ahead->some();
             float const* a = q.a + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             auto const half = q.b_half;
@@ -97,6 +98,7 @@ struct product_kernel {
             for (int v = 0; v < V; ++v)
                 c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
+            if (q.ahead != nullptr) q.ahead->some();
             float const* a = q.a + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             auto const half = q.b_half;
@@ -127,6 +129,7 @@ struct product_kernel {
             for (int h = 0; h < 2 * V; ++h)
                 c[m][h] = q.accumulate ? _mm256_loadu_ps(q.out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
+            if (q.ahead != nullptr) q.ahead->some();
             float const* a = q.a + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
@@ -218,10 +221,10 @@ public:
     /// Whether AMX's tiles are used: then a segment has sixteen steps.
     [[nodiscard]] bool by_tiles() const { return by_tiles_ != nullptr; }
 
-    /// How often `q.ahead` is called for so many rows, or lines of them.
-    [[nodiscard]] std::size_t calls(std::size_t rows, std::size_t lines = 1) const {
-        if (by_tiles_ != nullptr) return (lines * ((rows + 15) / 16) + 1) / 2;
-        return lines * ((rows / whole_ + most_ - 1) / most_);
+    /// How often `q.ahead` is called for so many rows and up to 32 columns of `count` segments, or for lines of rows.
+    [[nodiscard]] std::size_t calls(std::size_t count, std::size_t rows, std::size_t lines = 1) const {
+        if (by_tiles_ != nullptr) return (lines * ((rows + 15) / 16) + 1) / 2 * count;
+        return lines * ((rows / whole_ + most_ - 1) / most_) * count * (narrow_ ? 2 : 1);
     }
 
 private:
@@ -234,7 +237,6 @@ private:
         for (std::size_t t = 0; t < tiles; ++t) {
             auto const here = (wholes + tiles - t - 1) / (tiles - t);
             kernels_[here - 1][columns / width - 1](q);
-            if (q.ahead != nullptr) q.ahead->some();
             q.a += static_cast<std::ptrdiff_t>(here) * advance_;
             q.out += static_cast<std::ptrdiff_t>(here * whole_) * q.out_row;
             wholes -= here;

@@ -113,6 +113,7 @@ template <int Rows, int Columns, int ARow, int BStep>
         if constexpr (Rows == 2 && Columns == 2) _tile_zero(3);
     }
     for (std::size_t s = 0; s < q.count; ++s) {
+        if (q.ahead != nullptr) q.ahead->some();
         auto const at = q.segments[s].a;
         float const* const b = q.b + q.segments[s].b;
         _tile_loadd(4, a[0] + at, line);
@@ -161,7 +162,6 @@ void multiply_by_tiles([[maybe_unused]] product const& q, [[maybe_unused]] produ
             two ? multiply_tiles<2, 2, ARow, BStep>(q, a, out) : multiply_tiles<1, 2, ARow, BStep>(q, a, out);
         else
             two ? multiply_tiles<2, 1, ARow, BStep>(q, a, out) : multiply_tiles<1, 1, ARow, BStep>(q, a, out);
-        if (q.ahead != nullptr) q.ahead->some();
     }
 #endif
 }

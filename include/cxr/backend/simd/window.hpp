@@ -65,8 +65,8 @@ public:
         if (together_) return products_(q, lines * line_, columns);
         products_(q, product_lines{lines, line_, static_cast<std::ptrdiff_t>(row)}, columns);
     }
-    /// How often `q.ahead` is called for so many lines.
-    [[nodiscard]] std::size_t calls(std::size_t lines) const { return together_ ? products_.calls(lines * line_) : products_.calls(line_, lines); }
+    /// How often `q.ahead` is called for so many lines of `count` segments.
+    [[nodiscard]] std::size_t calls(std::size_t count, std::size_t lines) const { return together_ ? products_.calls(count, lines * line_) : products_.calls(count, line_, lines); }
 
 private:
     static bool lines_together(instruction_set s, std::size_t line) { return line <= (s == instruction_set::avx2 ? 3 : 7); }
@@ -104,7 +104,7 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
                 auto const begin = band.source(i), n = band.height(i) * g.rows_width;
                 prefetcher ahead;
                 if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, in, pixels * width, band.height(i + 1) * g.rows_width * width);
-                ahead.begin(pairs_of(out) * multiply.calls(band.height(i)));
+                ahead.begin(pairs_of(out) * multiply.calls(9 * planes, band.height(i)));
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = z + (2 * pair * pixels + begin) * width;
@@ -230,7 +230,7 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                     ahead.add(d + first * pixels * width + next, blocks, pixels * width, floats);
                     ahead.add(g + next, out, pixels * width, floats);
                     ahead.add(z + next, out, pixels * width, floats);
-                    ahead.begin(pairs.size() * multiply.calls(h));
+                    ahead.begin(pairs.size() * multiply.calls(9 * planes, h));
                 }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);

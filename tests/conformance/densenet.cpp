@@ -128,6 +128,44 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
     }
 }
 
+TEST_CASE("an image that one thread takes band by band is the same shared by any number of threads", "[conformance][nn]") {
+    // An image of 56 × 41 pixels behind the pool: several bands, the last not whole, and fewer rows than threads in the last block.
+    shape const in{1, 224, 164, 3};
+    models::densenet_options const options{.blocks = {2, 1, 1, 2}};
+    cxr::random const numbers(11);
+    tensor<float, 4> x({in[0], in[1], in[2], in[3]});
+    for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(numbers.stream("x").normal(i));
+    nn::no_observer nobody;
+    auto const features = [&](auto& ctx, auto const& spec) {
+        auto const layer = nn::build<float>(ctx, spec, in, cxr::random(5));
+        auto const out = infer(spec, in).output;
+        tensor<float, 4> y({out[0], out[1], out[2], out[3]});
+        nn::freeze(ctx, layer).infer(ctx, x.view(), y.view(), nobody, "");
+        return std::vector<double>(y.data(), y.data() + y.size());
+    };
+    context<reference_backend> plain(2);
+    auto const exact = features(plain, models::densenet_features(options));
+    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx}) {
+        if (s > simd::best_instruction_set()) continue;
+        for (bool const winograd : {false, true})
+            for (bool const half : {false, true}) {
+                if (half && (winograd || s < simd::instruction_set::avx512 || !simd::has_bf16())) continue;
+                auto const on = [&](std::size_t threads) {
+                    context<simd_backend> ctx(threads, s);
+                    ctx.set_winograd(winograd);
+                    return half ? features(ctx, nn::in_bf16(models::densenet_features(options))) : features(ctx, models::densenet_features(options));
+                };
+                auto const alone = on(1);
+                INFO(to_string(s) << (winograd ? ", by Winograd's filtering" : half ? ", in bfloat16" : ""));
+                CHECK(relative(alone, exact) < (half ? 2e-2 : winograd ? 2e-5 : 2e-6));
+                for (std::size_t const threads : {2U, 3U, 4U, 7U, 8U, 16U}) {
+                    INFO(threads << " threads");
+                    CHECK(on(threads) == alone);
+                }
+            }
+    }
+}
+
 TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for the rounding of what is multiplied", "[conformance][nn][bf16]") {
     if (!simd::has_bf16()) {
         context<simd_backend> ctx;

@@ -72,6 +72,9 @@ struct product_kernel {
             float const* b = q.b + q.segments[s].b;
             auto const half = q.b_half;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
+                // The processor does not foresee the last of so many streams from its second-level cache.
+                _mm_prefetch(b + 16 * P::b_step, _MM_HINT_T0);
+                if constexpr (V == 2) _mm_prefetch(b + 16 * P::b_step + half, _MM_HINT_T0);
                 __m512 x[V];
 #pragma GCC unroll 2
                 for (int v = 0; v < V; ++v) x[v] = _mm512_loadu_ps(b + v * half);

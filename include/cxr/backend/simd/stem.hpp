@@ -26,14 +26,25 @@ struct stem_bands {
     [[nodiscard]] std::size_t room() const { return (2 * rows + 5) * line(); }                               ///< floats of a band's padded input
 
     /// The padded input of band `i`.
-    void fill(view<float const, 4> images, std::size_t i, float* to) const {
-        auto const image = i / an_image();
-        for (std::size_t r = 0; r < 2 * height(i) + 5; ++r, to += line()) {
-            std::fill_n(to, line(), 0.0F);
-            auto const y = 2 * first(i) + r;  // three more than the row in the image
-            if (y < 3 || y >= in[1] + 3) continue;
+    void fill(view<float const, 4> images, std::size_t i, float* to) const { fill(images, i / an_image(), first(i), height(i), to); }
+
+    /// The padded input of `count` output rows of an image from `begin` on.
+    void fill(view<float const, 4> images, std::size_t image, std::size_t begin, std::size_t count, float* to) const {
+        auto const border = 3 * in[3], row = in[2] * in[3];
+        for (std::size_t r = 0; r < 2 * count + 5; ++r, to += line()) {
+            auto const y = 2 * begin + r;  // three more than the row in the image
+            if (y < 3 || y >= in[1] + 3) {
+                std::fill_n(to, line(), 0.0F);
+                continue;
+            }
+            std::fill_n(to, border, 0.0F);
+            std::fill(to + border + row, to + line(), 0.0F);
+            if (images.contiguous()) {
+                std::copy_n(&images(image, y - 3, 0, 0), row, to + border);
+                continue;
+            }
             for (std::size_t x = 0; x < in[2]; ++x)
-                for (std::size_t c = 0; c < in[3]; ++c) to[(x + 3) * in[3] + c] = images(image, y - 3, x, c);
+                for (std::size_t c = 0; c < in[3]; ++c) to[border + x * in[3] + c] = images(image, y - 3, x, c);
         }
     }
 };

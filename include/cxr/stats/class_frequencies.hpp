@@ -9,6 +9,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -92,11 +93,15 @@ private:
                    std::optional<view<bool const, 2>> const& known) {
         if (labels.extent(1) != classes())
             require_shape(labels.shape(), {labels.extent(0), classes()}, "cxr::stats::class_frequencies::add: labels");
-        class_frequencies batch(classes());
-        batch.counts_.rows = labels.extent(0);
-        ops::count_classes<Backend>(context, labels, known,
-                                    {batch.counts_.positives, batch.counts_.negatives, batch.counts_.unknowns});
-        merge(batch);
+        std::vector<std::uint64_t> counted(3 * classes());  // of this batch, as nothing is counted of one that is refused
+        std::span<std::uint64_t> const all(counted), positives = all.first(classes()), negatives = all.subspan(classes(), classes()), unknowns = all.last(classes());
+        ops::count_classes<Backend>(context, labels, known, {positives, negatives, unknowns});
+        counts_.rows += labels.extent(0);
+        for (std::size_t c = 0; c < classes(); ++c) {
+            counts_.positives[c] += positives[c];
+            counts_.negatives[c] += negatives[c];
+            counts_.unknowns[c] += unknowns[c];
+        }
     }
 
     [[nodiscard]] std::vector<double> share(std::vector<std::uint64_t> const& part) const {

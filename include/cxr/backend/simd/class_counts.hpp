@@ -44,15 +44,24 @@ public:
                 __builtin_prefetch(next);
                 next += part;
                 __builtin_memcpy(&x, label + s * stretch + k, sizeof x);
-                sum[0] -= counts(x == element(1));
-                sum[1] -= counts(x == element(0));
+                count(sum[0], x == element(1));
+                count(sum[1], x == element(0));
                 if constexpr (std::floating_point<Label>)
-                    sum[2] -= counts(x != x);
+                    count(sum[2], x != x);
                 else if constexpr (kinds == 3)
-                    sum[2] -= counts(x < element(0));
+                    count(sum[2], x < element(0));
             }
             for (std::size_t kind = 0; kind < kinds; ++kind) __builtin_memcpy(sums + kind * stretch + k, &sum[kind], sizeof(counts));
         }
+    }
+
+private:
+    template <class Mask>
+    CXR_INLINE static void count(counts& sum, Mask const& which) {
+        if constexpr (Parts == 1)  // an addition under AVX-512's mask
+            sum = which ? sum + lane(1) : sum;
+        else
+            sum -= counts(which);
     }
 };
 

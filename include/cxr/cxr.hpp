@@ -63,6 +63,7 @@
 #include "cxr/ops/optimizer.hpp"
 #include "cxr/ops/pixels.hpp"
 #include "cxr/ops/pool.hpp"
+#include "cxr/ops/row_weights.hpp"
 #include "cxr/ops/unknown.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 #include "cxr/ops/window.hpp"

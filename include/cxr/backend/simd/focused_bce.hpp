@@ -131,29 +131,36 @@ double kernel(ops::focused<Key>, tag, context& ctx, ops::focused_operands<Target
     auto const classes = x.targets.extent(1);
     return reference::reduce_losses(ctx, x, [&](index_range rows, std::span<double const> scale, std::span<double> sums) {
         gathered_entries of;
-        for (std::size_t first = 0; first < rows.size() * classes; first += gathered_entries::most) {
-            auto const n = std::min(gathered_entries::most, rows.size() * classes - first);
-            for (std::size_t k = 0; k < gathered_entries::most; ++k) {
-                of.t[k] = of.a[k] = of.b[k] = 0;
-                of.x[k] = 0.5;
-                auto const i = rows.first + (first + k) / classes, c = (first + k) % classes;
-                if (k >= n || !x.counts(i, c)) continue;
-                of.t[k] = (1 - x.form.smoothing) * static_cast<double>(x.targets(i, c)) + x.form.smoothing / 2;
-                of.a[k] = x.weights.positive[c] * of.t[k];
-                of.b[k] = x.weights.negative[c] * (1 - of.t[k]);
-                of.x[k] = static_cast<double>(x.input(i, c));
+        // Calls f(k, i, c) for the `n` entries from (i, c) on, in the order of rows.
+        auto const for_entries = [classes](std::size_t n, std::size_t i, std::size_t c, auto const& f) {
+            for (std::size_t k = 0; k < n; ++k) {
+                f(k, i, c);
+                if (++c == classes) c = 0, ++i;
             }
-            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+        };
+        double const kept = 1 - x.form.smoothing, smoothed = x.form.smoothing / 2;
+        for (std::size_t first = 0; first < rows.size() * classes; first += gathered_entries::most) {
+            auto const n = std::min(gathered_entries::most, rows.size() * classes - first), i_0 = rows.first + first / classes, c_0 = first % classes;
+            std::fill(of.x + n, of.x + gathered_entries::most, 0.5);
+            for (auto* const unused : {of.t, of.a, of.b}) std::fill(unused + n, unused + gathered_entries::most, 0.0);
+            for_entries(n, i_0, c_0, [&](std::size_t k, std::size_t i, std::size_t c) {
+                bool const counts = x.counts(i, c);
+                double const t = counts ? kept * static_cast<double>(x.targets(i, c)) + smoothed : 0.0;
+                of.t[k] = t;
+                of.a[k] = counts ? x.weights.positive[c] * t : 0.0;
+                of.b[k] = counts ? x.weights.negative[c] * (1 - t) : 0.0;
+                of.x[k] = counts ? static_cast<double>(x.input(i, c)) : 0.5;
+            });
+            compiled_for(for_comparisons(ctx.instructions()), [&]<class lanes>() CXR_INLINE {
                 using vectors = double_vectors<lanes::parts>;
                 for (std::size_t k = 0; k < n; k += vectors::count) vectors::template entries<ops::of_logits<Key>>(x.form, x.weights.epsilon, of, k);
             });
-            for (std::size_t k = 0; k < n; ++k) {
-                auto const i = rows.first + (first + k) / classes, c = (first + k) % classes;
+            for_entries(n, i_0, c_0, [&](std::size_t k, std::size_t i, std::size_t c) {
                 double const weight = x.row_weight(i);
                 sums[c] += weight * of.value[k];
                 if (x.losses) (*x.losses)(i, c) = static_cast<float>(weight * of.value[k]);
                 if (x.gradient) (*x.gradient)(i, c) = static_cast<float>(weight * of.derivative[k] * scale[c]);
-            }
+            });
         }
     });
 }

@@ -7,6 +7,7 @@
 #include "cxr/core/view.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/ops/loss_form.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 
@@ -28,6 +29,7 @@ struct engine_options {
     std::size_t size = 320;              ///< pixels of height and width, at least 32
     double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
+    ops::loss_form form;                 ///< of the loss; plain as it stands
     std::uint64_t seed = 0;              ///< of the initial weights
     bool drawn = true;                   ///< whether these are needed; without them weights are 0 until they are loaded
     std::size_t threads = 0;             ///< 0: one a hardware thread

@@ -8,7 +8,7 @@
 #include "cxr/core/error.hpp"
 #include "cxr/core/host_mirror.hpp"
 #include "cxr/core/random.hpp"
-#include "cxr/loss/weighted_loss.hpp"
+#include "cxr/loss/focused_loss.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/activations.hpp"
 #include "cxr/ops/batch_norm.hpp"
@@ -44,9 +44,9 @@ template <class Backend>
 inline constexpr bool has_whole_densenet =
     !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
 
-/// Which backend serves each of a DenseNet's operations: `Backend` or one of its parents.
+/// Which backend serves each of a DenseNet's operations, and those of a loss that is the weighted cross-entropy or another: `Backend` or one of its parents.
 template <class Backend>
-std::vector<std::pair<std::string, std::string>> serving_backends() {
+std::vector<std::pair<std::string, std::string>> serving_backends(bool plain_loss) {
     using ctx = context<Backend>&;
     using in = view<float const, 4>;
     using out = view<float, 4>;
@@ -73,12 +73,15 @@ std::vector<std::pair<std::string, std::string>> serving_backends() {
     add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
     add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
     add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
-    add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&, ops::optional_view<bool const> const&,
-                        ops::optional_view<float> const&>());
+    if (plain_loss)
+        add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&, ops::optional_view<bool const> const&,
+                            ops::optional_view<float> const&>());
+    else
+        add("loss", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
     return all;
 }
 
-/// A DenseNet on `Backend`, with the course's loss and Adam; in bfloat16 where `Bf16`.
+/// A DenseNet on `Backend`, with a loss of any form and Adam; in bfloat16 where `Bf16`.
 template <class Backend, bool Bf16 = false>
 class layered_engine : public engine {
 public:
@@ -121,7 +124,7 @@ public:
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
         d.activations_an_image = has_whole_densenet<Backend> ? block_activations_an_image(options_) : keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
-        d.operations = serving_backends<Backend>();
+        d.operations = serving_backends<Backend>(options_.form.plain());
         return d;
     }
 
@@ -138,7 +141,8 @@ private:
             return models::densenet(o);
     }
     using spec_type = decltype(spec_of({}));
-    using network_type = train::network<Backend, spec_type>;
+    using loss_type = loss::chosen_loss<Backend>;
+    using network_type = train::network<Backend, spec_type, optim::adam<memory_of<Backend>>, train::alone, loss_type>;
 
     static network_type make(engine_options const& o) {
         auto weights = o.weights;
@@ -149,7 +153,7 @@ private:
             ctx.set_winograd(o.winograd);
             ctx.set_recompute(o.recompute);
         }
-        return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss::weighted_loss<Backend>(ctx, weights.positive, weights.negative),
+        return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss_type(ctx, o.form, weights.positive, weights.negative),
                             optim::adam_options{.learning_rate = o.learning_rate}, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
     }
 

@@ -8,6 +8,8 @@
 #include "cxr/core/error.hpp"
 #include "cxr/data/leakage.hpp"
 #include "cxr/data/loader.hpp"
+#include "cxr/loss/focused_loss.hpp"
+#include "cxr/stats/class_weights.hpp"
 #include "cxr/version.hpp"
 
 #include <algorithm>
@@ -28,6 +30,10 @@ namespace fs = std::filesystem;
 
 std::string absolute(std::string const& path) { return path.empty() ? path : fs::absolute(path).lexically_normal().string(); }
 
+// Rules that --class-weights names; anything else is a file.
+constexpr std::array weight_rules{"train", "inverse", "effective", "pos-weight", "none"};
+bool is_weight_rule(std::string const& name) { return std::find(weight_rules.begin(), weight_rules.end(), name) != weight_rules.end(); }
+
 // The options as config.json holds them, under the names of the command line.
 json options_json(train_options const& o, label_options const& l, global_options const& g) {
     auto const resolved = engine_options_for(o.model, 1).network;
@@ -40,7 +46,11 @@ json options_json(train_options const& o, label_options const& l, global_options
             {"resize", o.model.resize},         {"weights", absolute(o.weights)},
             {"batch", o.batch},                 {"epochs", o.epochs},
             {"steps", o.steps},                 {"loss", o.loss},
-            {"class-weights", o.class_weights == "train" ? o.class_weights : absolute(o.class_weights)},
+            {"gamma", o.gamma},                 {"alpha", o.alpha},
+            {"gamma-positive", o.gamma_positive}, {"gamma-negative", o.gamma_negative},
+            {"margin", o.margin},               {"smoothing", o.smoothing},
+            {"class-weights", is_weight_rule(o.class_weights) ? o.class_weights : absolute(o.class_weights)},
+            {"beta", o.beta},
             {"optimizer", o.optimizer},         {"lr", o.lr},
             {"schedule", o.schedule},           {"warmup", o.warmup},
             {"precision", o.precision},         {"augment", o.augment},
@@ -70,7 +80,14 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
     take("epochs", o.epochs);
     take("steps", o.steps);
     take("loss", o.loss);
+    take("gamma", o.gamma);
+    take("alpha", o.alpha);
+    take("gamma-positive", o.gamma_positive);
+    take("gamma-negative", o.gamma_negative);
+    take("margin", o.margin);
+    take("smoothing", o.smoothing);
     take("class-weights", o.class_weights);
+    take("beta", o.beta);
     take("optimizer", o.optimizer);
     take("lr", o.lr);
     take("schedule", o.schedule);
@@ -87,7 +104,7 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
 }
 
 // Options that a checkpoint was made with and that cannot change while a run goes on.
-constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "class-weights", "optimizer", "classes", "seed"};
+constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "classes", "seed"};
 
 json read_config(std::string const& path) {
     std::ifstream in(path);
@@ -108,6 +125,10 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     auto const config = read_config(path);
     try {
         auto options = config.at("options");
+        train_options const fresh;  // older configurations lack these
+        for (auto const& [name, value] : {std::pair{"gamma", json(fresh.gamma)}, {"alpha", fresh.alpha}, {"gamma-positive", fresh.gamma_positive}, {"gamma-negative", fresh.gamma_negative},
+                                          {"margin", fresh.margin}, {"smoothing", fresh.smoothing}, {"beta", fresh.beta}})
+            if (!options.contains(name)) options[name] = value;
         auto const given = options_json(o, l, g);
         for (auto const& name : o.given) {
             if (!options.contains(name)) continue;
@@ -136,6 +157,43 @@ double memory_limit(std::string const& text) {
     return unit == 'G' ? 1024 * value : value;
 }
 
+// The number that --alpha names, if it names one.
+std::optional<double> alpha_of(train_options const& o) {
+    if (o.alpha == "none") return std::nullopt;
+    double value = 0;
+    std::istringstream in(o.alpha);
+    in >> value;
+    require_usage(!in.fail() && in.peek() == std::istringstream::traits_type::eof() && value >= 0 && value <= 1, "--alpha " + o.alpha + ": expected a number from 0 to 1, or none");
+    return value;
+}
+
+ops::loss_form loss_form_of(train_options const& o) {
+    if (o.loss == "focal") return loss::focal{o.gamma, alpha_of(o), o.smoothing}.form();
+    if (o.loss == "asymmetric") return loss::asymmetric{o.gamma_positive, o.gamma_negative, o.margin, o.smoothing}.form();
+    return loss::bce{o.smoothing}.form();
+}
+
+void check_loss_options(train_options const& o) {
+    require_usage(o.loss == "weighted-bce" || o.loss == "bce" || o.loss == "focal" || o.loss == "asymmetric", "--loss " + o.loss + ": expected weighted-bce, bce, focal or asymmetric");
+    auto const only_for = [&](char const* option, bool right, std::string const& what) { require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for " + what); };
+    only_for("gamma", o.loss == "focal", "--loss focal");
+    only_for("alpha", o.loss == "focal", "--loss focal");
+    only_for("gamma-positive", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("gamma-negative", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("margin", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("class-weights", o.loss != "bce" || o.class_weights == "none", "losses other than bce, which weighs all labels 1");
+    only_for("beta", o.class_weights == "effective", "--class-weights effective");
+    auto const not_negative = [](char const* option, double value) { require_usage(std::isfinite(value) && value >= 0, fmt::format("{} {}: expected a finite number of at least 0", option, value)); };
+    not_negative("--gamma", o.gamma);
+    not_negative("--gamma-positive", o.gamma_positive);
+    not_negative("--gamma-negative", o.gamma_negative);
+    auto const below_one = [](char const* option, double value) { require_usage(value >= 0 && value < 1, fmt::format("{} {}: expected at least 0 and less than 1", option, value)); };
+    below_one("--margin", o.margin);
+    below_one("--smoothing", o.smoothing);
+    below_one("--beta", o.beta);
+    static_cast<void>(alpha_of(o));
+}
+
 void check_train_options(train_options const& o) {
     auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
         if (value == there) return;
@@ -150,7 +208,7 @@ void check_train_options(train_options const& o) {
     require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
-    if (o.loss != "bce" && o.loss != "weighted-bce") only("--loss", o.loss, "weighted-bce or bce", {"focal"});
+    check_loss_options(o);
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
     require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
@@ -161,7 +219,7 @@ void check_train_options(train_options const& o) {
 
 stats::class_weights weights_from_file(std::string const& path, std::vector<std::string> const& classes) {
     std::ifstream in(path);
-    if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them");
+    if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them, or one of the rules train, inverse, effective, pos-weight, none");
     try {
         auto const list = json::parse(in).at("classes");
         stats::class_weights w;
@@ -177,6 +235,16 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
     } catch (json::exception const& e) {
         throw io_error(path + ": expected class weights as `cxr stats --json` writes them: " + e.what());
     }
+}
+
+// What labels weigh, by rule or from a file.
+stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes) {
+    if (o.loss == "bce" || o.class_weights == "none") return {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
+    if (o.class_weights == "train") return stats::course_weights(frequencies);
+    if (o.class_weights == "inverse") return stats::inverse_frequency_weights(frequencies);
+    if (o.class_weights == "effective") return stats::effective_number_weights(frequencies, o.beta);
+    if (o.class_weights == "pos-weight") return stats::pos_weight(frequencies);
+    return weights_from_file(o.class_weights, classes);
 }
 
 json state_json(train::fit_state const& s) {
@@ -323,6 +391,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     } else if (!o.out.empty() && run_folder::holds_run(o.out)) {
         throw io_error(o.out + ": already holds a run; continue it with --resume or choose another --out");
     }
+    if (o.class_weights.empty()) o.class_weights = o.loss == "weighted-bce" ? "train" : "none";
     check_train_options(o);
     auto const& backend = find_backend_with_layers(global.backend);
     auto const bf16 = wants_bf16(o.precision, backend);
@@ -369,10 +438,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.seed = static_cast<std::uint64_t>(global.seed);
     engine_for.threads = threads;
     engine_for.bf16 = bf16;
-    if (o.loss == "bce")
-        engine_for.weights = {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
-    else
-        engine_for.weights = o.class_weights == "train" ? stats::course_weights(frequencies) : weights_from_file(o.class_weights, classes);
+    engine_for.weights = weights_for(o, frequencies, classes);
+    engine_for.form = loss_form_of(o);
 
     if (o.model.preprocess == "featurewise" && !o.resume) fit_featurewise(o.model, training, o.images, engine_for.seed);
     auto const preprocess = preprocess_for(o.model);
@@ -509,8 +576,19 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     expect_whole_number(epochs, 1, most);
     expect_whole_number(c->add_option("--steps", o->train.steps, "ends after this many steps instead")->excludes(epochs)->group(group), 1, most);
     c->add_option("--lr", o->train.lr, "learning rate")->capture_default_str()->group(group);
-    c->add_option("--loss", o->train.loss, "weighted-bce or bce")->capture_default_str()->group(group);
-    c->add_option("--class-weights", o->train.class_weights, "train: by the course's rule from --train; or a file as cxr stats --json writes it")->capture_default_str()->group(group);
+    c->add_option("--loss", o->train.loss, "weighted-bce, bce (all labels weigh 1), focal or asymmetric")->capture_default_str()->group(group);
+    c->add_option("--gamma", o->train.gamma, "focal: focusing parameter, 0 or more")->capture_default_str()->group(group);
+    c->add_option("--alpha", o->train.alpha, "focal: weight of positive labels, 0 to 1, beside 1 - alpha of negative ones; or none")->capture_default_str()->group(group);
+    c->add_option("--gamma-positive", o->train.gamma_positive, "asymmetric: focusing parameter of positive labels")->capture_default_str()->group(group);
+    c->add_option("--gamma-negative", o->train.gamma_negative, "asymmetric: focusing parameter of negative labels")->capture_default_str()->group(group);
+    c->add_option("--margin", o->train.margin, "asymmetric: negatives of no larger probability do not count, 0 to below 1; the authors' clip")->capture_default_str()->group(group);
+    c->add_option("--smoothing", o->train.smoothing, "label smoothing s of any loss, 0 to below 1: targets become (1 - s) y + s / 2")->capture_default_str()->group(group);
+    c->add_option("--class-weights", o->train.class_weights,
+                  "rule by which labels of --train weigh: train (the course's: frequency of the other kind), inverse (frequency), effective (number of samples),\n"
+                  "pos-weight (negatives / positives for positives, 1 for negatives), none; or a file as cxr stats --json writes it. Default: train for weighted-bce,\n"
+                  "none for the others")
+        ->group(group);
+    c->add_option("--beta", o->train.beta, "of --class-weights effective, 0 to below 1")->capture_default_str()->group(group);
     c->add_option("--weights", o->train.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
     auto* const patience = c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
     expect_whole_number(patience->capture_default_str()->group(group), 0, most);

@@ -25,8 +25,15 @@ struct train_options {
     std::size_t batch = 8;                  ///< images of a step
     std::size_t epochs = 3;                 ///< ignored where `steps` is given
     std::uint64_t steps = 0;                ///< 0: by epochs
-    std::string loss = "weighted-bce";      ///< weighted-bce or bce
-    std::string class_weights = "train";    ///< train, or a JSON file as `cxr stats --json` writes it
+    std::string loss = "weighted-bce";      ///< weighted-bce, bce, focal or asymmetric
+    double gamma = 2;                       ///< focal: focusing parameter
+    std::string alpha = "0.25";             ///< focal: weight of positive labels beside 1 - alpha of negative ones, or none
+    double gamma_positive = 1;              ///< asymmetric: focusing parameter of positive labels
+    double gamma_negative = 4;              ///< asymmetric: that of negative ones
+    double margin = 0.05;                   ///< asymmetric: probability up to which negatives do not count
+    double smoothing = 0;                   ///< of labels
+    std::string class_weights;              ///< rule, or a JSON file as `cxr stats --json` writes it; empty: train for weighted-bce, none for others
+    double beta = 0.999;                    ///< of class weights by the effective number of samples
     std::string optimizer = "adam";         ///< adam
     double lr = 1e-3;                       ///< learning rate
     std::string schedule = "constant";      ///< constant

@@ -198,6 +198,87 @@ class Run(CommandTest):
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", bad, says=["bad.json"])
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", self.path("none.json"), says=["none.json"])
 
+    def test_class_weights_by_rule(self):
+        data = self.data_set()
+        table = self.read("train.csv").decode().splitlines()
+        self.write("train.csv", "\n".join([table[0]] + [",".join([*r.split(",")[:2], str(int(i < 5)), str(int(i < 2))]) for i, r in enumerate(table[1:])]) + "\n")
+        counts = self.good_json("stats", "--csv", self.path("train.csv"))["classes"]
+        pairs = [(c["positives"], c["negatives"]) for c in counts]
+        expected = {
+            "train": [(n / (p + n), p / (p + n)) for p, n in pairs],
+            "inverse": [((p + n) / (2 * p), (p + n) / (2 * n)) for p, n in pairs],
+            "pos-weight": [(n / p, 1) for p, n in pairs],
+            "none": [(1, 1) for _ in pairs],
+        }
+        effective = [(0.1 / (1 - 0.9**p), 0.1 / (1 - 0.9**n)) for p, n in pairs]
+        expected["effective"] = [(2 * p / (p + n), 2 * n / (p + n)) for p, n in effective]
+        for rule, weights in expected.items():
+            more = ["--beta", "0.9"] if rule == "effective" else []
+            self.good("train", *data, *SMALL, "--batch", "4", "--steps", "1", "--quiet", "--out", self.path(rule), "--class-weights", rule, *more)
+            config = json.loads(self.read(rule, "config.json"))
+            self.assertEqual(config["options"]["class-weights"], rule)
+            for c, (positive, negative) in enumerate(weights):
+                self.assertAlmostEqual(config["positive_weights"][c], positive, places=12)
+                self.assertAlmostEqual(config["negative_weights"][c], negative, places=12)
+
+    def test_every_loss_trains_and_its_numbers_matter(self):
+        data = self.data_set()
+        common = ["train", *data, *SMALL, "--batch", "4", "--steps", "3", "--quiet", "--seed", "2"]
+        losses = {}
+        for name, options in (
+            ("weighted", []),
+            ("plain", ["--loss", "bce"]),
+            ("smoothed", ["--loss", "bce", "--smoothing", "0.1"]),
+            ("none", ["--class-weights", "none"]),
+            ("focal", ["--loss", "focal"]),
+            ("focal-0", ["--loss", "focal", "--gamma", "0", "--alpha", "none"]),
+            ("focal-train", ["--loss", "focal", "--gamma", "0", "--alpha", "none", "--class-weights", "train"]),
+            ("asymmetric", ["--loss", "asymmetric"]),
+            ("asymmetric-0", ["--loss", "asymmetric", "--gamma-positive", "0", "--gamma-negative", "0", "--margin", "0"]),
+            ("asymmetric-1", ["--loss", "asymmetric", "--margin", "0.2"]),
+        ):
+            losses[name] = self.good_json(*common, "--out", self.path(name), *options)["steps"]
+        # γ = 0 is the cross-entropy, to the bit.
+        self.assertEqual(losses["plain"], losses["none"])
+        self.assertEqual(losses["plain"], losses["focal-0"])
+        self.assertEqual(losses["plain"], losses["asymmetric-0"])
+        self.assertEqual(losses["weighted"], losses["focal-train"])
+        self.assertEqual(self.read("plain", "last.safetensors"), self.read("asymmetric-0", "last.safetensors"))
+        different = ("weighted", "plain", "smoothed", "focal", "asymmetric", "asymmetric-1")
+        self.assertEqual(len({losses[n][0] for n in different}), len(different))
+
+    def test_a_focal_run_goes_on_with_its_numbers(self):
+        data = self.data_set(train=18)
+        common = ["train", *data, *SMALL, "--batch", "4", "--quiet", "--loss", "focal", "--gamma", "1.5", "--alpha", "0.6", "--smoothing", "0.05", "--class-weights", "inverse"]
+        self.good(*common, "--steps", "6", "--out", self.path("whole"))
+        self.good(*common, "--steps", "4", "--out", self.path("part"))
+        with self.unchanged():
+            self.bad(2, "train", "--resume", "--out", self.path("part"), "--gamma", "2", says=["--gamma", "1.5"])
+            self.bad(2, "train", "--resume", "--out", self.path("part"), "--loss", "bce", says=["--loss", "focal"])
+        self.good("train", "--resume", "--out", self.path("part"), "--steps", "6", "--quiet")
+        self.assertEqual(self.read("whole", "last.safetensors"), self.read("part", "last.safetensors"))
+
+    def test_a_run_of_before_there_were_other_losses_goes_on(self):
+        arguments = self.train_arguments(train=18)
+        self.good(*arguments, "--steps", "6", "--quiet")
+        self.good(*arguments[:-1], self.path("part"), "--steps", "4", "--quiet")
+        config = json.loads(self.read("part", "config.json"))
+        for name in ("gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "beta"):
+            del config["options"][name]
+        self.write("part/config.json", json.dumps(config))
+        self.bad(2, "train", "--resume", "--out", self.path("part"), "--smoothing", "0.1", says=["--smoothing", "--resume"])
+        self.good("train", "--resume", "--out", self.path("part"), "--steps", "6", "--quiet")
+        self.assertEqual(self.read("run", "last.safetensors"), self.read("part", "last.safetensors"))
+
+    def test_all_backends_train_alike_by_the_asymmetric_loss(self):
+        losses = {}
+        data = self.data_set()
+        for backend in ("reference", "eigen", "onednn", "simd"):
+            losses[backend] = self.good_json("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--loss", "asymmetric", "--out", self.path(backend), "--backend", backend)["steps"]
+        for backend in ("eigen", "onednn", "simd"):
+            for a, b in zip(losses["reference"], losses[backend]):
+                self.assertAlmostEqual(a, b, delta=1e-3 * abs(a))
+
     def test_featurewise_normalisation_of_one_channel_goes_into_the_checkpoint(self):
         self.good(*self.train_arguments(), "--steps", "1", "--preprocess", "featurewise", "--channels", "1")
         header, _ = read_safetensors(self.path("run", "last.safetensors"))

@@ -38,7 +38,6 @@ class Usage(CommandTest):
                 ("--augment", "flip"),
                 ("--optimizer", "sgd"),
                 ("--optimizer", "adamw"),
-                ("--loss", "focal"),
                 ("--preprocess", "imagenet"),
                 ("--preprocess", "xrv"),
                 ("--warmup", "10"),
@@ -125,8 +124,28 @@ class Usage(CommandTest):
     def test_a_choice_lists_what_there_is(self):
         train = self.train_arguments()
         with self.unchanged():
-            for value in ("x", "focal"):
-                self.bad(2, *train, "--loss", value, says=["--loss " + value, "weighted-bce or bce"])
+            self.bad(2, *train, "--loss", "x", says=["--loss x", "weighted-bce, bce, focal or asymmetric"])
+
+    def test_numbers_of_losses_are_in_range_and_belong_to_the_loss(self):
+        train = self.train_arguments()
+        focal, asymmetric = [*train, "--loss", "focal"], [*train, "--loss", "asymmetric"]
+        with self.unchanged():
+            for value in ("-1", "nan", "inf"):
+                self.bad(2, *focal, "--gamma", value, says=["--gamma " + value, "finite number of at least 0"])
+                self.bad(2, *asymmetric, "--gamma-negative", value, says=["--gamma-negative " + value, "at least 0"])
+                self.bad(2, *asymmetric, "--gamma-positive", value, says=["--gamma-positive " + value, "at least 0"])
+            for value in ("-0.1", "1.5", "nan", "some"):
+                self.bad(2, *focal, "--alpha", value, says=["--alpha " + value, "from 0 to 1, or none"])
+            for value in ("-0.1", "1", "nan"):
+                self.bad(2, *asymmetric, "--margin", value, says=["--margin " + value, "less than 1"])
+                self.bad(2, *train, "--smoothing", value, says=["--smoothing " + value, "less than 1"])
+                self.bad(2, *train, "--class-weights", "effective", "--beta", value, says=["--beta " + value, "less than 1"])
+            self.bad(2, *train, "--gamma", "2", says=["--gamma", "--loss focal"])
+            self.bad(2, *asymmetric, "--alpha", "0.5", says=["--alpha", "--loss focal"])
+            self.bad(2, *focal, "--margin", "0.1", says=["--margin", "--loss asymmetric"])
+            self.bad(2, *train, "--beta", "0.9", says=["--beta", "--class-weights effective"])
+            self.bad(2, *train, "--loss", "bce", "--class-weights", "inverse", says=["--class-weights", "bce"])
+            self.bad(1, *train, "--class-weights", "invers", says=["invers", "inverse, effective, pos-weight, none"])
 
     def test_log_levels(self):
         arguments = [*self.train_arguments(), "--dry-run"]

@@ -8,6 +8,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <cmath>
 #include <cstdint>
 #include <limits>
 #include <type_traits>
@@ -108,6 +109,37 @@ TEST_CASE("70,000 equal labels do not overflow the lanes in which they are count
     cxr::stats::class_frequencies frequencies(1);
     frequencies.add(labels);
     REQUIRE(frequencies.counts().positives[0] == 70000);
+}
+
+TEMPLATE_TEST_CASE("every backend sums row weights alike, with the same bits on any number of threads", "", CXR_BACKENDS) {
+    constexpr std::size_t rows = 20011, classes = 14;
+    cxr::random const random(3);
+    cxr::tensor<std::int8_t, 2> labels({rows, classes});
+    cxr::tensor<bool, 2> known({rows, classes});
+    std::vector<float> weights(rows);
+    for (std::size_t i = 0; i < rows; ++i) weights[i] = static_cast<float>(random.stream("weight").uniform(i));
+    std::vector<long double> positives(classes), negatives(classes);
+    for (std::size_t i = 0; i < rows; ++i)
+        for (std::size_t c = 0; c < classes; ++c) {
+            labels(i, c) = made<std::int8_t>(random.bits(i * classes + c), true);
+            known(i, c) = random.stream("known").bits(i * classes + c) % 3 != 0;
+            if (!known(i, c)) continue;
+            if (labels(i, c) == 1) positives[c] += weights[i];
+            if (labels(i, c) == 0) negatives[c] += weights[i];
+        }
+    cxr::stats::class_weight_sums first;
+    for (std::size_t threads : {1, 2, 5}) {
+        auto context = cxr::test::with_threads<TestType>(threads);
+        cxr::stats::class_frequencies frequencies(classes);
+        frequencies.add_weighted<TestType>(context, labels, known, weights);
+        if (threads == 1) first = frequencies.weight_sums();
+        REQUIRE(frequencies.weight_sums() == first);
+        REQUIRE(frequencies.counts().rows == rows);
+    }
+    for (std::size_t c = 0; c < classes; ++c) {
+        REQUIRE(std::abs(first.positives[c] - static_cast<double>(positives[c])) <= 1e-13 * first.positives[c]);
+        REQUIRE(std::abs(first.negatives[c] - static_cast<double>(negatives[c])) <= 1e-13 * first.negatives[c]);
+    }
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include "cxr/backend/thrust/cpp.hpp"
 
 #include "cxr/core/random.hpp"
+#include "cxr/loss/focused_loss.hpp"
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/auroc.hpp"
@@ -235,6 +236,18 @@ TEST_CASE("the host touches no memory of a device, and training there gives the 
     CHECK(there.loss(d.targets.view(), p.view()) == here.loss(d.targets.view(), q.view()));
 }
 
+TEST_CASE("a network trains by a focal loss on a device to the bits of the host", "[properties][thrust]") {
+    data const d;
+    auto const made = []<class Backend>(context<Backend> const& ctx) {
+        return train::network(ctx, spec, shape{32, 32, 3}, loss::focal_loss<Backend>(ctx, {}, {0.9, 0.8, 0.7}, {0.1, 0.2, 0.3}), optim::adam_options{}, cxr::random(4));
+    };
+    auto there = made.operator()<guarded>(context<guarded>(1));
+    auto here = made.operator()<plain>(context<plain>(1));
+    for (int step = 0; step < 3; ++step) CHECK(there.step(d.images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
+    auto const a = state_of(there), b = state_of(here);
+    CHECK(std::equal(a.begin(), a.end(), b.begin()));
+}
+
 TEST_CASE("a loss that is not finite changes nothing on a device", "[properties][thrust]") {
     data d;
     auto network = ::network<guarded>();
@@ -283,6 +296,31 @@ TEST_CASE("counts, losses and areas take operands of the host and of a device", 
     auto const in_place = device_p.to_host();
     CHECK(std::equal(d.begin(), d.end(), in_place.begin()));
     device_p.assign(p.data());
+
+    std::vector<float> weights(rows);
+    for (std::size_t i = 0; i < rows; ++i) weights[i] = i % 7 == 0 ? 0.0F : static_cast<float>(numbers.stream("w").uniform(i));
+    tensor<float, 1, guard::memory> device_w({rows});
+    device_w.assign(weights.data());
+    tensor<float, 2, guard::memory> device_l(p.extents());
+    loss::asymmetric_loss<guarded> const asymmetric_there(ctx, {}, positive, negative);
+    loss::asymmetric_loss<plain> const asymmetric_here(host, {}, positive, negative);
+    auto const asymmetric = asymmetric_here.gradient(y, p, d, loss::absent{}, weights);
+    CHECK(asymmetric_there.gradient(y, p, e, loss::absent{}, weights) == asymmetric);
+    CHECK(std::equal(d.begin(), d.end(), e.begin()));
+    CHECK(asymmetric_there.gradient(device_y.view(), device_p.view(), device_d.view(), loss::absent{}, device_w.view()) == asymmetric);
+    auto const asymmetric_back = device_d.to_host();
+    CHECK(std::equal(d.begin(), d.end(), asymmetric_back.begin()));
+    asymmetric_here.unreduced(y, p, d);
+    asymmetric_there.unreduced(device_y.view(), device_p.view(), device_l.view());
+    auto const losses_back = device_l.to_host();
+    CHECK(std::equal(d.begin(), d.end(), losses_back.begin()));
+    stats::class_frequencies weighted_there(classes), weighted_here(classes);
+    weighted_there.add_weighted<guarded>(ctx, device_y.view(), device_w.view());
+    weighted_here.add_weighted<plain>(host, y.view(), weights);
+    CHECK(weighted_there.weight_sums() == weighted_here.weight_sums());
+    weights[500] = -1;
+    device_w.assign(weights.data());
+    CHECK_THROWS_WITH(asymmetric_there(device_y.view(), device_p.view(), loss::absent{}, device_w.view()), Catch::Contains("weight -1 of row 500"));
 
     view<float const, 2> const dy = device_y.view(), dp = device_p.view();
     CHECK(ops::auroc<guarded, float, float>(ctx, dp, dy) == ops::auroc<plain, float, float>(host, p.view(), y.view()));

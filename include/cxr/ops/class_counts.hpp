@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The operation behind class frequencies: how many rows of a label matrix are positive, negative and unknown in each class.
+// The operations behind class frequencies: how many rows of a label matrix are positive, negative and unknown in each class, and what such rows weigh.
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/core/error.hpp"
@@ -8,9 +8,11 @@
 #include "cxr/core/shape.hpp"
 #include "cxr/core/view.hpp"
 #include "cxr/ops/dispatch.hpp"
+#include "cxr/ops/row_weights.hpp"
 #include "cxr/ops/unknown.hpp"
 
 #include <algorithm>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -30,6 +32,17 @@ struct class_tally {
     std::span<std::uint64_t> positives;  ///< rows labelled 1
     std::span<std::uint64_t> negatives;  ///< rows labelled 0
     std::span<std::uint64_t> unknowns;   ///< rows whose label is unknown or masked
+};
+
+/// Key of the sums of row weights. A kernel is
+/// `void kernel(class_weight_sums, tag, context&, view<Label const, 2>, optional<view<bool const, 2>> const&, view<Weight const, 1>, weight_tally)`;
+/// it overwrites the tally, whose spans have one entry a class. Labels that are none are counted as neither.
+struct class_weight_sums {};
+
+/// Where the sums of row weights of each class go; two spans of as many entries as there are classes.
+struct weight_tally {
+    std::span<double> positives;  ///< Σ of the weights of rows labelled 1
+    std::span<double> negatives;  ///< Σ of the weights of rows labelled 0
 };
 
 /// Number of groups of rows in which a label matrix is counted.
@@ -65,6 +78,17 @@ void count_classes(context<Backend>& context, view<Label const, 2> const& labels
     if (known) require_shape(known->shape(), labels.shape(), "cxr::class_counts: mask of known labels");
     require_shape({tally.positives.size()}, {labels.extent(1)}, "cxr::class_counts: classes counted");
     dispatch<Backend>(class_counts{}, context, labels, known, tally);
+}
+
+/// Sums the row weights of the positive and of the negative labels of each class, in double and in a fixed order: the same bits for any number of threads.
+/// `weights`: one a row, finite and ≥ 0. Throws `contract_violation` for other weights, naming the row, and for another number of them.
+template <backend Backend, label_element Label, std::floating_point Weight>
+void sum_class_weights(context<Backend>& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, view<Weight const, 1> const& weights,
+                       weight_tally tally) {
+    if (known) require_shape(known->shape(), labels.shape(), "cxr::class_counts: mask of known labels");
+    require_shape({tally.positives.size()}, {labels.extent(1)}, "cxr::class_counts: classes counted");
+    require_row_weights<Backend>("cxr::class_counts", weights, labels.extent(0));
+    dispatch<Backend>(class_weight_sums{}, context, labels, known, weights, tally);
 }
 
 }  // namespace cxr::ops

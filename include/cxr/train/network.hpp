@@ -12,6 +12,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstddef>
 #include <optional>
 #include <string>
@@ -21,24 +22,34 @@
 
 namespace cxr::train {
 
-/// A network of `Spec`, from images to probabilities, with the course's weighted loss and an optimizer, on `Backend`; parameters, images and
+/// What a network needs of a loss on `Backend`: any of cxr::loss that takes probabilities, or a functor with the same calls.
+template <class Loss, class Backend>
+concept loss_of_probabilities = requires(Loss const& loss, context<Backend>& ctx, view<float const, 2> targets, view<float const, 2> probabilities, view<float, 2> gradient, double* value) {
+    { loss(targets, probabilities) } -> std::convertible_to<double>;
+    { loss.gradient(targets, probabilities, gradient) } -> std::convertible_to<double>;
+    loss.enqueue_gradient(ctx, targets, probabilities, gradient, value);
+    { loss.positive_weights().size() } -> std::convertible_to<std::size_t>;
+};
+
+/// A network of `Spec`, from images to probabilities, with a loss, the course's where none is named, and an optimizer, on `Backend`; parameters, images and
 /// probabilities are float32. One thread uses it at a time; two networks in two threads share nothing.
 /// With a communicator of several devices each has a network made of the same numbers, and a part of every batch: gradients are summed over the devices and divided
 /// by their number, so that all take the same step; running statistics stay each device's own. With one device it is the same code.
-template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone>
+template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone,
+          loss_of_probabilities<Backend> Loss = loss::weighted_loss<Backend>>
 class network {
 public:
     using memory = memory_of<Backend>;                      ///< where parameters and activations live
     using layer_type = nn::layer<Backend, Spec, float>;     ///< what is trained
     using parameter_type = nn::parameter<float, memory>;    ///< what `visit` shows
 
-    /// A network for images (height, width, channels), its weights drawn from `numbers`, or 0 without them, to be loaded. `loss` has a weight for each of its outputs.
+    /// A network for images (height, width, channels), its weights drawn from `numbers`, or 0 without them, to be loaded. `loss` has a weight for each of its outputs, or none.
     /// Throws `contract_violation` where the images are too small or the loss has other classes.
-    network(context<Backend> const& ctx, Spec const& spec, shape const& image, loss::weighted_loss<Backend> loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
+    network(context<Backend> const& ctx, Spec const& spec, shape const& image, Loss loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
             Communicator communicator = {})
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
           optimizer_(nn::parameter_count(layer_), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {
-        require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
+        if (loss_.positive_weights().size() != 0) require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
     network(network&&) noexcept = default;
@@ -202,7 +213,7 @@ private:
     context<Backend> context_;
     Spec spec_;
     shape image_;  // height, width, channels
-    loss::weighted_loss<Backend> loss_;
+    Loss loss_;
     layer_type layer_;
     typename layer_type::tape tape_;
     std::optional<typename layer_type::frozen> frozen_;
@@ -218,9 +229,10 @@ private:
 };
 
 template <class Context, nn::spec Spec, class Loss>
-network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random) -> network<typename Context::backend, Spec>;
+network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random)
+    -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, alone, Loss>;
 template <class Context, nn::spec Spec, class Loss, class Communicator>
 network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random, Communicator)
-    -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, Communicator>;
+    -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, Communicator, Loss>;
 
 }  // namespace cxr::train

@@ -4,6 +4,7 @@
 #include "backends.hpp"
 
 #include "cxr/ops/convolution.hpp"
+#include "cxr/ops/focused_bce.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 
 #include <catch2/catch.hpp>
@@ -23,6 +24,8 @@ constexpr auto serves_relu = serving<Backend, ops::relu_key, context<Backend>&, 
 template <class Backend>
 constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend>&, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&,
                                      ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
+template <class Backend, class T = float>
+constexpr auto serves_focal_loss = serving<Backend, ops::focused<ops::weighted_bce>, context<Backend>&, ops::focused_operands<float, T> const&>();
 
 }  // namespace
 
@@ -36,6 +39,12 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_loss<eigen_backend> == "eigen");
     CHECK(serves_loss<xtensor_backend> == "xtensor");
     CHECK(serves_loss<thrust_host> == thrust_host::name);
+    CHECK(serves_focal_loss<simd_backend> == "simd");
+    CHECK(serves_focal_loss<simd_backend, double> == "reference");
+    CHECK(serves_focal_loss<eigen_backend> == "eigen");
+    CHECK(serves_focal_loss<onednn_backend> == "eigen");
+    CHECK(serves_focal_loss<xtensor_backend> == "xtensor");
+    CHECK(serves_focal_loss<thrust_host> == thrust_host::name);
     // oneDNN has no double, and the error of its logarithm near 1 is absolute.
     CHECK(serves_loss<onednn_backend> == "eigen");
     CHECK(serving<onednn_backend, ops::relu_key>().empty());

@@ -5,5 +5,6 @@
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/eigen/class_counts.hpp"
 #include "cxr/backend/eigen/convolution.hpp"
+#include "cxr/backend/eigen/focused_bce.hpp"
 #include "cxr/backend/eigen/tag.hpp"
 #include "cxr/backend/eigen/weighted_bce.hpp"

@@ -9,6 +9,7 @@
 #include "cxr/backend/reference/class_counts.hpp"
 #include "cxr/backend/reference/convolution.hpp"
 #include "cxr/backend/reference/dropout.hpp"
+#include "cxr/backend/reference/focused_bce.hpp"
 #include "cxr/backend/reference/optimizer.hpp"
 #include "cxr/backend/reference/pool.hpp"
 #include "cxr/backend/reference/tag.hpp"

@@ -6,6 +6,7 @@
 #include "cxr/ops/class_counts.hpp"
 
 #include <array>
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -112,6 +113,33 @@ void kernel(ops::class_counts, tag, context const& context, view<Label const, 2>
         else
             count_columns(labels, known, rows, group);
     });
+}
+
+/// Sums of row weights; see `ops::sum_class_weights`.
+template <ops::label_element Label, std::floating_point Weight>
+void kernel(ops::class_weight_sums, tag, context const& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known,
+            view<Weight const, 1> const& weights, ops::weight_tally tally) {
+    auto const rows = labels.extent(0), classes = labels.extent(1);
+    auto const groups = ops::counting_groups(rows, classes);
+    std::vector<std::vector<std::array<double, 2>>> partial(groups, std::vector<std::array<double, 2>>(classes));
+    context.workers()(groups, [&](std::size_t g, std::size_t) {
+        auto const range = part(rows, groups, g);
+        for (std::size_t i = range.first; i < range.last; ++i)
+            for (std::size_t c = 0; c < classes; ++c) {
+                Label const label = labels(i, c);
+                if ((known && !(*known)(i, c)) || ops::unknown(label)) continue;
+                if (label == Label(1)) partial[g][c][0] += static_cast<double>(weights[i]);
+                if (label == Label(0)) partial[g][c][1] += static_cast<double>(weights[i]);
+            }
+    });
+    reduce_tree(groups, [&](std::size_t into, std::size_t from) {
+        for (std::size_t c = 0; c < classes; ++c)
+            for (std::size_t k = 0; k < 2; ++k) partial[into][c][k] += partial[from][c][k];
+    });
+    for (std::size_t c = 0; c < classes; ++c) {
+        tally.positives[c] = partial[0][c][0];
+        tally.negatives[c] = partial[0][c][1];
+    }
 }
 
 }  // namespace cxr::reference

@@ -5,5 +5,6 @@
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/simd/class_counts.hpp"
 #include "cxr/backend/simd/densenet.hpp"
+#include "cxr/backend/simd/focused_bce.hpp"
 #include "cxr/backend/simd/tag.hpp"
 #include "cxr/backend/simd/weighted_bce.hpp"

@@ -10,6 +10,7 @@
 #include "cxr/backend/thrust/convolution.hpp"
 #include "cxr/backend/thrust/dense_layer.hpp"
 #include "cxr/backend/thrust/dropout.hpp"
+#include "cxr/backend/thrust/focused_bce.hpp"
 #include "cxr/backend/thrust/optimizer.hpp"
 #include "cxr/backend/thrust/pool.hpp"
 #include "cxr/backend/thrust/tag.hpp"

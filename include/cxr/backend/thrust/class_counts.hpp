@@ -9,6 +9,7 @@
 #include <thrust/functional.h>
 #include <thrust/transform_reduce.h>
 
+#include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
@@ -95,6 +96,61 @@ void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label con
         tally.positives[c] = here[c].positives;
         tally.negatives[c] = here[c].negatives;
         tally.unknowns[c] = here[c].unknowns;
+    }
+}
+
+/// What the rows of a class with each kind of label weigh.
+struct weight_sums {
+    double positives = 0, negatives = 0;  ///< Σ of row weights
+
+    /// Adds another part of the rows.
+    CXR_HOST_DEVICE weight_sums& operator+=(weight_sums const& other) {
+        positives += other.positives;
+        negatives += other.negatives;
+        return *this;
+    }
+};
+
+/// Adds the weight of one label's row.
+template <class Label, class Weight>
+struct weigh_label {
+    tally_label<Label> tally;       ///< tells which kind it is
+    strided<Weight const> weights;  ///< rows × 1
+
+    /// Row `r`, class `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t r, std::size_t c, weight_sums& sum) const {
+        label_tally one;
+        tally(r, c, one);
+        if (one.positives != 0) sum.positives += static_cast<double>(weights(r, 0));
+        if (one.negatives != 0) sum.negatives += static_cast<double>(weights(r, 0));
+    }
+};
+
+/// Keeps the sums of a class.
+struct keep_weight_sums {
+    weight_sums* sums;  ///< one a class
+
+    /// Class `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t c, weight_sums const& sum) const { sums[c] = sum; }
+};
+
+/// Sums of row weights of labels in the host's memory or the system's; see `ops::sum_class_weights`.
+template <class System, ops::label_element Label, std::floating_point Weight>
+void kernel(ops::class_weight_sums, tag<System>, context<System>& ctx, view<Label const, 2> const& given, std::optional<view<bool const, 2>> const& mask, view<Weight const, 1> const& given_weights,
+            ops::weight_tally tally) {
+    auto const rows = given.extent(0), classes = given.extent(1);
+    if (classes == 0) return;
+    auto scratch = ctx.scratch().open();
+    auto const labels = resident<System>(scratch, given);
+    auto const known = resident<System>(scratch, mask);
+    auto const weights = resident<System>(scratch, as_column(given_weights));
+    weight_sums* const there = scratch.template take<weight_sums>(classes);
+    reduce_columns<weight_sums>(ctx, rows, classes, weigh_label<Label, Weight>{{strided(labels), strided(known)}, strided(weights)}, keep_weight_sums{there});
+    std::vector<weight_sums> here(classes);
+    System::memory::download(here.data(), there, classes * sizeof(weight_sums));
+    for (std::size_t c = 0; c < classes; ++c) {
+        tally.positives[c] = here[c].positives;
+        tally.negatives[c] = here[c].negatives;
     }
 }
 

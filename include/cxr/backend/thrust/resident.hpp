@@ -57,6 +57,22 @@ template <class System, class T, class Frame>
     return resident<System>(scratch, *v);
 }
 
+/// Copies a dense result that lies in the system's memory to the host's `v`; nothing where it was computed in `v` itself.
+template <class System, class T>
+void bring_back(view<T, 2> const& there, view<T, 2> const& v) {
+    if (there.data() == v.data()) return;
+    tensor<T, 2> here(v.extents());
+    System::memory::download(here.data(), there.data(), here.size() * sizeof(T));
+    for (std::size_t r = 0; r < here.extent(0); ++r)
+        for (std::size_t c = 0; c < here.extent(1); ++c) v(r, c) = here(r, c);
+}
+
+/// A number a row as a matrix of one column.
+template <class T>
+[[nodiscard]] view<T, 2> as_column(view<T, 1> const& v) {
+    return {v.data(), {v.extent(0), 1}, {v.stride(0), 1}};
+}
+
 /// One element of `v` as the host sees it.
 template <class System, class T>
 [[nodiscard]] T element(view<T const, 2> const& v, std::size_t r, std::size_t c) {

@@ -183,12 +183,7 @@ template <class System, class Entry, class Target, class T>
     enqueue_cross_entropy(ctx, entry, weights, resident<System>(scratch, targets), resident<System>(scratch, input), resident<System>(scratch, known), there, value);
     double result = 0;
     System::memory::download(&result, value, sizeof result);
-    if (gradient && there->data() != gradient->data()) {
-        tensor<T, 2> here(gradient->extents());
-        System::memory::download(here.data(), there->data(), here.size() * sizeof(T));
-        for (std::size_t r = 0; r < here.extent(0); ++r)
-            for (std::size_t c = 0; c < here.extent(1); ++c) (*gradient)(r, c) = here(r, c);
-    }
+    if (gradient) bring_back<System>(*there, *gradient);
     return result;
 }
 

@@ -4,5 +4,6 @@
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/xtensor/class_counts.hpp"
+#include "cxr/backend/xtensor/focused_bce.hpp"
 #include "cxr/backend/xtensor/tag.hpp"
 #include "cxr/backend/xtensor/weighted_bce.hpp"

@@ -77,6 +77,7 @@ public:
     [[nodiscard]] std::vector<double> const& negative_weights() const { return negative_; }
 
 protected:
+    /// See the two kinds. `who` begins the messages.
     weighted_cross_entropy(char const* who, context<Backend> const& context, std::vector<double> positive,
                            std::vector<double> negative, double epsilon)
         : context_(context), positive_(std::move(positive)), negative_(std::move(negative)), epsilon_(epsilon) {
@@ -101,6 +102,7 @@ protected:
         return result;
     }
 
+    /// What is added before a logarithm is taken.
     [[nodiscard]] double epsilon_value() const { return epsilon_; }
 
 private:

@@ -42,17 +42,18 @@ foreach(component IN LISTS cxr_enabled_components)
 endforeach()
 
 # Thrust's systems. All of a program is compiled with OpenMP or none of it, because Eigen's inline functions differ. clang's OpenMP would load a second
-# runtime beside the one that oneDNN brings, so there the OpenMP system is left out.
+# runtime beside the one that oneDNN brings, so there the OpenMP system is left out; and the thread sanitizer does not see what GNU's runtime does.
+option(CXR_OPENMP "Thrust's OpenMP system in this project's own programs" ON)
 set(cxr_thrust_systems "")
 if(CXR_THRUST AND (CXR_EXAMPLES OR CXR_TESTS OR CXR_BENCHMARKS))
     set(cxr_thrust_systems cpp tbb)
-    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CXR_OPENMP)
         cxr_require(OpenMP libgomp1)
         target_link_libraries(cxr_program INTERFACE OpenMP::OpenMP_CXX)
         target_compile_definitions(cxr_program INTERFACE CXR_WITH_THRUST_OMP)
         list(APPEND cxr_thrust_systems omp)
     else()
-        message(STATUS "cxr: with ${CMAKE_CXX_COMPILER_ID} the backend thrust-omp is left out of tests and trainer")
+        message(STATUS "cxr: with ${CMAKE_CXX_COMPILER_ID} and CXR_OPENMP=${CXR_OPENMP} the backend thrust-omp is left out of tests and trainer")
     endif()
     cxr_require(TBB libtbb-dev)
     target_link_libraries(cxr_program INTERFACE TBB::tbb)

@@ -6,21 +6,26 @@
 # cxr_<component>_packages   <CMake package>:<Debian package that has it>, in the order of the search
 # cxr_<component>_links      the targets that these packages define
 # cxr_<component>_unnamed_links  the same for aliases, whose real names must not get into the installed package
+# cxr_<component>_pc_requires    for pkg-config: the third party's own packages
+# cxr_<component>_pc_libs        for pkg-config: what to link where it has none
 
 set(cxr_components eigen xtensor onednn image table thrust cuda)
 
 set(cxr_core_packages Threads:libc6-dev)
 set(cxr_core_links Threads::Threads)
+set(cxr_core_pc_libs -pthread)
 
 set(cxr_eigen_parents core)
 set(cxr_eigen_headers interop/eigen.hpp backend/eigen/*.hpp)
 set(cxr_eigen_packages Eigen3:libeigen3-dev)
 set(cxr_eigen_links Eigen3::Eigen)
+set(cxr_eigen_pc_requires eigen3)
 
 set(cxr_xtensor_parents core)
 set(cxr_xtensor_headers interop/xtensor.hpp backend/xtensor/*.hpp)
 set(cxr_xtensor_packages xtl:libxtensor-dev xtensor:libxtensor-dev)
 set(cxr_xtensor_links xtensor)
+set(cxr_xtensor_pc_requires xtl xtensor)
 
 # Debian's package file of oneDNN stops the configuration itself where OpenCL is absent, so that one is looked for first.
 # The library brings GNU's OpenMP runtime; naming it lets a program set its number of threads. The compiler's own -fopenmp
@@ -29,16 +34,19 @@ set(cxr_onednn_parents eigen)
 set(cxr_onednn_headers backend/onednn/*.hpp)
 set(cxr_onednn_packages OpenCL:ocl-icd-opencl-dev dnnl:libdnnl-dev)
 set(cxr_onednn_links DNNL::dnnl gomp)
+set(cxr_onednn_pc_libs -ldnnl -lgomp)
 
 set(cxr_image_parents core)
 set(cxr_image_headers data/png.hpp data/image_file.hpp data/loader.hpp)
 set(cxr_image_packages PNG:libpng-dev)
 set(cxr_image_links PNG::PNG)
+set(cxr_image_pc_requires libpng)
 
 set(cxr_table_parents core)
 set(cxr_table_headers data/gzip.hpp data/label_table.hpp)
 set(cxr_table_packages ZLIB:zlib1g-dev)
 set(cxr_table_links ZLIB::ZLIB)
+set(cxr_table_pc_requires zlib)
 
 # Thrust's systems OpenMP and TBB are the consumer's choice: he compiles with OpenMP, or links TBB, where he includes their header. No CUDA is needed.
 set(cxr_thrust_parents eigen)
@@ -53,6 +61,7 @@ set(cxr_cuda_headers backend/cuda/*.hpp train/distributed/nccl.hpp)
 set(cxr_cuda_device backend/cuda/*.hpp train/distributed/nccl.hpp)
 set(cxr_cuda_packages CUDAToolkit:cuda-toolkit-13-0 cuDNN:cudnn9-cuda-13 NCCL:libnccl-dev)
 set(cxr_cuda_links CUDA::cudart CUDA::cublasLt cuDNN::cuDNN NCCL::NCCL)
+set(cxr_cuda_pc_libs -lcublasLt -lcudnn -lnccl) # nvcc finds them itself and brings the runtime
 
 # Finds what a component needs; `missing` is empty, or names each absent package and the Debian package that has it.
 macro(cxr_find_requirements component missing)

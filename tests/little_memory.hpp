@@ -10,8 +10,8 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-/// Whether a limit on address space leaves a process alive: the sanitizer's shadow memory is beyond any.
-#if defined(__SANITIZE_ADDRESS__)
+/// Whether a limit on address space leaves a process alive: the sanitizers' shadow memory is beyond any, and an emulator's counts as its program's.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || defined(CXR_TEST_EMULATED)
 inline constexpr bool memory_can_be_limited = false;
 #else
 inline constexpr bool memory_can_be_limited = true;

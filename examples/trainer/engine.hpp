@@ -119,6 +119,8 @@ struct backend_entry {
 backend_entry reference_entry();
 /// The one of cxr's own kernels.
 backend_entry simd_entry();
+/// Its engine in bfloat16, which takes a translation unit of its own to compile.
+std::unique_ptr<engine> make_simd_bf16(engine_options const& options);
 /// Eigen's.
 backend_entry eigen_entry();
 /// xtensor's.

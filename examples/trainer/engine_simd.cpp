@@ -15,7 +15,7 @@ backend_entry simd_entry() {
     entry.has_bf16 = simd::has_bf16();
     if (!entry.has_bf16) entry.bf16_problem = " on this processor, which lacks AVX512_BF16";
     entry.make = [](engine_options const& o) -> std::unique_ptr<engine> {
-        if (o.bf16) return std::make_unique<layered_engine<simd_backend, true>>(o);
+        if (o.bf16) return make_simd_bf16(o);
         return std::make_unique<layered_engine<simd_backend>>(o);
     };
     return entry;

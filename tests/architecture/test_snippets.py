@@ -17,7 +17,7 @@ def main():
         for snippet in re.findall(r"```cpp\n(.*?)```", text, re.S):
             if not any(snippet in code for code in examples.values()):
                 problems.append(f"{page.relative_to(ROOT)}: a program that no example has, beginning {snippet.splitlines()[0]!r}")
-        for target in re.findall(r"\]\(([^)#:]+)\)", text):
+        for target in re.findall(r"\]\(([^)#:]+)\)", re.sub(r"```.*?```", "", text, flags=re.S)):
             if not (page.parent / target).exists():
                 problems.append(f"{page.relative_to(ROOT)}: a link to {target}, which is not there")
     print("\n".join(problems) or f"{len(pages)} pages agree with examples/")

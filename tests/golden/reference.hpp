@@ -5,15 +5,20 @@
 #include "formula.hpp"
 
 #include "cxr/core/tensor.hpp"
-#include "cxr/data/png.hpp"
+#include "cxr/data/image.hpp"
 #include "cxr/data/resize.hpp"
+#if !defined(CXR_UNPACKED_IMAGES)
+#include "cxr/data/png.hpp"
+#endif
 
 #include <nlohmann/json.hpp>
 
 #include <algorithm>
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 #include <fstream>
+#include <ios>
 #include <stdexcept>
 #include <string>
 #include <vector>
@@ -29,6 +34,22 @@ inline json read(std::string const& framework) {
     return json::parse(file);
 }
 
+/// One of the reference's X-rays. Where there is no libpng it is read as unpack.py left it: CXR_UNPACKED_IMAGES names the folder.
+inline data::image picture(std::string const& name) {
+#if defined(CXR_UNPACKED_IMAGES)
+    std::ifstream file(CXR_UNPACKED_IMAGES + name + ".pgm", std::ios::binary);
+    std::string kind;
+    std::size_t width = 0, height = 0, most = 0;
+    if (!(file >> kind >> width >> height >> most) || kind != "P5" || most != 255 || file.get() != '\n') throw std::runtime_error(name + ".pgm cannot be read");
+    data::image gray{tensor<std::uint16_t, 3>({height, width, 1}), 8};
+    for (auto& pixel : gray.pixels) pixel = static_cast<std::uint16_t>(file.get());
+    if (!file) throw std::runtime_error(name + ".pgm is too short");
+    return gray;
+#else
+    return data::read_png(CXR_SOURCE_DIR "/tests/golden/images/" + name);
+#endif
+}
+
 /// The reference's images at `size` × `size`, as make_torch.py prepares them: nearest, the mean taken off in float32, divided by (deviation + 1e-6) in
 /// double. make_keras.py divides in float32, so its input differs by float32's rounding.
 template <class T>
@@ -36,9 +57,9 @@ tensor<T, 4> inputs(json const& reference, std::size_t size) {
     auto const& names = reference.at("images");
     tensor<T, 4> x({names.size(), size, size, 3});
     for (std::size_t n = 0; n < names.size(); ++n) {
-        auto const picture = data::read_png(CXR_SOURCE_DIR "/tests/golden/images/" + names[n].get<std::string>());
+        auto const original = picture(names[n].get<std::string>());
         tensor<float, 3> gray({size, size, 1});
-        data::resize(picture.pixels.view(), gray.view(), data::interpolation::nearest);
+        data::resize(original.pixels.view(), gray.view(), data::interpolation::nearest);
         auto const pixels = static_cast<double>(gray.size());
         double mean = 0, squares = 0, shifted_mean = 0;
         for (float const v : gray) mean += static_cast<double>(v);

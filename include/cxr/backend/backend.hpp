@@ -28,6 +28,7 @@ template <class Backend>
 struct memory_of_backend {
     using type = host_memory;  ///< the host's
 };
+/// That of a backend which names one.
 template <class Backend>
     requires requires { typename Backend::memory; }
 struct memory_of_backend<Backend> {
@@ -45,6 +46,7 @@ concept implements = backend<Backend> && requires(Key key, Backend tag, Args&&..
 /// Stands for `Backend` where its parents must not be taken for it: converts to the tag itself and to none of its bases.
 template <class Backend>
 struct exactly {
+    /// The tag, for overload resolution alone.
     template <std::same_as<Backend> T>
     operator T() const;
 };
@@ -55,6 +57,7 @@ template <class Backend, class Arg>
 struct detached_argument {
     using type = Arg;  ///< any other argument
 };
+/// The context of such a backend.
 template <class Backend>
     requires backend<typename Backend::detached>
 struct detached_argument<Backend, context<Backend>&> {

@@ -33,6 +33,7 @@ template <class T>
 struct master {
     using type = T;  ///< `T` itself
 };
+/// Of bf16.
 template <>
 struct master<bf16> {
     using type = float;  ///< updates are smaller than half a unit in bf16's last place

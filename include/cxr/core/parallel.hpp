@@ -23,7 +23,7 @@
 namespace cxr {
 
 /// A pool of threads that runs parallel loops over fixed groups; the calling thread takes part.
-/// Not to be called from two threads at once; loops inside a loop run in the calling worker alone.
+/// Loops inside a loop run in the calling worker alone. Threads may share a pool: whoever finds it busy with another's loop runs his own alone, as worker 0.
 class executor {
 public:
     /// A pool of `threads` workers, the calling one included; 0 means one a hardware thread.
@@ -96,6 +96,9 @@ private:
     }
 
     void run(std::size_t groups, body_type body, void* data) {
+        // Not waited for: whoever has the pool may himself wait for this thread.
+        std::unique_lock const turn(in_use_, std::try_to_lock);
+        if (!turn) return alone(groups, body, data);
         {
             std::lock_guard lock(mutex_);
             body_ = body;
@@ -112,6 +115,14 @@ private:
         for (int spin = 0; busy_.load(std::memory_order_acquire) != 0; ++spin)
             if (spin > spins) std::this_thread::yield();
         if (failure_) std::rethrow_exception(std::exchange(failure_, nullptr));
+    }
+
+    void alone(std::size_t groups, body_type body, void* data) {
+        struct as_worker {
+            place outer;
+            ~as_worker() { current() = outer; }
+        } const until_the_end{std::exchange(current(), place{this, 0})};
+        for (std::size_t g = 0; g < groups; ++g) body(data, g, 0);
     }
 
     void serve(std::size_t worker) {
@@ -160,6 +171,7 @@ private:
 
     std::size_t size_;
     std::vector<std::thread> workers_;
+    std::mutex in_use_;  // by the thread whose loop runs
     std::mutex mutex_;
     std::condition_variable wake_;
     std::atomic<std::uint64_t> generation_{0};

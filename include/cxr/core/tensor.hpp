@@ -42,9 +42,12 @@ public:
             assign(tensor<T, Rank>(extents, value).data());
     }
 
+    /// A deep copy.
     tensor(tensor const& other) : tensor(other.extents_, uninitialised{}) { Memory::copy(data_.get(), other.data(), size() * sizeof(T)); }
+    /// Takes the elements over; what is left is empty.
     tensor(tensor&& other) noexcept
         : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)), extents_(std::exchange(other.extents_, {})) {}
+    /// A deep copy, or what another tensor gives away.
     tensor& operator=(tensor other) noexcept {
         swap(*this, other);
         return *this;
@@ -96,9 +99,9 @@ public:
 
     [[nodiscard]] cxr::view<T, Rank> view() { return {data(), extents_}; }               ///< the whole as a window
     [[nodiscard]] cxr::view<T const, Rank> view() const { return {data(), extents_}; }   ///< the whole as a window
-    operator cxr::view<T, Rank>() { return view(); }
-    operator cxr::view<T const, Rank>() const { return view(); }
-    operator cxr::view<T const, Rank>() { return view(); }
+    operator cxr::view<T, Rank>() { return view(); }              ///< the same, where a window is wanted
+    operator cxr::view<T const, Rank>() const { return view(); }  ///< the same, where a window is wanted
+    operator cxr::view<T const, Rank>() { return view(); }        ///< the same, where a window is wanted
 
     /// Element (i, j, …); indices are not checked.
     template <std::integral... Index>

@@ -19,12 +19,15 @@ template <memory Memory>
 class basic_workspace {
 public:
     basic_workspace() = default;
+    /// Empty: nobody shares scratch.
     basic_workspace(basic_workspace const&) {}
+    /// Keeps its own.
     basic_workspace& operator=(basic_workspace const&) { return *this; }
 
     /// Everything taken through a frame is given back when the frame ends; frames end in the reverse order of their beginnings.
     class frame {
     public:
+        /// On top of `owner`, which outlives it.
         explicit frame(basic_workspace& owner) : owner_(owner), block_(owner.block_), used_(owner.used_) {}
         frame(frame const&) = delete;
         frame& operator=(frame const&) = delete;

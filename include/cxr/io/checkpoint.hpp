@@ -94,11 +94,11 @@ struct target {
 /// What `assign` lets pass.
 struct assign_options {
     /// A target whose name begins so keeps its values where the checkpoint has no tensor, or one of another shape, for
-    /// it: `classifier.` for a network with other classes. Such tensors may also be left over. Empty: no target.
+    /// it: "classifier." for a network with other classes. Such tensors may also be left over. Empty: no target.
     std::string optional_prefix;
 
     /// Tensors of the checkpoint that no target asks for and that are left over without an error: by default the
-    /// optimizer's, `optimizer.…`.
+    /// optimizer's, which begin with "optimizer.".
     std::function<bool(std::string const& name)> allow_extra = [](std::string const& name) {
         return name.starts_with("optimizer.");
     };

@@ -76,6 +76,7 @@ public:
     [[nodiscard]] std::vector<double> const& negative_weights() const { return negative_; }
 
 protected:
+    /// See the two kinds. `who` begins the messages.
     weighted_cross_entropy(char const* who, context<Backend> const& context, std::vector<double> positive,
                            std::vector<double> negative, double epsilon)
         : weighted_cross_entropy(who, context, std::move(positive), std::move(negative), epsilon, {}, ops::reduction::sum_of_class_means) {
@@ -106,6 +107,7 @@ protected:
         return result;
     }
 
+    /// What is added before a logarithm is taken.
     [[nodiscard]] double epsilon_value() const { return epsilon_; }
     [[nodiscard]] ops::loss_form const& form_value() const { return form_; }
     [[nodiscard]] ops::reduction reduction_value() const { return how_; }

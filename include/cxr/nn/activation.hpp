@@ -53,8 +53,9 @@ struct activation {
 /// Batch statistics with the memory they lie in.
 template <memory Memory>
 struct statistics_buffer {
-    tensor<double, 1, Memory> mean, variance;  ///< one entry a channel
-    batch_statistics statistics;               ///< windows onto them
+    tensor<double, 1, Memory> mean;      ///< one entry a channel
+    tensor<double, 1, Memory> variance;  ///< one entry a channel
+    batch_statistics statistics;         ///< windows onto them
 
     /// Makes room for `channels` channels and forgets what was known.
     void begin(std::size_t channels) {

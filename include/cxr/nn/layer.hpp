@@ -42,12 +42,14 @@ struct resolution {
     using type = generic_layer<Backend, Spec, T>;  ///< the generic layer
 };
 
+/// Claimed by `Asked`.
 template <class Backend, class Spec, class T, class Asked>
     requires claims<Asked, Spec, Backend, T>
 struct resolution<Backend, Spec, T, Asked> {
-    using type = typename claim<Asked, Spec>::template layer<Backend, T>;
+    using type = typename claim<Asked, Spec>::template layer<Backend, T>;  ///< the claimed layer
 };
 
+/// Not claimed by `Asked`: its parent is asked.
 template <class Backend, class Spec, class T, class Asked>
     requires(!claims<Asked, Spec, Backend, T> && requires { typename Asked::parent; })
 struct resolution<Backend, Spec, T, Asked> : resolution<Backend, Spec, T, typename Asked::parent> {};
@@ -102,15 +104,18 @@ template <class Context, class Layer>
 
 /// Base of layers without parameters.
 struct without_parameters {
+    /// Nothing to commit.
     template <class Context, class Tape>
     void commit(Context&, Tape&, double const*) {}
 
+    /// Nothing to visit.
     template <class Self, class F>
     static void visit(Self&, std::string const&, F&) {}
 };
 
 /// An observer that looks at nothing.
 struct no_observer {
+    /// Looks away.
     template <class Activation>
     void operator()(std::string const&, Activation const&) const {}
 };

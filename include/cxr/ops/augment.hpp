@@ -17,9 +17,13 @@ struct augment_key {};      ///< kernel(key, tag, context, in, changes, fill, ou
 /// How one image is changed: the output at distance (y, x) from its centre shows the input at distance (yy · y + yx · x + dy, xy · y + xx · x + dx) from its
 /// centre, in pixels, by bilinear interpolation; then `brightness` is added.
 struct augmentation {
-    float yy = 1, yx = 0, dy = 0;  ///< where the row comes from
-    float xy = 0, xx = 1, dx = 0;  ///< where the column comes from
-    float brightness = 0;          ///< added to every pixel
+    float yy = 1;          ///< of the row, by the row
+    float yx = 0;          ///< of the row, by the column
+    float dy = 0;          ///< of the row, in pixels
+    float xy = 0;          ///< of the column, by the row
+    float xx = 1;          ///< of the column, by the column
+    float dx = 0;          ///< of the column, in pixels
+    float brightness = 0;  ///< added to every pixel
 
     /// Left and right exchanged.
     [[nodiscard]] static constexpr augmentation flip() { return {1, 0, 0, 0, -1, 0, 0}; }
@@ -41,8 +45,9 @@ struct augmentation {
 /// One channel of one image by place: `first` is its pixel (0, 0), `row` and `column` are strides in elements.
 template <class T>
 struct image_channel {
-    T const* first;              ///< pixel (0, 0)
-    std::ptrdiff_t row, column;  ///< elements from one pixel to the one below and to the one on the right
+    T const* first;         ///< pixel (0, 0)
+    std::ptrdiff_t row;     ///< elements from one pixel to the one below
+    std::ptrdiff_t column;  ///< elements from one pixel to the one on the right
 
     /// Pixel (y, x).
     CXR_HOST_DEVICE float operator()(std::size_t y, std::size_t x) const {

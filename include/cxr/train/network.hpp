@@ -32,7 +32,7 @@ concept loss_of_probabilities = requires(Loss const& loss, context<Backend>& ctx
 };
 
 /// A network of `Spec`, from images to probabilities, with a loss, the course's where none is named, and an optimizer, on `Backend`; parameters, images and
-/// probabilities are float32. One thread uses it at a time; two networks in two threads share nothing.
+/// probabilities are float32. One thread uses it at a time; threads with a network each do not disturb each other.
 /// With a communicator of several devices each has a network made of the same numbers, and a part of every batch: gradients are summed over the devices and divided
 /// by their number, so that all take the same step; running statistics stay each device's own. With one device it is the same code.
 template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone,
@@ -52,6 +52,7 @@ public:
         if (loss_.positive_weights().size() != 0) require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
+    /// Memory stays where it is, and so do parameters.
     network(network&&) noexcept = default;
     network(network const&) = delete;  // its table of parameters holds addresses
     network& operator=(network const&) = delete;

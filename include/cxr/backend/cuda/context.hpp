@@ -20,8 +20,8 @@ class context : public on_thrust::context<on_thrust::cuda> {
 public:
     using backend = tag;  ///< whose context this is
 
-    /// Workspace that a convolution of cuDNN or a product of cuBLASLt may use, in bytes.
-    static constexpr std::size_t largest_workspace = std::size_t{256} << 20, product_workspace = std::size_t{32} << 20;
+    static constexpr std::size_t largest_workspace = std::size_t{256} << 20;  ///< that a convolution of cuDNN may use, in bytes
+    static constexpr std::size_t product_workspace = std::size_t{32} << 20;   ///< that a product of cuBLASLt may use, in bytes
 
     /// On GPU number `device`; float images are multiplied as `arithmetic` says, `f32` or `tf32`. Throws `backend_error` that says what was found and what is
     /// needed where the GPU cannot be used.

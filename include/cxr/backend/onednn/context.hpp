@@ -34,7 +34,7 @@ private:
     int before_;
 };
 
-/// Threads, an engine, and a cache of primitives.
+/// Threads, an engine, and a cache of primitives. Copies share threads, engine and the primitives made so far, and have streams of their own.
 class context : public eigen::context {
 public:
     using backend = tag;                                   ///< whose context this is
@@ -44,9 +44,23 @@ public:
     explicit context(std::size_t threads = 1) : context(std::make_shared<executor>(threads)) {}
 
     /// On the workers of somebody else. `workers` is not null.
-    explicit context(std::shared_ptr<executor> workers) : eigen::context(std::move(workers)), engine_(dnnl::engine::kind::cpu, 0) {
-        for (std::size_t w = 0; w < this->workers().size(); ++w) streams_.emplace_back(engine_);
+    explicit context(std::shared_ptr<executor> workers) : eigen::context(std::move(workers)), engine_(dnnl::engine::kind::cpu, 0), streams_(fresh_streams()) {}
+
+    /// Shares threads, engine and primitives; streams are new.
+    context(context const& other)
+        : eigen::context(other), engine_(other.engine_), implementations_(other.implementations_), streams_(fresh_streams()), primitives_(other.primitives_) {}
+    /// Leaves nothing to be used behind.
+    context(context&&) = default;
+    /// As copying or moving.
+    context& operator=(context other) noexcept {
+        eigen::context::operator=(std::move(other));
+        std::swap(engine_, other.engine_);
+        std::swap(implementations_, other.implementations_);
+        std::swap(streams_, other.streams_);
+        std::swap(primitives_, other.primitives_);
+        return *this;
     }
+    ~context() = default;
 
     /// The CPU engine.
     [[nodiscard]] dnnl::engine const& engine() const { return engine_; }
@@ -68,6 +82,12 @@ public:
     void made(std::string implementation) { implementations_.insert(std::move(implementation)); }
 
 private:
+    [[nodiscard]] std::vector<dnnl::stream> fresh_streams() const {
+        std::vector<dnnl::stream> streams;
+        for (std::size_t w = 0; w < this->workers().size(); ++w) streams.emplace_back(engine_);
+        return streams;
+    }
+
     dnnl::engine engine_;
     std::set<std::string> implementations_;
     std::vector<dnnl::stream> streams_;

@@ -14,7 +14,7 @@ namespace cxr::reference {
 
 struct tag;
 
-/// The threads that kernels run on and the scratch memory they use. Copies share the threads and begin with scratch of their own.
+/// The threads that kernels run on and the scratch memory they use. Copies share the threads and begin with scratch of their own, so two threads may use one each.
 class context {
 public:
     using backend = tag;  ///< whose context this is

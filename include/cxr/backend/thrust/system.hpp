@@ -19,6 +19,7 @@ namespace cxr::on_thrust {
 
 /// Takes any execution policy.
 struct takes_policy {
+    /// Does nothing with it.
     template <class Policy>
     void operator()(Policy const&) const {}
 };

@@ -6,6 +6,8 @@
 #include "cxr/backend/eigen/convolution.hpp"
 #include "cxr/backend/onednn/call.hpp"
 #include "cxr/backend/onednn/tag.hpp"
+#include "cxr/backend/onednn/version_2.hpp"
+#include "cxr/backend/onednn/version_3.hpp"
 
 #include <algorithm>
 #include <array>
@@ -71,10 +73,13 @@ struct geometry {
     [[nodiscard]] md destination(dnnl::memory::format_tag f = any) const { return {{images, outputs, out_rows, out_columns}, f32, f}; }
     [[nodiscard]] md weights(dnnl::memory::format_tag f = any) const { return {{outputs, inputs, size, size}, f32, f}; }
     /// The forward operation; the two derivatives are described by it.
-    [[nodiscard]] dnnl::convolution_forward::primitive_desc forward(dnnl::engine const& e) const {
-        return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, source(), weights(), destination(), {stride, stride}, {top, left}, {bottom, right}},
-                scratchpad(), e};
+    [[nodiscard]] dnnl::convolution_forward::primitive_desc forward(dnnl::engine const& e) const { return describe_forward(e, description(), scratchpad()); }
+    /// A derivative of it.
+    template <class Gradient>
+    [[nodiscard]] typename Gradient::primitive_desc backward(dnnl::engine const& e) const {
+        return describe_backward<Gradient>(e, description(), scratchpad(), forward(e));
     }
+    [[nodiscard]] convolution_shape description() const { return {source(), weights(), destination(), {stride, stride}, {top, left}, {bottom, right}}; }
     [[nodiscard]] static dnnl::primitive_attr scratchpad() {
         dnnl::primitive_attr a;
         a.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -242,9 +247,7 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
         return;
     }
     auto const make = [&](geometry const& g) {
-        dnnl::convolution_backward_data::primitive_desc const d(
-            {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
-            ctx.engine(), g.forward(ctx.engine()));
+        auto const d = g.backward<dnnl::convolution_backward_data>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_data(d),
                         {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
@@ -283,9 +286,7 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
         return add_up(groups, partial);
     }
     auto const make = [&](geometry const& g) {
-        dnnl::convolution_backward_weights::primitive_desc const d(
-            {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
-            ctx.engine(), g.forward(ctx.engine()));
+        auto const d = g.backward<dnnl::convolution_backward_weights>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_weights(d),
                         {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},

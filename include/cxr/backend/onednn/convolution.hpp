@@ -192,11 +192,22 @@ void for_each_band(context& ctx, std::size_t pixels, std::size_t work_per_pixel,
     });
 }
 
+/// The same for the pixels of each image by itself. A product rounds by its number of rows, which then does not depend on the batch: an image has the same bits in
+/// any.
+template <class F>
+void for_each_band_of_images(context& ctx, shape const& images, std::size_t work_per_pixel, F f) {
+    auto const pixels = images[1] * images[2], bands = group_count(pixels, std::max<std::size_t>(64, (std::size_t{1} << 20) / work_per_pixel), 16);
+    ctx.workers()(images[0] * bands, [&](std::size_t g, std::size_t) {
+        auto const range = part(pixels, bands, g % bands);
+        f(g / bands * pixels + range.first, range.size());
+    });
+}
+
 inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<float const, 4> in, view<float const, 4> weights, view<float, 4> out) {
     if (eigen::pointwise(w)) {
         auto const x = ops::pixels(in);
         auto const y = ops::pixels(out);
-        for_each_band(ctx, x.pixels, x.channels * y.channels, [&](std::size_t p, std::size_t n) {
+        for_each_band_of_images(ctx, out.shape(), x.channels * y.channels, [&](std::size_t p, std::size_t n) {
             gemm(false, true, n, y.channels, x.channels, x.row(p), x.stride, weights.data(), weights.stride(0), 0, y.row(p), y.stride);
         });
         return;

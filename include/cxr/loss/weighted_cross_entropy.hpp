@@ -83,6 +83,7 @@ protected:
         if (positive_.empty()) throw contract_violation(std::string(who) + ": no weights");
     }
 
+    /// The same of any form and reduction; no weights are those of 1.
     weighted_cross_entropy(char const* who, context<Backend> const& context, std::vector<double> positive, std::vector<double> negative, double epsilon,
                            ops::loss_form const& form, ops::reduction how)
         : context_(context), positive_(std::move(positive)), negative_(std::move(negative)), epsilon_(epsilon), form_(form), how_(how), who_(who) {
@@ -109,7 +110,9 @@ protected:
 
     /// What is added before a logarithm is taken.
     [[nodiscard]] double epsilon_value() const { return epsilon_; }
+    /// What is made of the cross-entropy of an entry.
     [[nodiscard]] ops::loss_form const& form_value() const { return form_; }
+    /// How entries are put together.
     [[nodiscard]] ops::reduction reduction_value() const { return how_; }
 
 private:

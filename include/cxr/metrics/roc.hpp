@@ -7,6 +7,7 @@
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/view.hpp"
 #include "cxr/interop/as_view.hpp"
+#include "cxr/metrics/macro_average.hpp"
 
 #include <algorithm>
 #include <cmath>
@@ -48,24 +49,32 @@ template <class Score, class Label>
                           : ": label " + std::to_string(static_cast<double>(*label)) + ", expected 0, 1, or unknown"));
 }
 
-/// Rows with a known label, by falling score.
-template <class Score, class Label>
-auto by_score(view<Score const, 1> scores, view<Label const, 1> labels) {
+/// What scores of a type are compared as.
+template <class Score>
+using score_key = std::conditional_t<std::same_as<Score, double> || std::integral<Score>, double, float>;
+
+/// Calls `f(score, positive)` for every row with a known label.
+template <class Score, class Label, class F>
+void each_known(view<Score const, 1> scores, view<Label const, 1> labels, F&& f) {
     require_shape(scores.shape(), labels.shape(), "cxr::metrics: scores against labels");
-    using key = std::conditional_t<std::same_as<Score, double> || std::integral<Score>, double, float>;
-    std::vector<scored<key>> rows;
-    rows.reserve(scores.size());
+    using key = score_key<Score>;
     for (std::size_t i = 0; i < scores.size(); ++i) {
         auto const score = static_cast<key>(scores[i]);
         if (std::isnan(score)) refuse(i, &score, &labels[i]);
         auto const label = labels[i];
-        if (label == Label(1))
-            rows.push_back({score, true});
-        else if (label == Label(0))
-            rows.push_back({score, false});
+        if (label == Label(1) || label == Label(0))
+            f(score, label == Label(1));
         else if (!(label < Label(0)) && !(label != label))
             refuse<key>(i, nullptr, &label);
     }
+}
+
+/// Rows with a known label, by falling score.
+template <class Score, class Label>
+auto by_score(view<Score const, 1> scores, view<Label const, 1> labels) {
+    std::vector<scored<score_key<Score>>> rows;
+    rows.reserve(scores.size());
+    each_known(scores, labels, [&](auto score, bool positive) { rows.push_back({score, positive}); });
     std::sort(rows.begin(), rows.end(), [](auto const& a, auto const& b) { return a.score > b.score; });
     return rows;
 }
@@ -141,18 +150,28 @@ template <class T>
     return {matrix.slice(1, c, 1).data(), {matrix.extent(0)}, {matrix.stride(0)}};
 }
 
+namespace detail {
+
+/// `metric(scores, labels)` of each column of both, classes in parallel.
+template <class Probabilities, class Labels, class Metric>
+auto per_class(executor& workers, Probabilities const& probabilities, Labels const& labels, char const* who, Metric metric) {
+    auto const p = interop::read<2>(probabilities);
+    auto const l = interop::read<2>(labels);
+    require_shape(p.view().shape(), l.view().shape(), who);
+    std::vector<decltype(metric(column(p.view(), 0), column(l.view(), 0)))> results(p.view().extent(1));
+    workers(results.size(), [&](std::size_t c, std::size_t) { results[c] = metric(column(p.view(), c), column(l.view(), c)); });
+    return results;
+}
+
+}  // namespace detail
+
 /// `auroc` of each column of `probabilities` (rows × classes) against the same column of `labels`; classes in parallel,
 /// the same bits for any number of threads.
 template <interop::readable<2> Probabilities, interop::readable<2> Labels>
 [[nodiscard]] std::vector<std::optional<double>> auroc_per_class(executor& workers, Probabilities const& probabilities,
                                                                  Labels const& labels) {
-    auto const p = interop::read<2>(probabilities);
-    auto const l = interop::read<2>(labels);
-    require_shape(p.view().shape(), l.view().shape(), "cxr::metrics::auroc_per_class: probabilities against labels");
-    std::vector<std::optional<double>> areas(p.view().extent(1));
-    workers(areas.size(),
-            [&](std::size_t c, std::size_t) { areas[c] = detail::auroc_of(column(p.view(), c), column(l.view(), c)); });
-    return areas;
+    return detail::per_class(workers, probabilities, labels, "cxr::metrics::auroc_per_class: probabilities against labels",
+                             [](auto scores, auto known) { return detail::auroc_of(scores, known); });
 }
 
 /// The same on the calling thread alone.
@@ -164,18 +183,11 @@ template <interop::readable<2> Probabilities, interop::readable<2> Labels>
 }
 
 /// How many of the areas are defined.
-[[nodiscard]] inline std::size_t defined(std::span<std::optional<double> const> areas) {
-    return static_cast<std::size_t>(
-        std::count_if(areas.begin(), areas.end(), [](auto const& a) { return a.has_value(); }));
-}
+[[nodiscard]] inline std::size_t defined(std::span<std::optional<double> const> areas) { return average_over_classes(areas).over; }
 
 /// Mean over the areas that are defined; nothing where none is. `defined(areas)` says over how many.
 [[nodiscard]] inline std::optional<double> mean_auroc(std::span<std::optional<double> const> areas) {
-    auto const count = defined(areas);
-    if (count == 0) return {};
-    double sum = 0;
-    for (auto const& area : areas) sum += area.value_or(0);
-    return sum / static_cast<double>(count);
+    return average_over_classes(areas).mean;
 }
 
 }  // namespace cxr::metrics

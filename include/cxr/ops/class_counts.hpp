@@ -52,20 +52,20 @@ struct weight_tally {
 
 /// Throws `contract_violation` that names a label that is neither 0, 1 nor unknown.
 template <label_element Label>
-[[noreturn]] void refuse_label(Label label, std::size_t row, std::size_t column) {
+[[noreturn]] void refuse_label(Label label, std::size_t row, std::size_t column, char const* who = "cxr::class_counts") {
     std::ostringstream value;
     value << +label;
-    throw contract_violation("cxr::class_counts: label " + value.str() + " at row " + std::to_string(row) + ", column " + std::to_string(column) + "; expected 0, 1 or unknown");
+    throw contract_violation(std::string(who) + ": label " + value.str() + " at row " + std::to_string(row) + ", column " + std::to_string(column) + "; expected 0, 1 or unknown");
 }
 
 /// Throws `contract_violation` that names row, column and value of the first label among `rows` that is neither 0, 1 nor
 /// unknown. For kernels whose counts of a group do not add up to its rows.
 template <label_element Label>
-void require_hard_labels(view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, index_range rows) {
+void require_hard_labels(view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, index_range rows, char const* who = "cxr::class_counts") {
     for (std::size_t i = rows.first; i < rows.last; ++i)
         for (std::size_t c = 0; c < labels.extent(1); ++c) {
             Label const label = labels(i, c);
-            if ((!known || (*known)(i, c)) && !unknown(label) && label != Label(0) && label != Label(1)) refuse_label(label, i, c);
+            if ((!known || (*known)(i, c)) && !unknown(label) && label != Label(0) && label != Label(1)) refuse_label(label, i, c, who);
         }
 }
 

@@ -4,6 +4,7 @@
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/eigen/class_counts.hpp"
+#include "cxr/backend/eigen/co_occurrence.hpp"
 #include "cxr/backend/eigen/convolution.hpp"
 #include "cxr/backend/eigen/focused_bce.hpp"
 #include "cxr/backend/eigen/tag.hpp"

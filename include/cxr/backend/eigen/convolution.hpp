@@ -56,13 +56,15 @@ private:
     [[maybe_unused]] int before_ = 0;
 };
 
-/// Calls f(first pixel, pixels, worker) for tiles of `pixels` pixels in parallel.
-template <class F>
-void for_each_tile(context& ctx, std::size_t pixels, F f) {
-    auto const tiles = (pixels + tile_pixels - 1) / tile_pixels;
-    ctx.workers()(tiles, [&](std::size_t g, std::size_t worker) {
+/// Calls f(first pixel, pixels, worker) for tiles of the pixels of `images` in parallel. Tiles end where an image does: a product rounds by the place of a row
+/// among the others, and an image has the same bits in any batch.
+template <class T, class F>
+void for_each_tile(context& ctx, view<T, 4> images, F f) {
+    auto const pixels = images.extent(1) * images.extent(2), tiles = (pixels + tile_pixels - 1) / tile_pixels;
+    ctx.workers()(images.extent(0) * tiles, [&](std::size_t g, std::size_t worker) {
         [[maybe_unused]] one_thread_a_product const guard;
-        f(g * tile_pixels, std::min(tile_pixels, pixels - g * tile_pixels), worker);
+        auto const first = g % tiles * tile_pixels;
+        f(g / tiles * pixels + first, std::min(tile_pixels, pixels - first), worker);
     });
 }
 
@@ -107,7 +109,7 @@ void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const
         for (std::size_t c = 0; c < inputs; ++c)
             for (std::size_t t = 0; t < taps; ++t) packed[(t * inputs + c) * outputs + o] = weights(o, c, t / w.size, t % w.size);
     T* const rows = scratch.template take<T>(pointwise(w) ? 0 : ctx.workers().size() * tile_pixels * taps * inputs);
-    for_each_tile(ctx, y.pixels, [&](std::size_t first, std::size_t count, std::size_t worker) {
+    for_each_tile(ctx, out, [&](std::size_t first, std::size_t count, std::size_t worker) {
         auto to = matrix(y.row(first), count, outputs, y.stride);
         auto const by = matrix(packed, taps * inputs, outputs);
         if (pointwise(w)) {
@@ -132,7 +134,7 @@ void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::window w
         for (std::size_t c = 0; c < inputs; ++c)
             for (std::size_t t = 0; t < taps; ++t) packed[(t * outputs + o) * inputs + c] = weights(o, c, t / w.size, t % w.size);
     T* const rows = scratch.template take<T>(pointwise(w) ? 0 : ctx.workers().size() * tile_pixels * taps * outputs);
-    for_each_tile(ctx, dx.pixels, [&](std::size_t first, std::size_t count, std::size_t worker) {
+    for_each_tile(ctx, d_in, [&](std::size_t first, std::size_t count, std::size_t worker) {
         auto to = matrix(dx.row(first), count, inputs, dx.stride);
         auto const by = matrix(packed, taps * outputs, inputs);
         auto const store = [&](auto const& product) {

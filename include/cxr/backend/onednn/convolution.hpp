@@ -6,6 +6,8 @@
 #include "cxr/backend/eigen/convolution.hpp"
 #include "cxr/backend/onednn/call.hpp"
 #include "cxr/backend/onednn/tag.hpp"
+#include "cxr/backend/onednn/version_2.hpp"
+#include "cxr/backend/onednn/version_3.hpp"
 
 #include <algorithm>
 #include <array>
@@ -71,10 +73,13 @@ struct geometry {
     [[nodiscard]] md destination(dnnl::memory::format_tag f = any) const { return {{images, outputs, out_rows, out_columns}, f32, f}; }
     [[nodiscard]] md weights(dnnl::memory::format_tag f = any) const { return {{outputs, inputs, size, size}, f32, f}; }
     /// The forward operation; the two derivatives are described by it.
-    [[nodiscard]] dnnl::convolution_forward::primitive_desc forward(dnnl::engine const& e) const {
-        return {{dnnl::prop_kind::forward_training, dnnl::algorithm::convolution_direct, source(), weights(), destination(), {stride, stride}, {top, left}, {bottom, right}},
-                scratchpad(), e};
+    [[nodiscard]] dnnl::convolution_forward::primitive_desc forward(dnnl::engine const& e) const { return describe_forward(e, description(), scratchpad()); }
+    /// A derivative of it.
+    template <class Gradient>
+    [[nodiscard]] typename Gradient::primitive_desc backward(dnnl::engine const& e) const {
+        return describe_backward<Gradient>(e, description(), scratchpad(), forward(e));
     }
+    [[nodiscard]] convolution_shape description() const { return {source(), weights(), destination(), {stride, stride}, {top, left}, {bottom, right}}; }
     [[nodiscard]] static dnnl::primitive_attr scratchpad() {
         dnnl::primitive_attr a;
         a.set_scratchpad_mode(dnnl::scratchpad_mode::user);
@@ -187,11 +192,22 @@ void for_each_band(context& ctx, std::size_t pixels, std::size_t work_per_pixel,
     });
 }
 
+/// The same for the pixels of each image by itself. A product rounds by its number of rows, which then does not depend on the batch: an image has the same bits in
+/// any.
+template <class F>
+void for_each_band_of_images(context& ctx, shape const& images, std::size_t work_per_pixel, F f) {
+    auto const pixels = images[1] * images[2], bands = group_count(pixels, std::max<std::size_t>(64, (std::size_t{1} << 20) / work_per_pixel), 16);
+    ctx.workers()(images[0] * bands, [&](std::size_t g, std::size_t) {
+        auto const range = part(pixels, bands, g % bands);
+        f(g / bands * pixels + range.first, range.size());
+    });
+}
+
 inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<float const, 4> in, view<float const, 4> weights, view<float, 4> out) {
     if (eigen::pointwise(w)) {
         auto const x = ops::pixels(in);
         auto const y = ops::pixels(out);
-        for_each_band(ctx, x.pixels, x.channels * y.channels, [&](std::size_t p, std::size_t n) {
+        for_each_band_of_images(ctx, out.shape(), x.channels * y.channels, [&](std::size_t p, std::size_t n) {
             gemm(false, true, n, y.channels, x.channels, x.row(p), x.stride, weights.data(), weights.stride(0), 0, y.row(p), y.stride);
         });
         return;
@@ -242,9 +258,7 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
         return;
     }
     auto const make = [&](geometry const& g) {
-        dnnl::convolution_backward_data::primitive_desc const d(
-            {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
-            ctx.engine(), g.forward(ctx.engine()));
+        auto const d = g.backward<dnnl::convolution_backward_data>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_data(d),
                         {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
@@ -283,9 +297,7 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
         return add_up(groups, partial);
     }
     auto const make = [&](geometry const& g) {
-        dnnl::convolution_backward_weights::primitive_desc const d(
-            {dnnl::algorithm::convolution_direct, g.source(), g.weights(), g.destination(), {g.stride, g.stride}, {g.top, g.left}, {g.bottom, g.right}}, geometry::scratchpad(),
-            ctx.engine(), g.forward(ctx.engine()));
+        auto const d = g.backward<dnnl::convolution_backward_weights>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_weights(d),
                         {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},

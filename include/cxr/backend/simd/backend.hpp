@@ -4,6 +4,7 @@
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/simd/class_counts.hpp"
+#include "cxr/backend/simd/co_occurrence.hpp"
 #include "cxr/backend/simd/densenet.hpp"
 #include "cxr/backend/simd/focused_bce.hpp"
 #include "cxr/backend/simd/tag.hpp"

@@ -69,6 +69,18 @@ struct place_of_wrong_label {
     }
 };
 
+/// Throws `contract_violation` of `who` for the first entry that is no label, if there is one.
+template <class System, class Label>
+void refuse_wrong_label(context<System>& ctx, view<Label const, 2> const& labels, tally_label<Label> const& count, char const* who) {
+    auto const classes = labels.extent(1), none = labels.size();
+    std::size_t place = none;
+    System::run(ctx, [&](auto const& policy) {
+        place = ::thrust::transform_reduce(policy, ::thrust::counting_iterator<std::size_t>(0), ::thrust::counting_iterator<std::size_t>(none),
+                                           place_of_wrong_label<Label>{count, classes, none}, none, ::thrust::minimum<std::size_t>());
+    });
+    if (place != none) ops::refuse_label(element<System>(labels, place / classes, place % classes), place / classes, place % classes, who);
+}
+
 /// Class counts of any label type and layout, in the host's memory or the system's; see `ops::count_classes`.
 template <class System, ops::label_element Label>
 void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label const, 2> const& given, std::optional<view<bool const, 2>> const& mask, ops::class_tally tally) {
@@ -83,15 +95,7 @@ void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label con
     std::vector<label_tally> here(classes);
     System::memory::download(here.data(), there, classes * sizeof(label_tally));
     for (auto const& c : here)
-        if (c.positives + c.negatives + c.unknowns != rows) {
-            auto const none = rows * classes;
-            std::size_t place = none;
-            System::run(ctx, [&](auto const& policy) {
-                place = ::thrust::transform_reduce(policy, ::thrust::counting_iterator<std::size_t>(0), ::thrust::counting_iterator<std::size_t>(none),
-                                                   place_of_wrong_label<Label>{count, classes, none}, none, ::thrust::minimum<std::size_t>());
-            });
-            ops::refuse_label(element<System>(labels, place / classes, place % classes), place / classes, place % classes);
-        }
+        if (c.positives + c.negatives + c.unknowns != rows) refuse_wrong_label<System>(ctx, labels, count, "cxr::class_counts");
     for (std::size_t c = 0; c < classes; ++c) {
         tally.positives[c] = here[c].positives;
         tally.negatives[c] = here[c].negatives;

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The xtensor backend: NumPy-like broadcast expressions: statistics, loss and metrics, no layers. What it does not do itself, `reference` does.
+// The xtensor backend: NumPy-like broadcast expressions: statistics, loss, metrics and preprocessing, no layers. What it does not do itself, `reference` does.
 
 #include "cxr/backend/reference/tag.hpp"
 
@@ -28,6 +28,6 @@ struct tag : reference::tag {
 }  // namespace cxr::xtensor
 
 namespace cxr {
-/// NumPy-like broadcast expressions: statistics, loss and metrics, no layers.
+/// NumPy-like broadcast expressions: statistics, loss, metrics and preprocessing, no layers.
 using xtensor_backend = xtensor::tag;
 }  // namespace cxr

@@ -3,6 +3,8 @@
 
 #include "backends.hpp"
 
+#include "cxr/ops/augment.hpp"
+#include "cxr/ops/auroc.hpp"
 #include "cxr/ops/convolution.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 
@@ -23,6 +25,10 @@ constexpr auto serves_relu = serving<Backend, ops::relu_key, context<Backend>&, 
 template <class Backend>
 constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend>&, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&,
                                      ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
+template <class Backend>
+constexpr auto serves_auroc = serving<Backend, ops::ordered_pairs_key, context<Backend>&, view<float const, 1>, view<std::int8_t const, 1>>();
+template <class Backend>
+constexpr auto serves_standardise = serving<Backend, ops::standardise_key, context<Backend>&, const_images, double, images>();
 
 }  // namespace
 
@@ -35,6 +41,10 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_loss<reference_backend> == "reference");
     CHECK(serves_loss<eigen_backend> == "eigen");
     CHECK(serves_loss<xtensor_backend> == "xtensor");
+    CHECK(serves_auroc<xtensor_backend> == "xtensor");
+    CHECK(serves_standardise<xtensor_backend> == "xtensor");
+    CHECK(serves_auroc<eigen_backend> == "reference");
+    CHECK(serves_auroc<thrust_host> == thrust_host::name);
     CHECK(serves_loss<thrust_host> == thrust_host::name);
     // oneDNN has no double, and the error of its logarithm near 1 is absolute.
     CHECK(serves_loss<onednn_backend> == "eigen");

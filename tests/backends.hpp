@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The one list of backends that tests run over. A program made for one of Thrust's systems, or for an NVIDIA GPU, runs over that one alone
-// (CXR_TEST_SYSTEM_<name>); one made without the components runs over those of the core (CXR_TEST_CORE).
+// The one list of backends that tests run over. A program made for one of Thrust's systems, for another version of oneDNN, or for an NVIDIA GPU, runs
+// over that one alone (CXR_TEST_SYSTEM_<name>); one made without the components runs over those of the core (CXR_TEST_CORE).
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
@@ -25,6 +25,10 @@
 #elif defined(CXR_TEST_CORE)
 #include "cxr/backend/simd/backend.hpp"
 #define CXR_BACKENDS_WITH_LAYERS cxr::reference_backend, cxr::simd_backend
+#define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS
+#elif defined(CXR_TEST_SYSTEM_ONEDNN)
+#include "cxr/backend/onednn/backend.hpp"
+#define CXR_BACKENDS_WITH_LAYERS cxr::onednn_backend
 #define CXR_BACKENDS CXR_BACKENDS_WITH_LAYERS
 #else
 #include "cxr/backend/eigen/backend.hpp"

@@ -127,7 +127,7 @@ int run_demo(demo_options const& o, global_options const& global) {
 
     out.print("\nAUROC 0.5 is guessing, 1 is perfect. {} images and {} show that training works, not how good the model can be.", statistics.at("rows").get<std::size_t>(), epochs);
     out.print("Done in {:.0f} s. The run with its plots lies in {}", seconds, fs::absolute(run).lexically_normal().string());
-    out.print("  class-frequency.svg   contributions.svg   loss.svg   auroc.svg   roc.svg   (and .png)");
+    out.print("  class-frequency.svg   contributions.svg   co-occurrence.svg   loss.svg   auroc.svg   roc.svg   (and .png)");
     if (stopped()) return interrupted;
     out.result(result);
     return done;

@@ -110,6 +110,21 @@ std::string problem_of(backend_entry const& b) { return b.problem != nullptr ? b
 
 }  // namespace
 
+std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<std::pair<std::string, std::string>> const& operations) {
+    std::vector<std::pair<std::string, std::string>> all;
+    for (auto const& [operation, by] : operations) {
+        auto const server = by.empty() ? std::string("nobody") : by;
+        auto found = std::find_if(all.begin(), all.end(), [&](auto const& a) { return a.first == server; });
+        if (found == all.end()) found = all.insert(all.end(), {server, {}});
+        found->second += (found->second.empty() ? "" : "; ") + operation;
+    }
+    return all;
+}
+
+std::string const& serving_backend(backend_entry const& backend, std::string const& operation) {
+    return std::find_if(backend.operations.begin(), backend.operations.end(), [&](auto const& o) { return o.first == operation; })->second;
+}
+
 backend_entry const& find_backend(std::string const& name) {
     auto const& all = backends();
     auto const found = std::find_if(all.begin(), all.end(), [&](auto const& b) { return b.name == name; });

@@ -10,6 +10,7 @@
 #include "cxr/ops/loss_form.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
+#include "cxr/stats/co_occurrence.hpp"
 
 #include <array>
 #include <cstddef>
@@ -44,7 +45,6 @@ struct engine_description {
     std::size_t statistics = 0;             ///< running statistics
     double flops_an_image = 0;              ///< of convolutions and linear layers in the forward pass, a multiply-add counted as 2
     std::size_t activations_an_image = 0;   ///< numbers that a training step keeps for one image, estimated
-    std::vector<std::pair<std::string, std::string>> operations;  ///< operation and the backend that serves it
 };
 
 /// The steps that the optimizer of a checkpoint has taken. Throws `io_error`.
@@ -113,7 +113,15 @@ struct backend_entry {
     std::string bf16_problem = {};  ///< why `has_bf16` is false where it might be true elsewhere
     std::string warning = {};     ///< what a user should know before he waits, empty where there is nothing
     bool whole_densenet = false;  ///< whether it has a DenseNet of its own, with `winograd` and `recompute`
+    stats::co_occurrence (*co_occurrence)(view<std::int8_t const, 2> labels, std::size_t threads) = nullptr;  ///< of a table of labels
+    std::vector<std::pair<std::string, std::string>> operations = {};  ///< operation and the backend that serves it, this one or a parent
 };
+
+/// The operations of a list, in words, by the backend that serves them: its name, and what it does.
+std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<std::pair<std::string, std::string>> const& operations);
+
+/// Which backend of the line of `backend`'s parents serves an operation of its list.
+std::string const& serving_backend(backend_entry const& backend, std::string const& operation);
 
 /// The backends, each from its own translation unit.
 backend_entry reference_entry();

@@ -66,7 +66,7 @@ backend_entry cuda_entry() {
                 if (o.bf16) return std::make_unique<cuda_engine<true>>(o);
                 return std::make_unique<cuda_engine<false>>(o);
             },
-            count_labels<cuda_backend>, work_of<cuda_backend, true>()};
+            count_labels<cuda_backend>, work_of<cuda_backend, true>(), {}, {}, false, count_pairs<cuda_backend>, serving_backends<cuda_backend, true>()};
 }
 
 }  // namespace cxr::trainer

@@ -3,6 +3,7 @@
 // The engine of any backend that has layers. A translation unit includes this and the backend's entry header.
 
 #include "engine.hpp"
+#include "served_operations.hpp"
 #include "workload_template.hpp"
 
 #include "cxr/core/error.hpp"
@@ -10,10 +11,6 @@
 #include "cxr/core/random.hpp"
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/models/densenet.hpp"
-#include "cxr/ops/activations.hpp"
-#include "cxr/ops/batch_norm.hpp"
-#include "cxr/ops/convolution.hpp"
-#include "cxr/ops/pool.hpp"
 #include "cxr/optim/adam.hpp"
 #include "cxr/train/network.hpp"
 
@@ -39,45 +36,21 @@ stats::class_frequencies count_labels(view<std::int8_t const, 2> labels, std::si
     return frequencies;
 }
 
-/// Whether the backend has taken DenseNet over as a whole.
+/// How often classes of a table of labels occur together, on `Backend`.
 template <class Backend>
-inline constexpr bool has_whole_densenet =
-    !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
+stats::co_occurrence count_pairs(view<std::int8_t const, 2> labels, std::size_t threads) {
+    stats::co_occurrence pairs(labels.extent(1));
+    auto ctx = make_context<Backend>(threads);
+    pairs.add<Backend>(ctx, labels);
+    return pairs;
+}
 
-/// Which backend serves each of a DenseNet's operations, and those of a loss that is the weighted cross-entropy or another: `Backend` or one of its parents.
-template <class Backend>
-std::vector<std::pair<std::string, std::string>> serving_backends(bool plain_loss) {
-    using ctx = context<Backend>&;
-    using in = view<float const, 4>;
-    using out = view<float, 4>;
-    using one = view<float const, 1>;
-    using into = view<float, 1>;
-    using moments = view<double const, 1>;
-    using chosen = view<std::uint8_t const, 4>;
-    using ops::window;
-    std::vector<std::pair<std::string, std::string>> all;
-    auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
-    if (has_whole_densenet<Backend>) add("DenseNet before its head, as one layer", Backend::name);
-    if (!has_whole_densenet<Backend>) {
-        add("convolution", serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
-        add("convolution, backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
-        add("convolution, backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
-        add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
-        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
-        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
-        add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
-        add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
-        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
-        add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
-    }
-    add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
-    add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
-    add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
-    if (plain_loss)
-        add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&, ops::optional_view<bool const> const&,
-                            ops::optional_view<float> const&>());
-    else
-        add("loss", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
+/// Which backend serves each operation: `Backend` or one of its parents.
+template <class Backend, bool Layers>
+served_operations serving_backends() {
+    auto all = served_tables<Backend>();
+    if constexpr (Layers)
+        for (auto& operation : served_layers<Backend>()) all.push_back(std::move(operation));
     return all;
 }
 
@@ -124,7 +97,6 @@ public:
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
         d.activations_an_image = has_whole_densenet<Backend> ? block_activations_an_image(options_) : keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
-        d.operations = serving_backends<Backend>(options_.form.plain());
         return d;
     }
 
@@ -222,13 +194,13 @@ private:
 template <class Backend>
 backend_entry layered_entry(std::string library) {
     return {std::string(Backend::name), std::move(library), true, false, nullptr,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, {}, has_whole_densenet<Backend>};
+            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, {}, has_whole_densenet<Backend>, count_pairs<Backend>, serving_backends<Backend, true>()};
 }
 
 /// The entry of a backend without layers.
 template <class Backend>
 backend_entry entry(std::string library) {
-    return {std::string(Backend::name), std::move(library), false, false, nullptr, nullptr, count_labels<Backend>, work_of<Backend, false>()};
+    return {std::string(Backend::name), std::move(library), false, false, nullptr, nullptr, count_labels<Backend>, work_of<Backend, false>(), {}, {}, false, count_pairs<Backend>, serving_backends<Backend, false>()};
 }
 
 }  // namespace cxr::trainer

@@ -5,6 +5,7 @@
 #include "command.hpp"
 #include "console.hpp"
 
+#include <optional>
 #include <string>
 
 namespace cxr::trainer {
@@ -14,6 +15,7 @@ struct evaluate_options {
     std::string csv;          ///< label table
     std::string predictions;  ///< table of predictions
     std::string out;          ///< folder for the ROC curves; empty: none
+    std::optional<double> threshold{};  ///< of the confusion; none: no confusion
 };
 
 /// Evaluates, prints and plots; returns what `--json` writes.

@@ -52,6 +52,28 @@ void plot_contributions(std::string const& path, std::vector<std::string> const&
     });
 }
 
+void plot_co_occurrence(std::string const& path, std::vector<std::string> const& classes, std::function<std::optional<double>(std::size_t, std::size_t)> const& share) {
+    double const cell = 40, left = 190, top = 60, side = cell * static_cast<double>(classes.size());
+    write_picture(path, left + side + 50, top + side + 140, [&](canvas& c) {
+        c.text({left, 34}, "Of the rows with the finding on the left, how many percent have the one below", 14);
+        for (std::size_t a = 0; a < classes.size(); ++a) {
+            double const along = cell * static_cast<double>(a);
+            auto name = classes[a];
+            std::replace(name.begin(), name.end(), '_', ' ');
+            c.text({left - 8, top + along + cell / 2 + 4}, name, 12, 1);
+            c.text({left + along + cell / 2 + 5, top + side + 16}, name, 12, 1, -40);
+            for (std::size_t b = 0; b < classes.size(); ++b) {
+                auto const part = share(a, b);
+                // White is none, blue is all.
+                auto const towards = [&](double full) { return part ? 1 - *part * (1 - full) : 1; };
+                point const corner{left + cell * static_cast<double>(b), top + along};
+                c.rectangle(corner, cell - 1, cell - 1, a == b ? gray : colour{towards(blue.red), towards(blue.green), towards(blue.blue)});
+                if (a != b && part) c.text({corner.x + cell / 2, corner.y + cell / 2 + 4}, fmt::format("{:.0f}", 100 * *part), 12, 0.5);
+            }
+        }
+    });
+}
+
 void plot_losses(std::string const& path, std::vector<double> const& steps, std::vector<double> const& losses, std::vector<double> const& epoch_ends, std::vector<double> const& train_losses,
                  std::vector<double> const& valid_losses) {
     write_picture(path, 960, 560, [&](canvas& c) {

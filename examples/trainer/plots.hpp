@@ -2,6 +2,9 @@
 #pragma once
 // The pictures that commands make, each as `path`.svg and `path`.png. All throw `io_error`.
 
+#include <cstddef>
+#include <functional>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -13,6 +16,9 @@ void plot_class_frequencies(std::string const& path, std::vector<std::string> co
 /// Contribution of positive and negative labels of each class to the loss, before and after weighting: the notebook's two bar charts.
 void plot_contributions(std::string const& path, std::vector<std::string> const& classes, std::vector<double> const& positive_before, std::vector<double> const& negative_before,
                         std::vector<double> const& positive_after, std::vector<double> const& negative_after);
+
+/// A square for each pair of classes: the share of the rows with the one (row) that have the other too (column). `share(row, column)`, nothing where no row tells.
+void plot_co_occurrence(std::string const& path, std::vector<std::string> const& classes, std::function<std::optional<double>(std::size_t, std::size_t)> const& share);
 
 /// Loss of every step, and of training and validation at the end of each epoch, over steps.
 void plot_losses(std::string const& path, std::vector<double> const& steps, std::vector<double> const& losses, std::vector<double> const& epoch_ends, std::vector<double> const& train_losses,

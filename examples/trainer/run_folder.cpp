@@ -5,6 +5,7 @@
 
 #include "cxr/core/error.hpp"
 #include "cxr/data/csv.hpp"
+#include "cxr/metrics/roc.hpp"
 
 #include <sys/resource.h>
 #include <sys/stat.h>
@@ -107,7 +108,9 @@ run_folder run_folder::resume(std::string const& path, std::vector<std::string> 
     std::error_code ignored;
     if (fs::exists(folder.file("log.csv"), ignored))
         for (auto const& cells : read_rows(folder.file("log.csv"), log_head)) {
-            if (cells.size() != 8 + classes.size()) throw io_error(folder.file("log.csv") + ": a row of " + std::to_string(cells.size()) + " cells, expected " + std::to_string(8 + classes.size()));
+            // Runs of older versions lack the last cell, which the others tell.
+            if (cells.size() != 9 + classes.size() && cells.size() != 8 + classes.size())
+                throw io_error(folder.file("log.csv") + ": a row of " + std::to_string(cells.size()) + " cells, expected " + std::to_string(9 + classes.size()));
             log_row row{static_cast<std::size_t>(number(cells[0])), static_cast<std::uint64_t>(number(cells[1])), number(cells[2]), number(cells[3]), number(cells[4]),
                         optional_number(cells[5]), number(cells[6]), number(cells[7]), {}};
             for (std::size_t c = 0; c < classes.size(); ++c) row.valid_auroc.push_back(optional_number(cells[8 + c]));
@@ -129,11 +132,11 @@ void run_folder::write_config(std::string const& text) { write_text(file("config
 void run_folder::write_log() {
     std::string text = log_head;
     for (auto const& c : classes_) text += "," + data::csv_cell("valid_auroc_" + c);
-    text += "\n";
+    text += ",auroc_classes\n";
     for (auto const& r : log_) {
         text += fmt::format("{},{},{},{},{},{},{:.4g},{:.1f}", r.epoch, r.step, r.lr, r.train_loss, r.valid_loss, optional_cell(r.valid_auroc_mean), r.images_per_second, r.peak_rss_mb);
         for (auto const& a : r.valid_auroc) text += "," + optional_cell(a);
-        text += "\n";
+        text += fmt::format(",{}\n", metrics::defined(r.valid_auroc));
     }
     write_text(file("log.csv"), text);
 }

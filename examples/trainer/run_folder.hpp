@@ -21,7 +21,7 @@ struct log_row {
     double lr = 0;                                   ///< learning rate
     double train_loss = 0;                           ///< mean over the epoch's batches
     double valid_loss = 0;                           ///< over the validation set
-    std::optional<double> valid_auroc_mean;          ///< empty where undefined
+    std::optional<double> valid_auroc_mean;          ///< over the classes that have one, whose number is the row's last cell; empty where undefined
     double images_per_second = 0;                    ///< training only
     double peak_rss_mb = 0;                          ///< of the process, in 2²⁰ bytes
     std::vector<std::optional<double>> valid_auroc;  ///< one a class

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// `cxr stats`: class frequencies, weights and contributions of a label table.
+// `cxr stats`: class frequencies, weights, contributions and co-occurrence of a label table.
 
 #include "data.hpp"
 #include "engine.hpp"
@@ -10,12 +10,14 @@
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/contributions.hpp"
 
+#include <algorithm>
 #include <cerrno>
 #include <cstring>
 #include <filesystem>
 #include <memory>
 #include <set>
 #include <system_error>
+#include <utility>
 
 namespace cxr::trainer {
 
@@ -27,10 +29,37 @@ void make_folder(std::string const& path) {
     if (error) throw io_error(path + ": cannot create the folder: " + error.message());
 }
 
+namespace {
+
+// The pairs of findings that occur together most often, as a table; empty where none do.
+std::vector<std::vector<std::string>> commonest_pairs(std::vector<std::string> const& classes, stats::co_occurrence const& pairs, std::size_t most) {
+    std::vector<std::pair<std::size_t, std::size_t>> found;
+    for (std::size_t a = 0; a < classes.size(); ++a)
+        for (std::size_t b = a + 1; b < classes.size(); ++b)
+            if (pairs.both(a, b) != 0) found.emplace_back(a, b);
+    if (found.empty()) return {};
+    std::stable_sort(found.begin(), found.end(), [&](auto const& x, auto const& y) { return pairs.both(x.first, x.second) > pairs.both(y.first, y.second); });
+    std::vector<std::vector<std::string>> rows{{"together", "rows", "share of the first", "share of the second"}};
+    for (auto const& [a, b] : found) {
+        if (rows.size() > most) break;
+        rows.push_back({classes[a] + ", " + classes[b], std::to_string(pairs.both(a, b)), fmt::format("{:.4f}", *pairs.share(a, b)), fmt::format("{:.4f}", *pairs.share(b, a))});
+    }
+    return rows;
+}
+
+// "on onednn, by eigen": who is asked, and who does it where that is a parent.
+std::string counted_on(backend_entry const& backend) {
+    auto const& by = serving_backend(backend, "class counts");
+    return by == backend.name ? by : backend.name + ", by " + by;
+}
+
+}  // namespace
+
 json run_stats(stats_options const& o, label_options const& labels, global_options const& global, console const& out) {
     auto const& backend = find_backend(global.backend);
     auto const table = read_table(o.csv, labels);
     auto const frequencies = backend.frequencies(table.labels.view(), static_cast<std::size_t>(global.threads));
+    auto const pairs = backend.co_occurrence(table.labels.view(), static_cast<std::size_t>(global.threads));
     auto const& counts = frequencies.counts();
     auto const positive = frequencies.positive(), negative = frequencies.negative();
     auto const weights = stats::course_weights(frequencies);
@@ -44,9 +73,10 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
         auto const file = [&](char const* name) { return (std::filesystem::path(o.out) / name).string(); };
         plot_class_frequencies(file("class-frequency"), table.classes, positive);
         plot_contributions(file("contributions"), table.classes, before.positive, before.negative, after.positive, after.negative);
+        plot_co_occurrence(file("co-occurrence"), table.classes, [&](std::size_t a, std::size_t b) { return pairs.share(a, b); });
     }
 
-    out.print("{}: {}, {} · counted on {}", o.csv, counted(table.rows(), "row", "rows"), table.patients.empty() ? "no patient column" : counted(patients, "patient", "patients"), backend.name);
+    out.print("{}: {}, {} · counted on {}", o.csv, counted(table.rows(), "row", "rows"), table.patients.empty() ? "no patient column" : counted(patients, "patient", "patients"), counted_on(backend));
     std::vector<std::vector<std::string>> rows{{"class", "positive", "negative", "unknown", "freq +", "freq -", "weight +", "weight -", "contribution +", "contribution -"}};
     json j{{"rows", table.rows()}, {"patients", patients}, {"classes", json::array()}};
     for (std::size_t c = 0; c < table.classes.size(); ++c) {
@@ -64,8 +94,25 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
                                 {"positive_contribution", after.positive[c]},
                                 {"negative_contribution", after.negative[c]}});
     }
+    // Row a, column b: rows with both findings, and their share of the rows with a whose b is known.
+    json both = json::array(), share = json::array();
+    for (std::size_t a = 0; a < table.classes.size(); ++a) {
+        both.push_back(json::array());
+        share.push_back(json::array());
+        for (std::size_t b = 0; b < table.classes.size(); ++b) {
+            both.back().push_back(pairs.both(a, b));
+            auto const part = pairs.share(a, b);
+            share.back().push_back(part ? json(*part) : json());
+        }
+    }
+    j["co_occurrence"] = both;
+    j["co_occurrence_share"] = share;
     out.table(rows);
-    if (!o.out.empty()) out.print("plots class-frequency.svg, .png and contributions.svg, .png in {}", o.out);
+    if (auto const together = commonest_pairs(table.classes, pairs, 10); !together.empty()) {
+        out.print("");
+        out.table(together);
+    }
+    if (!o.out.empty()) out.print("plots class-frequency, contributions and co-occurrence, .svg and .png, in {}", o.out);
     return j;
 }
 
@@ -76,9 +123,9 @@ void add_stats(CLI::App& app, chosen_command& chosen) {
         global_options global;
     };
     auto const o = std::make_shared<options>();
-    auto* const c = app.add_subcommand("stats", "counts classes: frequencies, weights, contributions");
+    auto* const c = app.add_subcommand("stats", "counts classes: frequencies, weights, contributions, co-occurrence");
     c->add_option("--csv", o->stats.csv, "label table")->required();
-    c->add_option("--out", o->stats.out, "folder for the plots class-frequency and contributions");
+    c->add_option("--out", o->stats.out, "folder for the plots class-frequency, contributions and co-occurrence");
     add_label_options(*c, o->labels);
     add_global_options(*c, o->global);
     c->callback([o, &chosen] {

@@ -9,6 +9,7 @@
 #include "cxr/data/leakage.hpp"
 #include "cxr/data/loader.hpp"
 #include "cxr/loss/focused_loss.hpp"
+#include "cxr/metrics/roc.hpp"
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/version.hpp"
 
@@ -33,6 +34,8 @@ std::string absolute(std::string const& path) { return path.empty() ? path : fs:
 // Rules that --class-weights names; anything else is a file.
 constexpr std::array weight_rules{"train", "inverse", "effective", "pos-weight", "none"};
 bool is_weight_rule(std::string const& name) { return std::find(weight_rules.begin(), weight_rules.end(), name) != weight_rules.end(); }
+// Who does what backends are not asked for.
+constexpr auto no_backend = "no backend, on the processor";
 
 // The options as config.json holds them, under the names of the command line.
 json options_json(train_options const& o, label_options const& l, global_options const& g) {
@@ -290,8 +293,8 @@ public:
     void on_epoch(train::epoch_report const& r) {
         bar_.finish();
         folder_.add(log_row{r.epoch, r.step, options_.lr, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
-        out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
-                   number(r.valid_auroc_mean), r.images_per_second);
+        out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} (mean over {} of {}) · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
+                   number(r.valid_auroc_mean), metrics::defined(r.valid_auroc), counted(r.valid_auroc.size(), "class", "classes"), r.images_per_second);
     }
 
     void on_checkpoint(train::fit_state const& s, bool best) {
@@ -471,7 +474,11 @@ train_outcome run_training(train_options o, label_options labels, global_options
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
-    for (auto const& [operation, by] : network->describe().operations) out.debug("{} on {}", operation, by);
+    auto operations = backend.operations;
+    operations.emplace_back("reading and preparing images", no_backend);
+    operations.emplace_back("AUROC after an epoch", no_backend);
+    for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
+    for (auto const& [operation, by] : operations) out.debug("{} on {}", operation, by);
 
     if (o.resume) {
         network->load(*from, last_path, true);
@@ -489,7 +496,6 @@ train_outcome run_training(train_options o, label_options labels, global_options
         auto const seconds = seconds_a_step(o, *network, batch, classes.size());
         auto const steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
         out.print("time         about {:.0f} s of training steps, from one measured step of {:.2f} s; validation comes on top", seconds * static_cast<double>(steps), seconds);
-        for (auto const& [operation, by] : network->describe().operations) out.print("  {} on {}", operation, by);
         return {train::fit_end::finished, classes, {}, {}, backend.name};
     }
 
@@ -512,7 +518,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
                 {"negative_weights", engine_for.weights.negative},
                 {"rows", {{"train", training.rows()}, {"valid", validation.rows()}}},
                 {"drop_last", drop_last},
+                {"operations", json::object()},
                 {"seed", global.seed}};
+    for (auto const& [operation, by] : operations) config["operations"][operation] = by;
     if (o.resume) {
         auto history = old_config.value("resumed_at_steps", json::array());
         history.push_back(state.step);
@@ -547,6 +555,7 @@ json to_json(train_outcome const& t) {
         auto const& r = t.log.back();
         j = {{"epoch", r.epoch}, {"step", r.step}, {"lr", r.lr}, {"train_loss", r.train_loss}, {"valid_loss", r.valid_loss}, {"valid_auroc_mean", value(r.valid_auroc_mean)}};
         for (std::size_t c = 0; c < t.classes.size(); ++c) j["valid_auroc_" + t.classes[c]] = value(r.valid_auroc[c]);
+        j["auroc_classes"] = metrics::defined(r.valid_auroc);
     }
     j["steps"] = t.losses;
     j["images_per_second"] = t.log.empty() ? json() : json(t.log.back().images_per_second);

@@ -15,6 +15,10 @@ namespace cxr::trainer {
 std::string version_text() {
     std::string text = fmt::format("cxr {}\ncompiler {}\nbackends", cxr::version, __VERSION__);
     for (auto const& b : backends()) text += fmt::format("{} {}{}", b.name == backends().front().name ? "" : ",", b.name, b.library.empty() ? "" : " (" + b.library + ")");
+    for (auto const& b : backends()) {
+        text += fmt::format("\noperations with --backend {}{}", b.name, b.has_layers ? "" : ", which has no layers");
+        for (auto const& [server, operations] : by_serving_backend(b.operations)) text += fmt::format("\n  by {}: {}", server, operations);
+    }
     text += fmt::format("\nlibraries libpng {}, zlib {}, fmt {}.{}.{}, nlohmann-json {}.{}.{}, CLI11 {}", png_get_libpng_ver(nullptr), zlibVersion(), FMT_VERSION / 10000,
                         FMT_VERSION / 100 % 100, FMT_VERSION % 100, NLOHMANN_JSON_VERSION_MAJOR, NLOHMANN_JSON_VERSION_MINOR, NLOHMANN_JSON_VERSION_PATCH, CLI11_VERSION);
     return text;

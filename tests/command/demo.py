@@ -14,7 +14,7 @@ class Demo(CommandTest):
         result = self.good("demo", "--out", self.path("run"), "--epochs", "1", "--json", self.path("demo.json"), timeout=900)
         for words in ("Cardiomegaly", "no leak", "DenseNet121", "AUROC", "mean over", self.path("run")):
             self.assertIn(words, result.stdout)
-        for name in ("class-frequency", "contributions", "loss", "auroc", "roc"):
+        for name in ("class-frequency", "contributions", "co-occurrence", "loss", "auroc", "roc"):
             self.assertTrue(self.read("run", name + ".png").startswith(b"\x89PNG"))
             self.assertIn(b"<svg", self.read("run", name + ".svg"))
         j = json.loads(self.read("demo.json"))

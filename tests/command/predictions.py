@@ -2,6 +2,7 @@
 """`predict` and `evaluate`."""
 
 import gzip
+import re
 import shutil
 
 from _cxr_command import *
@@ -49,6 +50,21 @@ class Predict(CommandTest):
 
     def predict(self, *more, model=None):
         return ["predict", "--model", model or self.run_folder, "--images", *(more or [self.maker.path("images")]), "--out", self.path("p.csv")]
+
+    def test_the_same_bits_for_any_batch_size_on_every_backend(self):
+        built_in = re.search(r"^backends (.*)$", self.good("--version").stdout, re.M).group(1)
+        names = [b.split(" ")[0] for b in re.sub(r"\([^)]*\)", "", built_in).split(", ") if b]
+        self.assertIn("onednn", names)
+        for backend in names:
+            if backend in ("xtensor", "cuda"):  # without layers; needs a GPU
+                continue
+            files = {}
+            for batch in ("1", "2", "3", "7", "32"):
+                self.good(*self.predict(), "--backend", backend, "--batch", batch)
+                files[batch] = self.read("p.csv")
+            self.assertGreater(len(files["1"].splitlines()), 8)
+            for batch, content in files.items():
+                self.assertEqual(content, files["1"], f"{backend}, --batch {batch}")
 
     def test_the_file_of_json_and_out_are_two(self):
         with self.unchanged():
@@ -166,15 +182,38 @@ class Evaluate(CommandTest):
         self.assertEqual(result["rows"], 4)
         a, b, c = result["classes"]
         self.assertEqual((a["name"], a["positives"], a["auroc"]), ("A", 2, 0.75))
-        self.assertEqual((b["positives"], b["auroc"]), (0, None))
+        self.assertEqual((b["positives"], b["auroc"], b["auprc"]), (0, None, None))
         self.assertEqual((c["positives"], c["auroc"]), (2, 0.25))
         self.assertEqual((result["mean_auroc"], result["mean_over"]), (0.5, 2))
+        # scikit-learn 1.9.1's average_precision_score.
+        self.assertAlmostEqual(a["auprc"], 0.8333333333333333, delta=1e-15)
+        self.assertAlmostEqual(c["auprc"], 0.5833333333333333, delta=1e-15)
+        self.assertAlmostEqual(result["mean_auprc"], (0.8333333333333333 + 0.5833333333333333) / 2, delta=1e-15)
         self.assertEqual(sorted(os.listdir(self.path("plots"))), ["roc.png", "roc.svg"])
-        for planned in ("auroc_low", "auprc", "brier", "ece"):
+        for planned in ("auroc_low", "brier", "ece", "tp", "sensitivity"):
             self.assertNotIn(planned, a)
         text = self.good("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv")).stdout
         self.assertIn("undefined", text)
         self.assertIn("mean over 2 of 3 classes", text)
+
+    def test_confusion_at_a_threshold(self):
+        self.tables()
+        arguments = ["evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv"), "--classes", "A,B,C", "--threshold", "0.4"]
+        result = self.good_json(*arguments)
+        self.assertEqual(result["threshold"], 0.4)
+        a, b, c = ([k[n] for n in ("tp", "fp", "tn", "fn", "sensitivity", "specificity", "ppv", "npv", "f1")] for k in result["classes"])
+        self.assertEqual(a, [1, 1, 1, 1, 0.5, 0.5, 0.5, 0.5, 0.5])  # a score of the threshold itself is called positive
+        self.assertEqual(b, [0, 1, 3, 0, None, 0.75, 0.0, 1.0, None])
+        self.assertEqual(c, [1, 1, 0, 1, 0.5, 0.0, 0.5, 0.0, 0.5])
+        self.assertEqual((result["mean_sensitivity"], result["mean_sensitivity_over"]), (0.5, 2))
+        self.assertAlmostEqual(result["mean_specificity"], 1.25 / 3, delta=1e-15)
+        self.assertEqual((result["mean_specificity_over"], result["mean_f1"], result["mean_f1_over"]), (3, 0.5, 2))
+        text = self.good(*arguments).stdout
+        self.assertIn("score at least 0.4", text)
+        self.assertRegex(text, r"over classes +2 of 3 +3 of 3 +3 of 3 +3 of 3 +2 of 3")
+        self.assertNotIn("score at least", self.good(*arguments[:-2]).stdout)
+        self.bad(2, *arguments[:-1], "nan", says=["--threshold", "finite"])
+        self.bad(2, *arguments[:-1], "half", says=["--threshold", "half"])
 
     def test_scores_are_doubles(self):
         self.write("labels.csv", "Image,A\n1.png,1\n2.png,0\n")

@@ -22,6 +22,8 @@ class Stats(CommandTest):
                 self.assertEqual(c["positive_weight"], c["negative_frequency"])
                 self.assertEqual(c["negative_weight"], c["positive_frequency"])
                 self.assertAlmostEqual(c["positive_contribution"], c["negative_contribution"], places=15)
+            self.assertEqual(result["co_occurrence"], [[4, 1, 3], [1, 2, 2], [3, 2, 4]])
+            self.assertEqual(result["co_occurrence_share"], [[1, 0.25, 0.75], [0.5, 1, 1], [0.75, 0.5, 1]])
 
     def test_the_course_table(self):
         order = (
@@ -36,6 +38,12 @@ class Stats(CommandTest):
         for c in result["classes"]:
             self.assertEqual(c["positives"] + c["negatives"] + c["unknown"], 1000)
             self.assertEqual(c["positive_frequency"], c["positives"] / 1000)
+        table = read_csv(os.path.join(COURSE, "train-small.csv"))
+        names = order.split(",")
+        self.assertEqual(result["co_occurrence"], [[sum(r[a] == "1" and r[b] == "1" for r in table) for b in names] for a in names])
+        text = self.good("stats", "--csv", os.path.join(COURSE, "train-small.csv"), "--backend", "onednn").stdout
+        self.assertIn("counted on onednn, by eigen", text)
+        self.assertRegex(text, r"(Effusion, Infiltration|Infiltration, Effusion|Effusion, Atelectasis|Atelectasis, Effusion) +\d+ +0\.\d{4} +0\.\d{4}")
 
     def test_unknown_labels_are_masked_and_a_class_without_positives_stays_finite(self):
         table = self.write("t.csv", "Image,A,B\n1.png,1,0\n2.png,,0\n3.png,0,0\n")
@@ -50,7 +58,7 @@ class Stats(CommandTest):
     def test_plots_and_json_files(self):
         self.data_set()
         self.good("stats", "--csv", self.path("train.csv"), "--out", self.path("new", "plots"), "--json", self.path("s.json"))
-        self.assertEqual(sorted(os.listdir(self.path("new", "plots"))), ["class-frequency.png", "class-frequency.svg", "contributions.png", "contributions.svg"])
+        self.assertEqual(sorted(os.listdir(self.path("new", "plots"))), ["class-frequency.png", "class-frequency.svg", "co-occurrence.png", "co-occurrence.svg", "contributions.png", "contributions.svg"])
         self.assertTrue(self.read("new", "plots", "class-frequency.png").startswith(b"\x89PNG"))
         self.assertIn(b"<svg", self.read("new", "plots", "contributions.svg"))
         self.assertEqual(json.loads(self.read("s.json"))["rows"], 12)

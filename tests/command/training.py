@@ -16,7 +16,7 @@ class Run(CommandTest):
         )
         with open(self.path("run", "log.csv")) as file:
             head = file.readline().strip()
-        self.assertEqual(head, "epoch,step,lr,train_loss,valid_loss,valid_auroc_mean,images_per_second,peak_rss_mb,valid_auroc_A,valid_auroc_B")
+        self.assertEqual(head, "epoch,step,lr,train_loss,valid_loss,valid_auroc_mean,images_per_second,peak_rss_mb,valid_auroc_A,valid_auroc_B,auroc_classes")
         log, steps = read_csv(self.path("run", "log.csv")), read_csv(self.path("run", "steps.csv"))
         self.assertEqual([(r["epoch"], r["step"]) for r in log], [("1", "3"), ("2", "6")])
         self.assertEqual([r["step"] for r in steps], ["1", "2", "3", "4", "5", "6"])
@@ -25,11 +25,15 @@ class Run(CommandTest):
         self.assertEqual(result["valid_loss"], float(log[1]["valid_loss"]))
         self.assertEqual(result["valid_auroc_mean"], float(log[1]["valid_auroc_mean"]))
         self.assertAlmostEqual(result["valid_auroc_mean"], (float(log[1]["valid_auroc_A"]) + float(log[1]["valid_auroc_B"])) / 2, places=12)
+        self.assertEqual((result["auroc_classes"], log[1]["auroc_classes"]), (2, "2"))
         self.assertEqual(result["backend"], "simd")
         self.assertGreater(result["images_per_second"], 0)
         self.assertGreater(result["peak_rss_mb"], 1)
         config = json.loads(self.read("run", "config.json"))
         self.assertEqual((config["seed"], config["classes"], config["options"]["batch"], config["options"]["size"]), (5, ["A", "B"], 4, 32))
+        self.assertEqual(config["operations"]["DenseNet before its head, as one layer"], "simd")
+        self.assertEqual(config["operations"]["Adam"], "reference")
+        self.assertEqual(config["operations"]["class counts"], "simd")
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         meta = header["__metadata__"]
         self.assertEqual(meta["cxr.version"], "1")
@@ -107,10 +111,12 @@ class Run(CommandTest):
         self.write("valid.csv", "\n".join([table[0]] + [",".join(r.split(",")[:3] + ["0"]) for r in table[1:]]) + "\n")
         result = self.good_json(*arguments, "--epochs", "1")
         self.assertIsNone(result["valid_auroc_B"])
+        self.assertEqual(result["auroc_classes"], 1)
         self.assertIsNotNone(result["valid_auroc_A"])
         self.assertEqual(result["valid_auroc_mean"], result["valid_auroc_A"])
         row = read_csv(self.path("run", "log.csv"))[0]
-        self.assertEqual(row["valid_auroc_B"], "")
+        self.assertEqual((row["valid_auroc_B"], row["auroc_classes"]), ("", "1"))
+        self.assertIn("(mean over 1 of 2 classes)", self.good("train", "--resume", "--out", self.path("run"), "--epochs", "2").stdout)
         config = json.loads(self.read("run", "config.json"))
         self.assertEqual((config["positive_weights"][1], config["negative_weights"][1]), (1.0, 0.0))
 

@@ -13,6 +13,14 @@ class Usage(CommandTest):
         version = self.good("--version").stdout
         for word in ("cxr 0.", "compiler", "reference", "eigen (Eigen ", "xtensor (xtensor ", "onednn (oneDNN ", "libpng", "zlib"):
             self.assertIn(word, version)
+        # Who does what: no fallback is silent.
+        served = version[version.index("operations with --backend onednn") :].split("operations with")[1].splitlines()
+        by = {line.split(": ")[0].strip(): line.split(": ")[1].split("; ") for line in served[1:] if line.startswith("  by ")}
+        self.assertIn("convolution", by["by onednn"])
+        self.assertIn("loss", by["by eigen"])
+        for operation in ("relu", "AUROC", "Adam", "standardising", "dropout", "running statistics", "bias", "sigmoid, backward"):
+            self.assertIn(operation, by["by reference"])
+        self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; co-occurrence; loss; loss on logits; AUROC; standardising; augmentation\n(?!  by)")
 
     def test_every_command_has_the_global_options(self):
         for command in ("stats", "check", "train", "predict", "evaluate", "bench", "demo"):
@@ -150,6 +158,11 @@ class Usage(CommandTest):
     def test_log_levels(self):
         arguments = [*self.train_arguments(), "--dry-run"]
         self.assertNotIn("cxr: debug:", self.good(*arguments).stderr)
+        text = self.good(*arguments, "--backend", "onednn").stdout
+        self.assertRegex(text, r"\nby onednn: .*convolution")
+        self.assertRegex(text, r"\nby eigen: .*class counts.*loss")
+        self.assertRegex(text, r"\nby reference: .*relu.*Adam")
+        self.assertRegex(text, r"\nby no backend, on the processor: .*AUROC after an epoch")
         self.assertIn("cxr: debug: convolution on onednn", self.good(*arguments, "--backend", "onednn", "--log-level", "debug").stderr)
         warning = self.good(*arguments, "--log-level", "warning")
         self.assertEqual((warning.stdout, warning.stderr), ("", ""))

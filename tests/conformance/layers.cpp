@@ -4,6 +4,7 @@
 #include "backends.hpp"
 
 #include "cxr/backend/reference/backend.hpp"
+#include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/ops/activations.hpp"
@@ -128,6 +129,31 @@ void elementwise_conforms() {
     }
 }
 
+/// Conversions round each element alone: the reference's bits, on every backend.
+template <class Backend>
+void conversion_conforms() {
+    auto ctx = test::with_threads<Backend>(2);
+    context<reference_backend> exact(2);
+    for (auto const& s : {shape{1, 1, 1, 1}, shape{3, 5, 7, 13}, shape{2, 28, 28, 96}, shape{1, 56, 56, 256}, shape{2, 7, 7, 1024}}) {
+        INFO(to_string(s));
+        images x(s, 1, 3), back(s, 2, 2), back_exact(s, 2, 2);
+        tensor<bf16, 4> half({s[0], s[1], s[2], s[3] + 1}, bf16(0.75F)), half_exact = half;
+        auto const narrow = half.view().slice(3, 1, s[3]), narrow_exact = half_exact.view().slice(3, 1, s[3]);
+        auto const same = [](auto const& a, auto const& b) { return std::equal(a.begin(), a.end(), b.begin(), [](auto p, auto q) { return static_cast<float>(p) == static_cast<float>(q); }); };
+        for (bool const accumulate : {false, true}) {
+            ops::convert<Backend, float, bf16>(ctx, x.single(), narrow, accumulate);
+            ops::convert<reference_backend, float, bf16>(exact, x.single(), narrow_exact, accumulate);
+            CHECK(same(half, half_exact));
+            CHECK(static_cast<float>(half(0, 0, 0, 0)) == 0.75F);
+            ops::convert<Backend, bf16, float>(ctx, view<bf16 const, 4>(narrow), back.single(), accumulate);
+            ops::convert<reference_backend, bf16, float>(exact, view<bf16 const, 4>(narrow_exact), back_exact.single(), accumulate);
+            CHECK(same(back.f, back_exact.f));
+        }
+        ops::convert<Backend, float, bf16>(ctx, x.single(), narrow);
+        CHECK(static_cast<float>(narrow(0, 0, 0, 0)) == static_cast<float>(bf16(x.single()(0, 0, 0, 0))));
+    }
+}
+
 template <class Backend>
 void pools_conform() {
     auto ctx = test::with_threads<Backend>(2);
@@ -241,6 +267,7 @@ void same_bits() {
 TEMPLATE_TEST_CASE("operations of layers agree with the reference in double", "[conformance][nn]", CXR_BACKENDS_WITH_LAYERS) {
     SECTION("convolution and its derivatives") { convolution_conforms<TestType>(); }
     SECTION("functions of one element, copies and biases") { elementwise_conforms<TestType>(); }
+    SECTION("conversions between element types") { conversion_conforms<TestType>(); }
     SECTION("pools and their derivatives") { pools_conform<TestType>(); }
     SECTION("batch norm and its derivative") { batch_norm_conforms<TestType>(); }
     SECTION("the same bits from any number of threads") { same_bits<TestType>(); }

@@ -22,13 +22,22 @@ using namespace cxr;
 
 namespace {
 
-/// Parameters in three arrays of different sizes, cut into pieces, and gradients.
-struct parameters {
-    std::vector<tensor<float, 1>> arrays{tensor<float, 1>({1}), tensor<float, 1>({5000}), tensor<float, 1>({9000})};
-    tensor<ops::parameter_piece<float>, 1> pieces;
-    tensor<float, 1> gradients{{14001}};
+/// Elements of the arrays: small and odd ones, and those of DenseNet121's stem with its norm, a dense layer's 3 × 3, a transition, and the head.
+std::vector<std::vector<std::size_t>> const sizes_of_arrays{{1}, {1, 5000, 9000}, {9408, 64, 64, 36864, 524288, 14336, 14}};
 
-    parameters() {
+/// Parameters in arrays of these sizes, cut into pieces, and gradients.
+struct parameters {
+    std::vector<tensor<float, 1>> arrays;
+    tensor<ops::parameter_piece<float>, 1> pieces;
+    tensor<float, 1> gradients;
+
+    explicit parameters(std::vector<std::size_t> const& sizes) {
+        std::size_t all = 0;
+        for (auto const n : sizes) {
+            arrays.emplace_back(std::array{n});
+            all += n;
+        }
+        gradients.resize(std::array{all});
         cxr::random const numbers(4);
         std::size_t offset = 0;
         std::vector<ops::parameter_piece<float>> list;
@@ -46,9 +55,9 @@ struct parameters {
 
 /// Parameters after three steps, the gate shut in a fourth.
 template <class Backend, template <memory> class Optimizer, class Options>
-std::vector<float> after_steps(Options const& options) {
+std::vector<float> after_steps(std::vector<std::size_t> const& sizes, Options const& options) {
     auto ctx = test::with_threads<Backend>(2);
-    parameters p;
+    parameters p(sizes);
     Optimizer<memory_of<Backend>> optimizer(p.gradients.size(), options);
     tensor<double, 1> gate({1}, 0.5);
     for (int step = 0; step < 4; ++step) {
@@ -68,14 +77,30 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
     using optim::adam_options;
     using optim::sgd;
     using optim::sgd_options;
-    for (auto const& o : {adam_options{}, adam_options{.learning_rate = 0.1, .convention = optim::epsilon_convention::pytorch, .weight_decay = 0.05}})
-        CHECK(after_steps<TestType, adam>(o) == after_steps<reference_backend, adam>(o));
-    for (auto const& o : {sgd_options{}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 0.01}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true}})
-        CHECK(after_steps<TestType, sgd>(o) == after_steps<reference_backend, sgd>(o));
+    for (auto const& sizes : sizes_of_arrays) {
+        INFO(sizes.size() << " arrays");
+        for (auto const& o : {adam_options{}, adam_options{.learning_rate = 0.1, .convention = optim::epsilon_convention::pytorch, .weight_decay = 0.05}})
+            CHECK(after_steps<TestType, adam>(sizes, o) == after_steps<reference_backend, adam>(sizes, o));
+        for (auto const& o : {sgd_options{}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 0.01}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true}})
+            CHECK(after_steps<TestType, sgd>(sizes, o) == after_steps<reference_backend, sgd>(sizes, o));
+    }
+}
+
+TEMPLATE_TEST_CASE("numbers are scaled as by the reference", "[conformance][optim]", CXR_BACKENDS) {
     auto ctx = test::with_threads<TestType>(2);
-    tensor<float, 1> v({20001}, 3.0F);
-    ops::scale<TestType, float>(ctx, v.view(), 0.5F);
-    CHECK(std::all_of(v.begin(), v.end(), [](float x) { return x == 1.5F; }));
+    context<reference_backend> exact(2);
+    for (std::size_t const n : {std::size_t{0}, std::size_t{1}, std::size_t{37}, std::size_t{4097}, std::size_t{6968206}}) {  // the last: DenseNet121's parameters
+        INFO(n << " numbers");
+        tensor<float, 1> mine({n}), reference({n});
+        cxr::random const numbers(6);
+        for (std::size_t i = 0; i < n; ++i) mine[i] = reference[i] = static_cast<float>(numbers.normal(i));
+        ops::scale<TestType, float>(ctx, mine.view(), 1.0F / 3);
+        ops::scale<reference_backend, float>(exact, reference.view(), 1.0F / 3);
+        CHECK(std::equal(mine.begin(), mine.end(), reference.begin()));
+        if (n != 0) CHECK(reference[n - 1] == static_cast<float>(numbers.normal(n - 1)) * (1.0F / 3));
+    }
+    tensor<float, 1> v({8});
+    CHECK_THROWS_AS((ops::scale<TestType, float>(ctx, view<float, 1>(v.data(), {4}, {2}), 2.0F)), contract_violation);
 }
 
 TEMPLATE_TEST_CASE("the affine map and the running statistics of batch norm are the reference's", "[conformance][nn]", CXR_BACKENDS) {

@@ -3,6 +3,8 @@
 
 #include "backends.hpp"
 
+#include "cxr/ops/augment.hpp"
+#include "cxr/ops/auroc.hpp"
 #include "cxr/ops/convolution.hpp"
 #include "cxr/ops/focused_bce.hpp"
 #include "cxr/ops/weighted_bce.hpp"
@@ -26,6 +28,10 @@ constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend
                                      ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
 template <class Backend, class T = float>
 constexpr auto serves_focal_loss = serving<Backend, ops::focused<ops::weighted_bce>, context<Backend>&, ops::focused_operands<float, T> const&>();
+template <class Backend>
+constexpr auto serves_auroc = serving<Backend, ops::ordered_pairs_key, context<Backend>&, view<float const, 1>, view<std::int8_t const, 1>>();
+template <class Backend>
+constexpr auto serves_standardise = serving<Backend, ops::standardise_key, context<Backend>&, const_images, double, images>();
 
 }  // namespace
 
@@ -38,6 +44,10 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_loss<reference_backend> == "reference");
     CHECK(serves_loss<eigen_backend> == "eigen");
     CHECK(serves_loss<xtensor_backend> == "xtensor");
+    CHECK(serves_auroc<xtensor_backend> == "xtensor");
+    CHECK(serves_standardise<xtensor_backend> == "xtensor");
+    CHECK(serves_auroc<eigen_backend> == "reference");
+    CHECK(serves_auroc<thrust_host> == thrust_host::name);
     CHECK(serves_loss<thrust_host> == thrust_host::name);
     CHECK(serves_focal_loss<simd_backend> == "simd");
     CHECK(serves_focal_loss<simd_backend, double> == "reference");

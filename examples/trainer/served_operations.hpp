@@ -1,0 +1,114 @@
+// SPDX-License-Identifier: Apache-2.0
+#pragma once
+// Which backend of a line of parents really does each operation, so that no fallback is silent.
+
+#include "cxr/core/random.hpp"
+#include "cxr/models/densenet.hpp"
+#include "cxr/nn/layer.hpp"
+#include "cxr/ops/activations.hpp"
+#include "cxr/ops/augment.hpp"
+#include "cxr/ops/auroc.hpp"
+#include "cxr/ops/batch_norm.hpp"
+#include "cxr/ops/bias.hpp"
+#include "cxr/ops/class_counts.hpp"
+#include "cxr/ops/co_occurrence.hpp"
+#include "cxr/ops/convolution.hpp"
+#include "cxr/ops/dropout.hpp"
+#include "cxr/ops/focused_bce.hpp"
+#include "cxr/ops/optimizer.hpp"
+#include "cxr/ops/pool.hpp"
+#include "cxr/ops/weighted_bce.hpp"
+
+#include <cstddef>
+#include <cstdint>
+#include <optional>
+#include <string>
+#include <string_view>
+#include <type_traits>
+#include <utility>
+#include <vector>
+
+namespace cxr::trainer {
+
+/// Operations in words, each with the name of the backend that serves it.
+using served_operations = std::vector<std::pair<std::string, std::string>>;
+
+/// Whether the backend has taken DenseNet over as a whole.
+template <class Backend>
+inline constexpr bool has_whole_densenet =
+    !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
+
+/// What works on tables, probabilities and images: every backend has it.
+template <class Backend>
+served_operations served_tables() {
+    using ctx = context<Backend>&;
+    using labels = view<std::int8_t const, 2> const&;
+    using table = view<float const, 2> const&;
+    using known = std::optional<view<bool const, 2>> const&;
+    using gradient = ops::optional_view<float> const&;
+    using images = view<float const, 4>;
+    served_operations all;
+    auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
+    add("class counts", serving<Backend, ops::class_counts, ctx, labels, known, ops::class_tally>());
+    add("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
+    add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>());
+    add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
+    add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
+    add("AUROC", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
+    add("standardising", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
+    add("augmentation", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
+    return all;
+}
+
+/// What layers and their training are made of; of a backend that has taken DenseNet over as a whole, what is left to single operations.
+template <class Backend>
+served_operations served_layers() {
+    using ctx = context<Backend>&;
+    using in = view<float const, 4>;
+    using out = view<float, 4>;
+    using one = view<float const, 1>;
+    using into = view<float, 1>;
+    using moments = view<double const, 1>;
+    using chosen = view<std::uint8_t const, 4>;
+    using pieces = view<ops::parameter_piece<float> const, 1>;
+    using gate = double const*;
+    using ops::window;
+    constexpr bool whole = has_whole_densenet<Backend>;
+    served_operations all;
+    auto const add = [&](std::string operation, std::string_view by) { all.emplace_back(std::move(operation), by); };
+    std::string const of_head = whole ? " of the head" : "";
+    if (whole) add("DenseNet before its head, as one layer", Backend::name);
+    add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
+    add("convolution" + of_head + ", backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
+    add("convolution" + of_head + ", backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
+    if (!whole) {
+        add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
+        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
+        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
+        add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>());
+        add("normalise and rectify, backward",
+            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, into, into>());
+        add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
+        add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
+        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
+        add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
+        add("copy", serving<Backend, ops::add_key, ctx, in, out, bool>());
+        add("conversion of element types", serving<Backend, ops::convert_key, ctx, in, view<bf16, 4>, bool>());
+    }
+    add("affine map of batch norm", serving<Backend, ops::affine_key, ctx, moments, moments, one, one, double, view<double, 1>, into, into>());
+    add("running statistics", serving<Backend, ops::running_statistics_key, ctx, moments, moments, double, double, gate, into, into>());
+    add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
+    add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
+    add("bias", serving<Backend, ops::add_bias_key, ctx, one, out>());
+    add("bias, backward", serving<Backend, ops::bias_backward_key, ctx, in, into>());
+    add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
+    add("sigmoid, backward", serving<Backend, ops::sigmoid_backward_key, ctx, in, in, out, bool>());
+    add("dropout", serving<Backend, ops::dropout_key, ctx, ops::dropout_mask<float>, in, out, bool>());
+    add("counting steps", serving<Backend, ops::count_step_key, ctx, gate, into>());
+    add("Adam", serving<Backend, ops::adam_step_key, ctx, pieces, one, into, into, ops::adam_numbers const*, gate>());
+    add("stochastic gradient descent", serving<Backend, ops::sgd_step_key, ctx, pieces, one, into, ops::sgd_numbers const*, gate>());
+    add("scaling gradients", serving<Backend, ops::scale_key, ctx, into, float>());
+    return all;
+}
+
+}  // namespace cxr::trainer

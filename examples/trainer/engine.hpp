@@ -83,6 +83,8 @@ public:
         prefetch(images, targets);
         return step_prefetched([] {});
     }
+    /// Sets the optimizer's learning rate for the steps that follow.
+    virtual void set_learning_rate(double rate) = 0;
     /// Probabilities (N, classes) of images (N, H, W, C).
     virtual void predict(view<float const, 4> images, view<float, 2> probabilities) = 0;
     /// The training's loss of these probabilities.

@@ -64,6 +64,7 @@ public:
     view<float const, 4> bring(view<float const, 4> images) override { return bring(images, images_); }
     view<float const, 2> bring(view<float const, 2> targets) override { return bring(targets, targets_); }
     double step_prefetched(std::function<void()> const& meanwhile) override { return network_.step_prefetched(meanwhile); }
+    void set_learning_rate(double rate) override { network_.optimizer().set_learning_rate(rate); }
     void predict(view<float const, 4> images, view<float, 2> probabilities) override { network_.predict(images, probabilities); }
     double loss(view<float const, 2> targets, view<float const, 2> probabilities) override { return network_.loss(targets, probabilities); }
 

@@ -10,7 +10,9 @@
 #include "cxr/data/loader.hpp"
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/metrics/roc.hpp"
+#include "cxr/optim/schedule.hpp"
 #include "cxr/stats/class_weights.hpp"
+#include "cxr/train/scheduled.hpp"
 #include "cxr/version.hpp"
 
 #include <algorithm>
@@ -18,9 +20,11 @@
 #include <cmath>
 #include <filesystem>
 #include <fstream>
+#include <limits>
 #include <memory>
 #include <optional>
 #include <sstream>
+#include <tuple>
 #include <utility>
 
 namespace cxr::trainer {
@@ -56,6 +60,8 @@ json options_json(train_options const& o, label_options const& l, global_options
             {"beta", o.beta},
             {"optimizer", o.optimizer},         {"lr", o.lr},
             {"schedule", o.schedule},           {"warmup", o.warmup},
+            {"min-lr", o.min_lr},               {"schedule-epochs", o.schedule_epochs},
+            {"schedule-factor", o.schedule_factor}, {"schedule-patience", o.schedule_patience},
             {"precision", o.precision},         {"augment", o.augment},
             {"patience", o.patience},           {"classes", l.classes},
             {"image-column", l.image_column},   {"patient-column", l.patient_column},
@@ -95,6 +101,10 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
     take("lr", o.lr);
     take("schedule", o.schedule);
     take("warmup", o.warmup);
+    take("min-lr", o.min_lr);
+    take("schedule-epochs", o.schedule_epochs);
+    take("schedule-factor", o.schedule_factor);
+    take("schedule-patience", o.schedule_patience);
     take("precision", o.precision);
     take("augment", o.augment);
     take("patience", o.patience);
@@ -107,7 +117,7 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
 }
 
 // Options that a checkpoint was made with and that cannot change while a run goes on.
-constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "classes", "seed"};
+constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "schedule", "warmup", "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "seed"};
 
 json read_config(std::string const& path) {
     std::ifstream in(path);
@@ -130,7 +140,8 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
         auto options = config.at("options");
         train_options const fresh;  // older configurations lack these
         for (auto const& [name, value] : {std::pair{"gamma", json(fresh.gamma)}, {"alpha", fresh.alpha}, {"gamma-positive", fresh.gamma_positive}, {"gamma-negative", fresh.gamma_negative},
-                                          {"margin", fresh.margin}, {"smoothing", fresh.smoothing}, {"beta", fresh.beta}})
+                                          {"margin", fresh.margin}, {"smoothing", fresh.smoothing}, {"beta", fresh.beta}, {"min-lr", fresh.min_lr}, {"schedule-epochs", fresh.schedule_epochs},
+                                          {"schedule-factor", fresh.schedule_factor}, {"schedule-patience", fresh.schedule_patience}})
             if (!options.contains(name)) options[name] = value;
         auto const given = options_json(o, l, g);
         for (auto const& name : o.given) {
@@ -138,6 +149,9 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
             bool const fixed = std::find(fixed_options.begin(), fixed_options.end(), name) != fixed_options.end();
             if (fixed && options.at(name) != given.at(name))
                 throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", which --resume cannot change");
+            if ((name == "epochs" || name == "steps") && (options.at("schedule") == "cosine" || options.at("schedule") == "one-cycle") && options.at(name) != given.at(name))
+                throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", over which its schedule " +
+                                  options.at("schedule").get<std::string>() + " is laid out, so --resume cannot change it");
             options[name] = given.at(name);
         }
         // Whether a run ends by steps or by epochs is one choice.
@@ -174,6 +188,31 @@ ops::loss_form loss_form_of(train_options const& o) {
     if (o.loss == "focal") return loss::focal{o.gamma, alpha_of(o), o.smoothing}.form();
     if (o.loss == "asymmetric") return loss::asymmetric{o.gamma_positive, o.gamma_negative, o.margin, o.smoothing}.form();
     return loss::bce{o.smoothing}.form();
+}
+
+// How the learning rate changes in a run of so many steps. Throws `usage_error` where an option does not fit.
+optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from) {
+    using kind = optim::schedule_kind;
+    constexpr std::array<std::pair<char const*, kind>, 5> kinds{{{"constant", kind::constant}, {"cosine", kind::cosine}, {"step", kind::step}, {"plateau", kind::plateau}, {"one-cycle", kind::one_cycle}}};
+    auto const found = std::find_if(kinds.begin(), kinds.end(), [&](auto const& k) { return k.first == o.schedule; });
+    require_usage(found != kinds.end(), "--schedule " + o.schedule + ": expected constant, cosine, step, plateau or one-cycle");
+    auto const is = [&](char const* name) { return o.schedule == name; };
+    auto const only_for = [&](char const* option, bool right, char const* what) {
+        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --schedule " + what);
+    };
+    only_for("min-lr", is("cosine") || is("plateau"), "cosine and plateau");
+    only_for("schedule-epochs", is("step"), "step");
+    only_for("schedule-factor", is("step") || is("plateau"), "step and plateau");
+    only_for("schedule-patience", is("plateau"), "plateau");
+    require_usage(std::isfinite(o.min_lr) && o.min_lr >= 0 && o.min_lr <= o.lr, fmt::format("--min-lr {}: expected 0 to --lr, which is {}", o.min_lr, o.lr));
+    require_usage(o.schedule_factor > 0 && o.schedule_factor < 1, fmt::format("--schedule-factor {}: expected above 0 and below 1", o.schedule_factor));
+    require_usage(!is("step") || o.schedule_epochs != 0, "--schedule step: --schedule-epochs is needed, the epochs between two changes");
+    require_usage(!is("one-cycle") || o.warmup == 0, fmt::format("--warmup {}: expected 0 with --schedule one-cycle, which rises by itself", o.warmup));
+    require_usage(!is("cosine") || steps > o.warmup, fmt::format("--schedule cosine: {} in all, expected more than --warmup {}", counted(steps, "step", "steps"), o.warmup));
+    require_usage(!is("one-cycle") || steps >= 4, fmt::format("--schedule one-cycle: {} in all, expected at least 4", counted(steps, "step", "steps")));
+    return optim::schedule({.kind = found->second, .learning_rate = o.lr, .warmup = o.warmup, .steps = steps, .smallest = o.min_lr, .epochs = o.schedule_epochs, .factor = o.schedule_factor,
+                            .patience = o.schedule_patience},
+                           from);
 }
 
 void check_loss_options(train_options const& o) {
@@ -213,8 +252,8 @@ void check_train_options(train_options const& o) {
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
     check_loss_options(o);
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
-    only("--schedule", o.schedule, "constant", {"cosine", "step", "plateau", "one-cycle"});
-    require_usage(o.warmup == 0, "--warmup " + std::to_string(o.warmup) + " does not exist yet; there is 0");
+    // How many steps there will be is known when the table has been read; this looks at all else.
+    static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
     only("--augment", o.augment, "none", {"flip", "standard"});
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     check_model_options(o.model);
@@ -250,12 +289,13 @@ stats::class_weights weights_for(train_options const& o, stats::class_frequencie
     return weights_from_file(o.class_weights, classes);
 }
 
-json state_json(train::fit_state const& s) {
-    return {{"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"validation_due", s.validation_due}, {"best", s.best ? json(*s.best) : json()},
+json state_json(train::fit_state const& s, optim::schedule_state const& schedule) {
+    return {{"schedule", {{"reductions", schedule.reductions}, {"best", schedule.best ? json(*schedule.best) : json()}, {"epochs_since", schedule.epochs_since}}}, {"step", s.step}, {"epoch", s.epoch}, {"batch", s.batch}, {"loss_sum", s.loss_sum}, {"validation_due", s.validation_due}, {"best", s.best ? json(*s.best) : json()},
             {"best_loss", s.best_loss ? json(*s.best_loss) : json()}, {"epochs_since_best", s.epochs_since_best}};
 }
 
-train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
+// Where a training and its schedule stand.
+std::pair<train::fit_state, optim::schedule_state> state_from(io::checkpoint const& c, std::string const& path) {
     auto const found = c.metadata.find("cxr.train");
     if (found == c.metadata.end()) throw io_error(path + ": no metadata cxr.train, expected the checkpoint of a training");
     try {
@@ -266,11 +306,18 @@ train::fit_state state_from(io::checkpoint const& c, std::string const& path) {
         j.at("batch").get_to(s.batch);
         j.at("loss_sum").get_to(s.loss_sum);
         if (!j.at("best").is_null()) s.best = j.at("best").get<double>();
-        // Older checkpoints lack these two.
+        // Older checkpoints lack these two, and the schedule.
         s.validation_due = j.value("validation_due", false);
         if (j.contains("best_loss") && !j.at("best_loss").is_null()) s.best_loss = j.at("best_loss").get<double>();
         j.at("epochs_since_best").get_to(s.epochs_since_best);
-        return s;
+        optim::schedule_state schedule;
+        if (j.contains("schedule")) {
+            auto const& kept = j.at("schedule");
+            kept.at("reductions").get_to(schedule.reductions);
+            kept.at("epochs_since").get_to(schedule.epochs_since);
+            if (!kept.at("best").is_null()) schedule.best = kept.at("best").get<double>();
+        }
+        return {s, schedule};
     } catch (json::exception const&) {
         throw io_error(path + ": metadata cxr.train is not the state of a training");
     }
@@ -281,18 +328,18 @@ std::string number(std::optional<double> const& value) { return value ? fmt::for
 // Keeps the run's folder and the terminal up to date.
 class recorder {
 public:
-    recorder(run_folder& folder, engine& network, io::checkpoint const& description, train_options const& options, console const& out)
-        : folder_(folder), network_(network), description_(description), options_(options), out_(out), bar_(out.shows_progress()) {}
+    recorder(run_folder& folder, engine& network, io::checkpoint const& description, optim::schedule const& schedule, train::scheduled<engine> const& scheduled, console const& out)
+        : folder_(folder), network_(network), description_(description), schedule_(schedule), scheduled_(scheduled), out_(out), bar_(out.shows_progress()) {}
 
     void on_step(train::step_report const& r) {
         folder_.keep();
-        folder_.add(step_row{r.step, r.loss, options_.lr});
+        folder_.add(step_row{r.step, r.loss, rate_ = scheduled_.rate()});
         bar_.update(fmt::format("epoch {}", r.epoch), r.batch, r.batches, r.images, fmt::format("loss {:.4f}", r.epoch_loss));
     }
 
     void on_epoch(train::epoch_report const& r) {
         bar_.finish();
-        folder_.add(log_row{r.epoch, r.step, options_.lr, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
+        folder_.add(log_row{r.epoch, r.step, rate_, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
         out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} (mean over {} of {}) · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
                    number(r.valid_auroc_mean), metrics::defined(r.valid_auroc), counted(r.valid_auroc.size(), "class", "classes"), r.images_per_second);
     }
@@ -302,7 +349,7 @@ public:
         auto checkpoint = description_;
         checkpoint.metadata["cxr.step"] = std::to_string(s.step);
         checkpoint.metadata["cxr.epoch"] = std::to_string(s.epoch);
-        checkpoint.metadata["cxr.train"] = state_json(s).dump();
+        checkpoint.metadata["cxr.train"] = state_json(s, schedule_.state()).dump();
         network_.save(checkpoint);
         folder_.flush();
         checkpoint.save(folder_.file("last.safetensors"));
@@ -317,8 +364,10 @@ private:
     run_folder& folder_;
     engine& network_;
     io::checkpoint const& description_;
-    train_options const& options_;
+    optim::schedule const& schedule_;
+    train::scheduled<engine> const& scheduled_;
     console const& out_;
+    double rate_ = 0;  // of the last step
     progress_bar bar_;
 };
 
@@ -387,6 +436,7 @@ void plot_run(run_folder const& folder, std::vector<std::string> const&) {
 train_outcome run_training(train_options o, label_options labels, global_options global, console const& out) {
     std::optional<io::checkpoint> from;
     train::fit_state state;
+    optim::schedule_state scheduled_so_far;
     json old_config;
     if (o.resume) {
         require_usage(!o.out.empty(), "--out is needed: the folder of the run to continue");
@@ -401,7 +451,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
         from = load_weight_file(last_path);
-        state = state_from(*from, last_path);
+        std::tie(state, scheduled_so_far) = state_from(*from, last_path);
         auto const kept = model_options_from(*from, last_path);
         o.model.mean = kept.mean;
         o.model.deviation = kept.deviation;
@@ -450,6 +500,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
     data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
     if (o.resume) check_extent(*from, last_path, engine_for);
+    auto schedule = schedule_for(o, o.steps != 0 ? o.steps : o.epochs * train_loader.batches(), scheduled_so_far);
     auto network = backend.make(engine_for);
     if (!o.memory.empty()) {
         auto const limit = memory_limit(o.memory);
@@ -531,11 +582,12 @@ train_outcome run_training(train_options o, label_options labels, global_options
     folder.write_config(config.dump(2) + "\n");
 
     catch_interrupts();
-    recorder record(folder, *network, description, o, out);
+    train::scheduled scheduled(*network, schedule);
+    recorder record(folder, *network, description, schedule, scheduled, out);
     train::fit_options const fit_for{.epochs = o.epochs, .steps = o.steps, .patience = o.patience, .stop = &interrupt_requested};
     auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
     train_outcome outcome;
-    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record);
+    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled);
     plot_run(folder, classes);
 
     outcome.classes = classes;
@@ -602,8 +654,14 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     auto* const patience = c->add_option("--patience", o->train.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
     expect_whole_number(patience->capture_default_str()->group(group), 0, most);
     c->add_option("--optimizer", o->train.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
-    c->add_option("--schedule", o->train.schedule, "constant (others do not exist yet)")->capture_default_str()->group(group);
-    expect_whole_number(c->add_option("--warmup", o->train.warmup, "0 (does not exist yet)")->capture_default_str()->group(group), 0, most);
+    c->add_option("--schedule", o->train.schedule, "how --lr changes, as PyTorch's schedulers: constant, cosine (over the whole run), step, plateau (of the validation loss) or one-cycle")
+        ->capture_default_str()
+        ->group(group);
+    expect_whole_number(c->add_option("--warmup", o->train.warmup, "steps in which the learning rate rises to --lr")->capture_default_str()->group(group), 0, most);
+    c->add_option("--min-lr", o->train.min_lr, "cosine and plateau: smallest learning rate")->capture_default_str()->group(group);
+    expect_whole_number(c->add_option("--schedule-epochs", o->train.schedule_epochs, "step: epochs between two changes")->group(group), 1, most);
+    c->add_option("--schedule-factor", o->train.schedule_factor, "step and plateau: what the learning rate is multiplied by")->capture_default_str()->group(group);
+    expect_whole_number(c->add_option("--schedule-patience", o->train.schedule_patience, "plateau: epochs without a better validation loss that are borne")->capture_default_str()->group(group), 0, most);
     c->add_option("--memory", o->train.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
                                               "fifth more time; an error where that is not enough")->group(group);
     c->add_option("--precision", o->train.precision, "f32, or bf16: float32 weights, and bfloat16 activations on cuda, bfloat16 factors of convolutions on simd")->capture_default_str()->group(group);

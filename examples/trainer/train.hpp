@@ -36,8 +36,12 @@ struct train_options {
     double beta = 0.999;                    ///< of class weights by the effective number of samples
     std::string optimizer = "adam";         ///< adam
     double lr = 1e-3;                       ///< learning rate
-    std::string schedule = "constant";      ///< constant
-    std::size_t warmup = 0;                 ///< 0
+    std::string schedule = "constant";      ///< constant, cosine, step, plateau or one-cycle
+    std::size_t warmup = 0;                 ///< steps in which the learning rate rises
+    double min_lr = 0;                      ///< cosine and plateau: smallest learning rate
+    std::size_t schedule_epochs = 0;        ///< step: epochs between two changes
+    double schedule_factor = 0.1;           ///< step and plateau: what the learning rate is multiplied by
+    std::size_t schedule_patience = 10;     ///< plateau: epochs without a better validation loss that are borne
     std::string precision = "f32";          ///< f32
     std::string augment = "none";           ///< none
     std::size_t patience = 0;               ///< 0: never ends early

@@ -75,6 +75,7 @@
 #include "cxr/ops/weighted_bce.hpp"
 #include "cxr/ops/window.hpp"
 #include "cxr/optim/adam.hpp"
+#include "cxr/optim/schedule.hpp"
 #include "cxr/optim/sgd.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
@@ -84,4 +85,5 @@
 #include "cxr/train/diverged.hpp"
 #include "cxr/train/fit.hpp"
 #include "cxr/train/network.hpp"
+#include "cxr/train/scheduled.hpp"
 #include "cxr/version.hpp"

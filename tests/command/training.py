@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`train`: the run folder, continuing, stopping, and what can go wrong with checkpoints and disks."""
 
+import math
 import shutil
 import time
 
@@ -47,6 +48,66 @@ class Run(CommandTest):
         self.assertIn("optimizer.m.classifier.weight", header)
         best, _ = read_safetensors(self.path("run", "best.safetensors"))
         self.assertEqual({k for k in header if not k.startswith("optimizer.")}, set(best))
+
+    def test_schedules_set_the_rate_of_every_step(self):
+        data = self.data_set(train=18)  # 4 batches an epoch
+        common = ["train", *data, *SMALL, "--batch", "4", "--seed", "3", "--quiet", "--lr", "0.01"]
+
+        def rates(name, *options):
+            self.good(*common, *options, "--out", self.path(name))
+            return [float(r["lr"]) for r in read_csv(self.path(name, "steps.csv"))]
+
+        def close(found, expected):
+            self.assertEqual(len(found), len(expected))
+            for a, b in zip(found, expected):
+                self.assertAlmostEqual(a, b, delta=1e-12)
+
+        half = [(1 + math.cos(math.pi * i / 6)) / 2 for i in range(6)]
+        close(rates("cosine", "--steps", "8", "--schedule", "cosine", "--warmup", "2", "--min-lr", "0.001"), [0.005, 0.01] + [0.001 + 0.009 * h for h in half])
+        close(rates("step", "--epochs", "3", "--schedule", "step", "--schedule-epochs", "2", "--schedule-factor", "0.5"), 8 * [0.01] + 4 * [0.005])
+        self.assertEqual([float(r["lr"]) for r in read_csv(self.path("step", "log.csv"))], [0.01, 0.01, 0.005])
+        cycle = rates("cycle", "--epochs", "2", "--schedule", "one-cycle")
+        self.assertAlmostEqual(cycle[0], 0.0004, delta=1e-12)
+        self.assertAlmostEqual(cycle[-1], 4e-8, delta=1e-14)
+        falls = rates("plateau", "--epochs", "4", "--schedule", "plateau", "--schedule-patience", "0", "--schedule-factor", "0.1")
+        losses = [float(r["valid_loss"]) for r in read_csv(self.path("plateau", "log.csv"))]
+        expected, rate, best = [], 0.01, float("inf")
+        for loss in losses:
+            expected += 4 * [rate]
+            if loss < best * (1 - 1e-4):
+                best = loss
+            else:
+                rate *= 0.1
+        close(falls, expected)
+
+    def test_a_schedule_goes_on_where_it_stood(self):
+        data = self.data_set(train=18)
+        for name, options in (("plateau", ["--schedule-patience", "0", "--schedule-factor", "0.3"]), ("step", ["--schedule-epochs", "1"]), ("constant", ["--warmup", "7"])):
+            common = ["train", *data, *SMALL, "--batch", "4", "--seed", "3", "--quiet", "--schedule", name, *options]
+            self.good(*common, "--epochs", "4", "--out", self.path(name))
+            self.good(*common, "--epochs", "2", "--out", self.path(name + "-part"))
+            self.good("train", "--resume", "--out", self.path(name + "-part"), "--epochs", "4", "--quiet")
+            for file in ("last.safetensors", "steps.csv"):
+                self.assertEqual(self.read(name, file), self.read(name + "-part", file), (name, file))
+        common = ["train", *data, *SMALL, "--batch", "4", "--quiet", "--schedule", "cosine", "--epochs", "2", "--out", self.path("cosine")]
+        self.good(*common)
+        with self.unchanged():
+            self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--epochs", "3", says=["--epochs 3", "2", "cosine", "--resume cannot change"])
+            self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--warmup", "3", says=["--warmup 3", "--resume cannot change"])
+
+    def test_a_schedule_without_what_it_needs(self):
+        data = self.data_set(train=18)
+        common = ["train", *data, *SMALL, "--batch", "4", "--out", self.path("run")]
+        with self.unchanged():
+            self.bad(2, *common, "--schedule", "step", says=["--schedule step", "--schedule-epochs is needed"])
+            self.bad(2, *common, "--schedule", "linear", says=["--schedule linear", "constant, cosine, step, plateau or one-cycle"])
+            self.bad(2, *common, "--schedule", "cosine", "--steps", "5", "--warmup", "5", says=["--schedule cosine", "5 steps", "--warmup 5"])
+            self.bad(2, *common, "--schedule", "cosine", "--epochs", "1", "--warmup", "50", says=["--schedule cosine", "4 steps", "--warmup 50"])
+            self.bad(2, *common, "--schedule", "one-cycle", "--steps", "3", says=["--schedule one-cycle", "3 steps", "at least 4"])
+            self.bad(2, *common, "--schedule", "one-cycle", "--warmup", "1", says=["--warmup 1", "one-cycle"])
+            self.bad(2, *common, "--min-lr", "0.0001", says=["--min-lr", "only for --schedule cosine and plateau"])
+            self.bad(2, *common, "--schedule", "cosine", "--min-lr", "1", says=["--min-lr 1", "0 to --lr"])
+            self.bad(2, *common, "--schedule", "step", "--schedule-epochs", "1", "--schedule-factor", "1", says=["--schedule-factor 1", "below 1"])
 
     def test_the_same_bits_for_any_number_of_threads_and_after_resuming(self):
         data = self.data_set(train=18)

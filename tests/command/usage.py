@@ -41,14 +41,12 @@ class Usage(CommandTest):
         train = self.train_arguments()
         with self.unchanged():
             for option, value in (
-                ("--schedule", "cosine"),
                 ("--augment", "standard"),
                 ("--augment", "flip"),
                 ("--optimizer", "sgd"),
                 ("--optimizer", "adamw"),
                 ("--preprocess", "imagenet"),
                 ("--preprocess", "xrv"),
-                ("--warmup", "10"),
             ):
                 self.bad(2, *train, option, value, says=[option, value, "does not exist yet"])
             self.bad(2, *train, "--backend", "eigen", "--precision", "bf16", says=["--precision bf16", "eigen", "no bfloat16"])

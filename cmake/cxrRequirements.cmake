@@ -31,9 +31,9 @@ set(cxr_onednn_packages OpenCL:ocl-icd-opencl-dev dnnl:libdnnl-dev)
 set(cxr_onednn_links DNNL::dnnl gomp)
 
 set(cxr_image_parents core)
-set(cxr_image_headers data/png.hpp data/image_file.hpp data/loader.hpp)
-set(cxr_image_packages PNG:libpng-dev)
-set(cxr_image_links PNG::PNG)
+set(cxr_image_headers data/png.hpp data/jpeg.hpp data/image_file.hpp data/identical_images.hpp data/image_cache.hpp data/loader.hpp)
+set(cxr_image_packages PNG:libpng-dev JPEG:libjpeg62-turbo-dev)
+set(cxr_image_links PNG::PNG JPEG::JPEG)
 
 set(cxr_table_parents core)
 set(cxr_table_headers data/gzip.hpp data/label_table.hpp)

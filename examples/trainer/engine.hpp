@@ -5,6 +5,7 @@
 #include "workload.hpp"
 
 #include "cxr/core/view.hpp"
+#include "cxr/data/image.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/stats/class_frequencies.hpp"
@@ -25,7 +26,7 @@ namespace cxr::trainer {
 struct engine_options {
     models::densenet_options network;    ///< blocks, growth, stem, compression, classes, convention
     std::size_t channels = 3;            ///< of the input images
-    std::size_t size = 320;              ///< pixels of height and width, at least 32
+    data::image_size size = 320;         ///< pixels of height and width, each at least 32
     double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     std::uint64_t seed = 0;              ///< of the initial weights

@@ -32,7 +32,8 @@ struct train_options {
     std::string schedule = "constant";      ///< constant
     std::size_t warmup = 0;                 ///< 0
     std::string precision = "f32";          ///< f32
-    std::string augment = "none";           ///< none
+    std::string augment = "none";           ///< none, flip or standard
+    std::string cache;                      ///< folder that keeps resized images; empty: none
     std::size_t patience = 0;               ///< 0: never ends early
     std::string memory;                     ///< most that training may need, as 800M or 2G; empty: as much as it takes
     bool resume = false;                    ///< continue the run in `out`

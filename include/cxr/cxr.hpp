@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Everything that needs no third party. What needs one (Eigen, xtensor, oneDNN, libpng, zlib) is included by name.
+// Everything that needs no third party. What needs one (Eigen, xtensor, oneDNN, libpng, libjpeg, zlib) is included by name.
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"

@@ -11,11 +11,11 @@ class Usage(CommandTest):
             self.assertIn("--help", result.stdout)
             self.assertEqual(result.stderr, "")
         version = self.good("--version").stdout
-        for word in ("cxr 0.", "compiler", "reference", "eigen (Eigen ", "xtensor (xtensor ", "onednn (oneDNN ", "libpng", "zlib"):
+        for word in ("cxr 0.", "compiler", "reference", "eigen (Eigen ", "xtensor (xtensor ", "onednn (oneDNN ", "libpng", "libjpeg-turbo", "zlib"):
             self.assertIn(word, version)
 
     def test_every_command_has_the_global_options(self):
-        for command in ("stats", "check", "train", "predict", "evaluate", "bench", "demo"):
+        for command in ("stats", "check", "split", "train", "predict", "evaluate", "bench", "demo"):
             text = self.good(command, "--help").stdout
             for option in ("--backend", "--threads", "--seed", "--quiet", "--log-level", "--json"):
                 self.assertIn(option, text, command)
@@ -26,7 +26,7 @@ class Usage(CommandTest):
         self.bad(2, "stats", "--csv", "x.csv", "--no-such-option", says=["--no-such-option"])
 
     def test_commands_that_do_not_exist_yet_say_so(self):
-        for command in ("split", "explain", "convert", "calibrate", "compare", "pack", "report"):
+        for command in ("explain", "convert", "calibrate", "compare", "pack", "report"):
             self.bad(2, command, "--out", "x", says=[command, "does not exist yet"])
 
     def test_options_that_do_not_exist_yet_say_so(self):
@@ -34,13 +34,9 @@ class Usage(CommandTest):
         with self.unchanged():
             for option, value in (
                 ("--schedule", "cosine"),
-                ("--augment", "standard"),
-                ("--augment", "flip"),
                 ("--optimizer", "sgd"),
                 ("--optimizer", "adamw"),
                 ("--loss", "focal"),
-                ("--preprocess", "imagenet"),
-                ("--preprocess", "xrv"),
                 ("--warmup", "10"),
             ):
                 self.bad(2, *train, option, value, says=[option, value, "does not exist yet"])
@@ -111,6 +107,8 @@ class Usage(CommandTest):
         train = self.train_arguments()
         with self.unchanged():
             self.bad(2, *train, "--size", "0x40", says=["--size 0x40", "32", "4096"])
+            for size in ("32x", "32,31", "4097x32", "32x32x32", "x32", "32, 64"):
+                self.bad(2, *train, "--size", size, says=["--size " + size, "32", "4096", "320x256"])
             self.bad(2, *train, "--seed", "99999999999999999999", says=["--seed 99999999999999999999", "9223372036854775807"])
             self.bad(2, *train, "--patience=-1", says=["--patience -1", "0"])
             self.bad(2, *train, "--growth", "0", says=["--growth 0", "1"])
@@ -127,6 +125,9 @@ class Usage(CommandTest):
         with self.unchanged():
             for value in ("x", "focal"):
                 self.bad(2, *train, "--loss", value, says=["--loss " + value, "weighted-bce or bce"])
+            self.bad(2, *train, "--augment", "mixup", says=["--augment mixup", "none, flip or standard"])
+            self.bad(2, *train, "--preprocess", "minmax", says=["--preprocess minmax", "samplewise, featurewise, imagenet or xrv"])
+            self.bad(2, *train, "--uncertain", "maybe", says=["--uncertain", "maybe", "ones, zeros or ignore"])
 
     def test_log_levels(self):
         arguments = [*self.train_arguments(), "--dry-run"]

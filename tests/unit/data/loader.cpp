@@ -185,7 +185,7 @@ TEST_CASE("loader: a bad image is an error when its batch comes up, not before, 
         batch b;
         CHECK(source->next(b));
         CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) ==
-              (s.folder / "i17.png") + ": not a PNG (it does not begin with PNG's signature)");
+              (s.folder / "i17.png") + ": neither a PNG nor a JPEG (it begins with the signature of neither)");
     }
 }
 

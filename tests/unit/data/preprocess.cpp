@@ -29,7 +29,7 @@ image noise(std::size_t size, std::size_t channels, int bits = 8) {
 }
 
 std::vector<float> prepared(image const& i, preprocess const& how) {
-    cxr::tensor<float, 3> out({how.size, how.size, how.channels});
+    cxr::tensor<float, 3> out({how.size.height, how.size.width, how.channels});
     apply(i, how, out);
     return {out.begin(), out.end()};
 }

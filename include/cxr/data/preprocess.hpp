@@ -164,7 +164,7 @@ inline resized_image resize(image const& picture, preprocess const& how, view<fl
 inline void normalise(resized_image const& picture, preprocess const& how, view<float, 3> out) {
     auto const& own = picture.samples;
     auto const [height, width, channels] = own.extents();
-    double const unit = picture.bits == 16 ? 1.0 / 257.0 : 1.0;
+    double const unit = picture.bits == 16 ? 257 : 1;
     std::vector<double> mean(how.channels), scale(how.channels, 1.0);
     if (how.normalise == normalisation::samplewise) {
         auto const n = static_cast<double>(own.size());
@@ -173,7 +173,7 @@ inline void normalise(resized_image const& picture, preprocess const& how, view<
             for (std::size_t y = 0; y < rows; ++y) {
                 double row = 0;
                 for (std::size_t x = 0; x < columns; ++x)
-                    for (std::size_t c = 0; c < count; ++c) row += f(static_cast<double>(own(y, x, c)) * unit);
+                    for (std::size_t c = 0; c < count; ++c) row += f(static_cast<double>(own(y, x, c)) / unit);
                 total += row;
             }
             return total;
@@ -199,7 +199,7 @@ inline void normalise(resized_image const& picture, preprocess const& how, view<
             // Downwards, since channel 0 is what the others are made of when gray is repeated.
             for (std::size_t c = how.channels; c-- > 0;)
                 out(y, x, c) = static_cast<float>(
-                    (static_cast<double>(own(y, x, channels == 1 ? 0 : c)) * unit - mean[c]) / scale[c]);
+                    (static_cast<double>(own(y, x, channels == 1 ? 0 : c)) / unit - mean[c]) / scale[c]);
 }
 
 /// Prepares an image:

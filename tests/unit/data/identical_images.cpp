@@ -50,7 +50,7 @@ TEST_CASE("identical images are found across PNG and JPEG, gray and colour, for 
     write_png(folder / "other.png", other);
     folder.write("gray.jpg", jpeg_bytes::file(8, 16, 1, samples));
     auto const a = table_of({"other.png", "gray.png"}), b = table_of({"tall.png", "gray.jpg", "other.png", "colour.png"});
-    for (std::size_t const threads : {1, 2, 5}) CHECK(identical(folder, a, b, threads) == pairs{{1, 1}, {0, 2}, {1, 3}});
+    for (std::size_t const threads : {1U, 2U, 5U}) CHECK(identical(folder, a, b, threads) == pairs{{1, 1}, {0, 2}, {1, 3}});
     CHECK(identical(folder, table_of({"gray.png", "colour.png"}), table_of({"gray.jpg"}), 1) == pairs{{0, 0}, {1, 0}});
     CHECK_THROWS_AS((void)find_identical_images(a, {}, b, {}, folder.path()), cxr::contract_violation);
     CHECK_THROWS_AS((void)fingerprints(table_of({"none.png"}), folder.path()), cxr::io_error);

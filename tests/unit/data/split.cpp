@@ -10,7 +10,9 @@
 
 #include <algorithm>
 #include <array>
+#include <cmath>
 #include <cstdint>
+#include <numeric>
 #include <set>
 #include <string>
 #include <vector>
@@ -70,7 +72,7 @@ void require_disjoint(label_table const& table, parts const& split) {
 
 TEST_CASE("split: no patient in two parts, rows and positives of every class by the fractions, by any seed") {
     auto const table = table_of(400, {40, 90, 10});
-    for (std::uint64_t const seed : {0, 1, 2}) {
+    for (std::uint64_t const seed : {0U, 1U, 2U}) {
         auto const split = split_by_patient(table, usual, seed);
         require_disjoint(table, split);
         for (std::size_t part = 0; part < 3; ++part) {

@@ -52,7 +52,7 @@ void prepare(benchmark::State& state) {
     auto const image = cxr::data::decode_png(xray(1024), "xray");
     cxr::data::preprocess how;
     how.resize = static_cast<cxr::data::interpolation>(state.range(0));
-    cxr::tensor<float, 3> out({how.size, how.size, how.channels});
+    cxr::tensor<float, 3> out({how.size.height, how.size.width, how.channels});
     for (auto _ : state) {
         cxr::data::apply(image, how, out);
         benchmark::DoNotOptimize(out.data());

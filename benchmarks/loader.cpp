@@ -75,7 +75,7 @@ double training_rate(std::size_t size) {
 
 /// Whether the first batch is what reading and preparing its images one by one gives.
 bool right(cxr::data::label_table const& table, std::string const& folder, cxr::data::preprocess const& how, batch const& first) {
-    cxr::tensor<float, 3> expected({how.size, how.size, how.channels});
+    cxr::tensor<float, 3> expected({how.size.height, how.size.width, how.channels});
     for (std::size_t i = 0; i < first.rows.size(); ++i) {
         cxr::data::apply(cxr::data::read_png(cxr::data::image_path(folder, table.images[first.rows[i]])), how, expected.view());
         if (!std::equal(expected.begin(), expected.end(), first.images.data() + i * expected.size())) return false;

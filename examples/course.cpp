@@ -82,7 +82,7 @@ void preparing() {
     auto const picture = cxr::data::read_png(sample + "images/00008270_015.png");
     cxr::data::pixel_statistics raw(1), own(3);
     auto const show = [&](char const* name, cxr::data::preprocess const& how, cxr::data::pixel_statistics& of) {
-        cxr::tensor<float, 3> x({how.size, how.size, how.channels});
+        cxr::tensor<float, 3> x({how.size.height, how.size.width, how.channels});
         apply(picture, how, x);
         of.add(x);
         auto const [low, high] = std::minmax_element(x.begin(), x.end());

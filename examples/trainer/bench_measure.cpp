@@ -38,7 +38,7 @@ workload_result as_result(kept_result const& k) { return {k.numbers, {k.arrays.b
 // Bytes that a network's work holds at once, roughly.
 double bytes_of_network(operation what, shape const& images) {
     engine_options o;
-    o.size = images[1];
+    o.size = {images[1], images[2]};
     double const an_image = what == operation::training ? static_cast<double>(activations_an_image(o)) : 40.0 * static_cast<double>(images[1] * images[2]);
     return 4 * (static_cast<double>(images[0]) * an_image + 4 * 7e6);
 }

@@ -5,53 +5,18 @@
 
 #include "data.hpp"
 
-#include "cxr/core/parallel.hpp"
 #include "cxr/data/check_images.hpp"
+#include "cxr/data/identical_images.hpp"
 #include "cxr/data/leakage.hpp"
-#include "cxr/data/png.hpp"
-#include "cxr/data/preprocess.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
-#include <cstdint>
-#include <map>
 #include <memory>
 #include <utility>
 
 namespace cxr::trainer {
 
 namespace {
-
-// Tells most images apart without keeping them: height, width, and a hash of the samples.
-using fingerprint = std::array<std::uint64_t, 3>;
-
-// Gray and 16 bits, so that a picture is the same in whatever format it was stored.
-data::image read_image(data::label_table const& table, std::size_t row, std::string const& folder) {
-    auto gray = data::to_gray(data::read_png(data::image_path(folder, table.images[row])));
-    if (gray.bits == 8)
-        for (auto& sample : gray.pixels) sample = static_cast<std::uint16_t>(257U * sample);
-    gray.bits = 16;
-    return gray;
-}
-
-// FNV-1a over samples instead of bytes.
-fingerprint fingerprint_of(data::image const& image) {
-    std::uint64_t hash = 0xcbf29ce484222325U;
-    for (auto sample : image.pixels) hash = (hash ^ sample) * 0x100000001b3U;
-    return {image.height(), image.width(), hash};
-}
-
-std::vector<fingerprint> fingerprints(data::label_table const& table, std::string const& folder, std::size_t threads) {
-    std::vector<fingerprint> all(table.rows());
-    executor workers(threads);
-    workers(table.rows(), [&](std::size_t row, std::size_t) { all[row] = fingerprint_of(read_image(table, row, folder)); });
-    return all;
-}
-
-bool same_pixels(data::image const& a, data::image const& b) {
-    return a.pixels.extents() == b.pixels.extents() && std::equal(a.pixels.begin(), a.pixels.end(), b.pixels.begin());
-}
 
 std::string first_names(std::vector<std::string> const& names) {
     std::string text;
@@ -68,11 +33,11 @@ json run_check(check_options const& o, label_options const& labels, global_optio
     if (!o.test.empty()) splits.emplace_back("test", read_table(o.test, labels));
     for (auto const& [name, table] : splits)
         if (table.patients.empty()) out.warn("{} has no patient column (see --patient-column): its patients are not compared", table.path);
-    std::vector<std::vector<fingerprint>> prints;
+    std::vector<std::vector<data::image_fingerprint>> prints;
     if (!o.images.empty())
         for (auto const& [name, table] : splits) {
             data::check_images(table, o.images);
-            prints.push_back(fingerprints(table, o.images, static_cast<std::size_t>(global.threads)));
+            prints.push_back(data::fingerprints(table, o.images, static_cast<std::size_t>(global.threads)));
         }
 
     json j{{"leak", false}, {"pairs", json::array()}};
@@ -81,14 +46,9 @@ json run_check(check_options const& o, label_options const& labels, global_optio
             auto const leak = data::find_leak(splits[a].second, splits[b].second);
             std::vector<std::vector<std::string>> identical;
             if (!prints.empty()) {
-                std::multimap<fingerprint, std::size_t> first;
-                for (std::size_t row = 0; row < prints[a].size(); ++row) first.emplace(prints[a][row], row);
-                for (std::size_t row = 0; row < prints[b].size(); ++row)
-                    for (auto [at, end] = first.equal_range(prints[b][row]); at != end; ++at) {
-                        auto const& x = splits[a].second;
-                        auto const& y = splits[b].second;
-                        if (same_pixels(read_image(x, at->second, o.images), read_image(y, row, o.images))) identical.push_back({x.images[at->second], y.images[row]});
-                    }
+                auto const& x = splits[a].second;
+                auto const& y = splits[b].second;
+                for (auto const& [row_x, row_y] : data::find_identical_images(x, prints[a], y, prints[b], o.images)) identical.push_back({x.images[row_x], y.images[row_y]});
             }
             bool const any = leak.any() || !identical.empty();
             if (any) j["leak"] = true;

@@ -52,7 +52,10 @@ void add_label_options(CLI::App& command, label_options& o) {
     auto const group = "Label tables";
     command.add_option("--classes", o.classes, "order of the outputs, A,B,…; default: every column of labels, in the file's order")->delimiter(',')->group(group);
     command.add_option("--image-column", o.image_column, "default: Image, Image Index, Path, filename, the first that exists")->group(group);
-    command.add_option("--patient-column", o.patient_column, "default: PatientId, Patient ID, patientid, the first that exists")->group(group);
+    command.add_option("--patient-column", o.patient_column, "default: PatientId, Patient ID, patientid, the first that exists; else a folder patient<number> in the path of the image")->group(group);
+    command.add_option("--uncertain", o.uncertain, "what a label of -1 means, as in CheXpert's table: ones, zeros, or ignore (unknown); without it -1 is an error")->group(group)->check([](std::string const& text) {
+        return text == "ones" || text == "zeros" || text == "ignore" ? std::string() : "expected ones, zeros or ignore, got " + text;
+    });
 }
 
 void expect_whole_number(CLI::Option* option, std::uint64_t low, std::uint64_t high) {

@@ -38,6 +38,7 @@ struct label_options {
     std::vector<std::string> classes;  ///< order of the outputs; empty: every class column, in the file's order
     std::string image_column;          ///< empty: the first usual name that is there
     std::string patient_column;        ///< empty: the first usual name that is there
+    std::string uncertain;             ///< what a label of -1 means: ones, zeros or ignore; empty: it is an error
 };
 
 /// The command that the command line chose; returns the exit status.
@@ -45,13 +46,15 @@ using chosen_command = std::function<int()>;
 
 /// Adds the global options to a command.
 void add_global_options(CLI::App& command, global_options& options);
-/// Adds `--classes`, `--image-column` and `--patient-column` to a command.
+/// Adds `--classes`, `--image-column`, `--patient-column` and `--uncertain` to a command.
 void add_label_options(CLI::App& command, label_options& options);
 
 /// Adds `cxr stats`.
 void add_stats(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr check`.
 void add_check(CLI::App& app, chosen_command& chosen);
+/// Adds `cxr split`.
+void add_split(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr train`.
 void add_train(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr predict`.

@@ -13,6 +13,7 @@
 #include <charconv>
 #include <cmath>
 #include <cstdlib>
+#include <memory>
 #include <numeric>
 #include <set>
 #include <span>
@@ -55,6 +56,7 @@ data::label_table read_table(std::string const& path, label_options const& o) {
     options.classes = o.classes;
     options.image_column = o.image_column;
     options.patient_column = o.patient_column;
+    if (!o.uncertain.empty()) options.uncertain = o.uncertain == "ones" ? data::uncertainty::ones : o.uncertain == "zeros" ? data::uncertainty::zeros : data::uncertainty::ignore;
     auto table = data::read_label_table(path, options);
     for (auto const& name : table.classes) require_name(name, path + ": the name of a class in the header");
     for (std::size_t i = 0; i < table.rows(); ++i) {
@@ -106,6 +108,12 @@ data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64
     o.threads = threads;
     o.drop_last = drop_last;
     return o;
+}
+
+std::function<void(data::loader_notice, std::string const&)> warn_once_a_run(console const& out) {
+    return [&out, told = std::make_shared<std::set<data::loader_notice>>()](data::loader_notice what, std::string const& message) {
+        if (told->insert(what).second) out.warn("{}", message);
+    };
 }
 
 void fit_featurewise(model_options& model, data::label_table const& table, std::string const& images, std::uint64_t seed) {

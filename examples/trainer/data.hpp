@@ -12,6 +12,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <string>
 #include <vector>
 
@@ -30,6 +31,9 @@ std::vector<std::string> classes_without_labels(std::string const& path, std::ve
 
 /// How the commands load images: batches of `batch`, decoded on `threads` threads (0: one a hardware thread) ahead of their use.
 data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64_t seed, std::size_t threads, bool drop_last);
+
+/// Warns of the first image that looks normalised and of a cache that cannot be written to, once each by whichever loader.
+std::function<void(data::loader_notice, std::string const&)> warn_once_a_run(console const& out);
 
 /// Mean and deviation of each channel over a sample of 100 images (all, where there are fewer), drawn by `seed`, as the course does.
 void fit_featurewise(model_options& model, data::label_table const& table, std::string const& images, std::uint64_t seed);

@@ -34,15 +34,22 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
     }
 }
 
+namespace {
+
+// What a stride of 2 with padding leaves.
+data::image_size halved(data::image_size size) { return {(size.height + 1) / 2, (size.width + 1) / 2}; }
+
+}  // namespace
+
 std::size_t activations_an_image(engine_options const& o) {
     auto const& n = o.network;
-    auto side = (o.size + 1) / 2;
+    auto side = halved(o.size);
     // The stem's convolution, and what its batch norm and relu make of it.
-    auto kept = 2 * side * side * n.stem, largest = kept;
-    side = (side + 1) / 2;
+    auto kept = 2 * side.height * side.width * n.stem, largest = kept;
+    side = halved(side);
     auto channels = n.stem;
     for (std::size_t b = 0; b < 4; ++b) {
-        auto const pixels = side * side;
+        auto const pixels = side.height * side.width;
         for (std::size_t l = 0; l < n.blocks[b]; ++l, channels += n.growth) kept += pixels * (channels + 2 * n.bottleneck * n.growth);
         // The block's buffer, and the normalised channels that the transition, or the pool at the end, reads.
         kept += 2 * pixels * channels;
@@ -50,20 +57,20 @@ std::size_t activations_an_image(engine_options const& o) {
         if (b == 3) break;
         channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
         kept += pixels * channels;
-        side /= 2;
+        side = {side.height / 2, side.width / 2};
     }
     return kept + largest;
 }
 
 std::size_t fused_activations_an_image(engine_options const& o) {
     auto const& n = o.network;
-    auto side = (o.size + 1) / 2;
+    auto side = halved(o.size);
     // Input, the stem's convolution, and what its batch norm and relu make of it; of gradients, the largest two buffers live at a time.
-    auto kept = o.size * o.size * o.channels + 2 * side * side * n.stem, largest = 2 * side * side * n.stem;
-    side = (side + 1) / 2;
+    auto kept = o.size.height * o.size.width * o.channels + 2 * side.height * side.width * n.stem, largest = 2 * side.height * side.width * n.stem;
+    side = halved(side);
     auto channels = n.stem;
     for (std::size_t b = 0; b < 4; ++b) {
-        auto const pixels = side * side;
+        auto const pixels = side.height * side.width;
         kept += pixels * n.blocks[b] * n.bottleneck * n.growth;
         channels += n.blocks[b] * n.growth;
         kept += 2 * pixels * channels;  // the block's buffer, and what the transition's batch norm makes of it
@@ -71,28 +78,28 @@ std::size_t fused_activations_an_image(engine_options const& o) {
         if (b == 3) break;
         channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
         kept += pixels * channels;
-        side /= 2;
+        side = {side.height / 2, side.width / 2};
     }
     return kept + largest;
 }
 
 std::size_t block_activations_an_image(engine_options const& o) {
     auto const& n = o.network;
-    auto side = (o.size + 1) / 2;
+    auto side = halved(o.size);
     // The input, and the stem's convolution.
-    auto kept = o.size * o.size * o.channels + side * side * n.stem;
-    side = (side + 1) / 2;
+    auto kept = o.size.height * o.size.width * o.channels + side.height * side.width * n.stem;
+    side = halved(side);
     auto channels = n.stem;
     std::size_t bottlenecks = 0, largest = 0, gradients[2] = {};
     for (std::size_t b = 0; b < 4; ++b) {
-        auto const pixels = side * side, bottleneck = pixels * n.bottleneck * n.growth;
+        auto const pixels = side.height * side.width, bottleneck = pixels * n.bottleneck * n.growth;
         bottlenecks += n.blocks[b] * bottleneck;
         largest = std::max(largest, bottleneck);
         channels += n.blocks[b] * n.growth;
         kept += pixels * channels;
         gradients[b % 2] = std::max(gradients[b % 2], pixels * channels);
         channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
-        side /= 2;
+        side = {side.height / 2, side.width / 2};
     }
     return kept + gradients[0] + gradients[1] + largest + (o.recompute ? largest : bottlenecks);
 }

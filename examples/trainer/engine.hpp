@@ -5,6 +5,7 @@
 #include "workload.hpp"
 
 #include "cxr/core/view.hpp"
+#include "cxr/data/image.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/loss_form.hpp"
@@ -27,7 +28,7 @@ namespace cxr::trainer {
 struct engine_options {
     models::densenet_options network;    ///< blocks, growth, stem, compression, classes, convention
     std::size_t channels = 3;            ///< of the input images
-    std::size_t size = 320;              ///< pixels of height and width, at least 32
+    data::image_size size = 320;         ///< pixels of height and width, each at least 32
     double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     ops::loss_form form;                 ///< of the loss; plain as it stands

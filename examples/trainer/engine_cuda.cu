@@ -46,7 +46,7 @@ private:
         } catch (on_thrust::out_of_memory const& e) {
             auto const image = fused_activations_an_image(options_) * (Bf16 ? sizeof(bf16) : sizeof(float));
             auto const fits = free_ / std::max<std::size_t>(1, image);
-            throw error(std::string(e.what()) + "; a step of " + std::to_string(batch_) + " images of " + std::to_string(options_.size) + " pixels needs about " +
+            throw error(std::string(e.what()) + "; a step of " + std::to_string(batch_) + " images of " + to_string(options_.size) + " pixels needs about " +
                         megabytes(batch_ * image) + ", " + megabytes(free_) + " were free; " + (fits >= 1 && fits < batch_ ? "--batch " + std::to_string(fits) + " would fit" : "a smaller --batch or --size needs less"));
         }
     }

@@ -93,7 +93,7 @@ public:
     [[nodiscard]] engine_description describe() override {
         engine_description d;
         auto const spec = models::densenet(options_.network);
-        auto const costs = infer(spec, shape{1, options_.size, options_.size, options_.channels});
+        auto const costs = infer(spec, shape{1, options_.size.height, options_.size.width, options_.channels});
         d.parameters = costs.parameters;
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
@@ -126,7 +126,7 @@ private:
             ctx.set_winograd(o.winograd);
             ctx.set_recompute(o.recompute);
         }
-        return network_type(ctx, spec_of(o.network), shape{o.size, o.size, o.channels}, loss_type(ctx, o.form, weights.positive, weights.negative),
+        return network_type(ctx, spec_of(o.network), shape{o.size.height, o.size.width, o.channels}, loss_type(ctx, o.form, weights.positive, weights.negative),
                             optim::adam_options{.learning_rate = o.learning_rate}, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
     }
 

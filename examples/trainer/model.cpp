@@ -5,6 +5,7 @@
 
 #include <algorithm>
 #include <array>
+#include <charconv>
 #include <cmath>
 #include <filesystem>
 #include <fstream>
@@ -33,6 +34,12 @@ std::map<std::string, named_architecture> const& architectures() {
     return all;
 }
 
+std::map<std::string, data::normalisation> const& normalisations() {
+    using enum data::normalisation;
+    static std::map<std::string, data::normalisation> const all{{"samplewise", samplewise}, {"featurewise", featurewise}, {"imagenet", imagenet}, {"xrv", xrv}};
+    return all;
+}
+
 std::string field(io::checkpoint const& c, std::string const& key, std::string const& path) {
     auto const found = c.metadata.find(key);
     if (found == c.metadata.end())
@@ -48,7 +55,31 @@ json parsed(io::checkpoint const& c, std::string const& key, std::string const& 
     }
 }
 
+constexpr std::size_t least_size = 32, most_size = 4096;
+
+// `320`, `320,256` or `320x256`.
+data::image_size parse_size(std::string const& text) {
+    auto const number = [&](std::string_view part) {
+        std::size_t value = 0;
+        auto const [end, code] = std::from_chars(part.data(), part.data() + part.size(), value);
+        bool const fits = code == std::errc() && end == part.data() + part.size() && value >= least_size && value <= most_size;
+        if (!fits) throw usage_error(fmt::format("--size {}: expected a whole number from {} to {}, or two, height and width, as 320x256", text, least_size, most_size));
+        return value;
+    };
+    auto const at = text.find_first_of(",x");
+    std::string_view const all = text;
+    return at == std::string::npos ? data::image_size(number(all)) : data::image_size(number(all.substr(0, at)), number(all.substr(at + 1)));
+}
+
 }  // namespace
+
+json size_json(data::image_size size) { return size.height == size.width ? json(size.height) : json{size.height, size.width}; }
+
+data::image_size size_from(json const& value) {
+    if (!value.is_array()) return value.get<std::size_t>();
+    auto const sides = value.get<std::array<std::size_t, 2>>();
+    return {sides[0], sides[1]};
+}
 
 void add_model_options(CLI::App& command, model_options& o) {
     auto const group = "Model";
@@ -59,8 +90,8 @@ void add_model_options(CLI::App& command, model_options& o) {
     command.add_option("--compression", o.compression, "share of the channels that a transition keeps")->capture_default_str()->group(group);
     command.add_option("--convention", o.convention, "torchvision or keras: batch norm's epsilon and momentum, initial weights")->capture_default_str()->group(group);
     expect_whole_number(command.add_option("--channels", o.channels, "of the input, 1 or 3")->capture_default_str()->group(group), 1, 3);
-    expect_whole_number(command.add_option("--size", o.size, "pixels of height and width, at least 32")->capture_default_str()->group(group), 32, 4096);
-    command.add_option("--preprocess", o.preprocess, "samplewise: (x - mean) / (std + 1e-6) of each image; featurewise: of a sample of the training set")->capture_default_str()->group(group);
+    command.add_option_function<std::string>("--size", [&o](std::string const& text) { o.size = parse_size(text); }, "pixels of height and width, at least 32: 320, or 320,256 or 320x256 for height and width")->default_str(to_string(o.size))->group(group);
+    command.add_option("--preprocess", o.preprocess, "samplewise: (x - mean) / (std + 1e-6) of each image; featurewise: of a sample of the training set; imagenet: by torchvision's mean and std of 0…1; xrv: to -1024…1024, as torchxrayvision")->capture_default_str()->group(group);
     command.add_option("--resize", o.resize, "nearest, bilinear or area")->capture_default_str()->group(group);
 }
 
@@ -80,9 +111,10 @@ void check_model_options(model_options const& o) {
     require_usage(o.compression > 0 && o.compression <= 1, fmt::format("--compression {}: expected more than 0 and at most 1", o.compression));
     require_usage(o.convention == "torchvision" || o.convention == "keras", "--convention " + o.convention + ": expected torchvision or keras");
     require_usage(o.channels == 1 || o.channels == 3, "--channels " + std::to_string(o.channels) + ": expected 1 or 3");
-    require_usage(o.size >= 32 && o.size <= 4096, "--size " + std::to_string(o.size) + ": expected at least 32 and at most 4096 pixels");
-    require_usage(o.preprocess != "imagenet" && o.preprocess != "xrv", "--preprocess " + o.preprocess + " does not exist yet; there are samplewise and featurewise");
-    require_usage(o.preprocess == "samplewise" || o.preprocess == "featurewise", "--preprocess " + o.preprocess + ": expected samplewise or featurewise");
+    for (auto const side : {o.size.height, o.size.width})
+        require_usage(side >= least_size && side <= most_size, fmt::format("--size {}: expected at least {} and at most {} pixels", to_string(o.size), least_size, most_size));
+    require_usage(normalisations().contains(o.preprocess), "--preprocess " + o.preprocess + ": expected samplewise, featurewise, imagenet or xrv");
+    require_usage(o.preprocess != "imagenet" || o.channels == 3, "--preprocess imagenet: has the mean and deviation of 3 channels, and --channels is " + std::to_string(o.channels));
     require_usage(o.resize == "nearest" || o.resize == "bilinear" || o.resize == "area", "--resize " + o.resize + ": expected nearest, bilinear or area");
     auto const network = engine_options_for(o, 1).network;
     double channels = static_cast<double>(network.stem);
@@ -114,7 +146,7 @@ json architecture_json(model_options const& o, std::size_t classes) {
 }
 
 json preprocess_json(model_options const& o) {
-    json j{{"size", o.size}, {"channels", o.channels}, {"resize", o.resize}, {"normalise", o.preprocess}};
+    json j{{"size", size_json(o.size)}, {"channels", o.channels}, {"resize", o.resize}, {"normalise", o.preprocess}};
     if (o.preprocess == "featurewise") {
         j["mean"] = o.mean;
         j["deviation"] = o.deviation;
@@ -133,7 +165,7 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
         o.compression = a.at("compression").get<double>();
         o.convention = a.at("convention").get<std::string>();
         o.channels = a.at("channels").get<std::size_t>();
-        o.size = p.at("size").get<std::size_t>();
+        o.size = size_from(p.at("size"));
         o.resize = p.at("resize").get<std::string>();
         o.preprocess = p.at("normalise").get<std::string>();
         if (o.preprocess == "featurewise") {
@@ -172,7 +204,7 @@ data::preprocess preprocess_for(model_options const& o) {
     p.size = o.size;
     p.channels = o.channels;
     p.resize = o.resize == "nearest" ? data::interpolation::nearest : o.resize == "bilinear" ? data::interpolation::bilinear : data::interpolation::area;
-    p.normalise = o.preprocess == "samplewise" ? data::normalisation::samplewise : data::normalisation::featurewise;
+    p.normalise = normalisations().at(o.preprocess);
     p.mean = o.mean;
     p.deviation = o.deviation;
     return p;
@@ -202,7 +234,7 @@ void check_extent(io::checkpoint const& checkpoint, std::string const& path, eng
     };
     auto const costs = [&] {
         try {
-            return infer(models::densenet(o.network), shape{1, o.size, o.size, o.channels});
+            return infer(models::densenet(o.network), shape{1, o.size.height, o.size.width, o.channels});
         } catch (contract_violation const&) {
             refuse("more than can be counted");
             throw;
@@ -220,7 +252,7 @@ void check_no_contradiction(std::set<std::string> const& names, model_options co
     auto const options = [](model_options const& o) {
         auto const n = engine_options_for(o, 1).network;
         return json{{"architecture", o.architecture}, {"blocks", n.blocks}, {"growth", n.growth}, {"stem", n.stem}, {"compression", o.compression},
-                    {"convention", o.convention}, {"channels", o.channels}, {"size", o.size}, {"preprocess", o.preprocess}, {"resize", o.resize}};
+                    {"convention", o.convention}, {"channels", o.channels}, {"size", size_json(o.size)}, {"preprocess", o.preprocess}, {"resize", o.resize}};
     };
     check_model_options(given);
     auto const wanted = options(given), there = options(own);

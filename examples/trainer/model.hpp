@@ -26,8 +26,8 @@ struct model_options {
     double compression = 0.5;                  ///< share of the channels that a transition keeps
     std::string convention = "torchvision";    ///< torchvision or keras
     std::size_t channels = 3;                  ///< 1 or 3
-    std::size_t size = 320;                    ///< pixels of height and width
-    std::string preprocess = "samplewise";     ///< samplewise or featurewise
+    data::image_size size = 320;               ///< pixels of height and width
+    std::string preprocess = "samplewise";     ///< samplewise, featurewise, imagenet or xrv
     std::string resize = "nearest";            ///< nearest, bilinear or area
     std::vector<double> mean;                  ///< featurewise: of each channel, on the scale 0…255
     std::vector<double> deviation;             ///< featurewise: of each channel, on the scale 0…255
@@ -39,6 +39,11 @@ void add_model_options(CLI::App& command, model_options& options);
 std::set<std::string> given_options(CLI::App const& command);
 /// Throws `usage_error` naming the first option out of range.
 void check_model_options(model_options const& options);
+
+/// A size as JSON has it: one number of a square, otherwise [height, width].
+json size_json(data::image_size size);
+/// The other way. Throws `json::exception`.
+data::image_size size_from(json const& value);
 
 /// As they stand in a checkpoint: `cxr.architecture`.
 json architecture_json(model_options const& options, std::size_t classes);

@@ -6,10 +6,10 @@
 #include "progress.hpp"
 
 #include "cxr/core/error.hpp"
+#include "cxr/data/image_file.hpp"
 #include "cxr/io/json.hpp"
 
 #include <algorithm>
-#include <cctype>
 #include <cmath>
 #include <filesystem>
 #include <limits>
@@ -21,12 +21,6 @@ namespace cxr::trainer {
 namespace {
 
 namespace fs = std::filesystem;
-
-bool is_png(fs::path const& p) {
-    auto extension = p.extension().string();
-    std::transform(extension.begin(), extension.end(), extension.begin(), [](unsigned char c) { return static_cast<char>(std::tolower(c)); });
-    return extension == ".png";
-}
 
 // A table without known labels: the loader wants one.
 data::label_table unlabelled(std::vector<std::string> images, std::vector<std::string> const& classes) {
@@ -49,9 +43,9 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
     std::vector<std::string> names;
     if (folder) {
         for (auto const& entry : fs::directory_iterator(o.images.front(), ignored))
-            if (is_png(entry.path()) && !entry.is_directory(ignored)) names.push_back(entry.path().filename().string());
+            if (data::has_image_name(entry.path()) && !entry.is_directory(ignored)) names.push_back(entry.path().filename().string());
         if (ignored) throw io_error(o.images.front() + ": cannot be listed: " + ignored.message());
-        if (names.empty()) throw io_error(o.images.front() + ": no .png file in this folder");
+        if (names.empty()) throw io_error(o.images.front() + ": no .png, .jpg or .jpeg file in this folder");
         std::sort(names.begin(), names.end());
         for (auto const& name : names)
             if (!io::is_utf8(name)) throw io_error(o.images.front() + ": the name of the image '" + name + "' is not UTF-8");
@@ -83,7 +77,9 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
     auto [names, folder] = images_of(o, labels);
     auto const table = unlabelled(std::move(names), model.classes);
     data::check_images(table, folder);
-    data::loader loader(table, folder, preprocess_for(model.options), loader_options(o.batch, false, 0, static_cast<std::size_t>(global.threads), false));
+    auto loading = loader_options(o.batch, false, 0, static_cast<std::size_t>(global.threads), false);
+    loading.notice = warn_once_a_run(out);
+    data::loader loader(table, folder, preprocess_for(model.options), loading);
 
     if (!model.step.empty()) out.print("model {} · step {} · epoch {}", model.path, model.step, model.epoch);
     if (model.step == "0") out.warn("{} was saved before the first step: it predicts with the weights that the training began with", model.path);

@@ -12,6 +12,7 @@
 #include "cxr/metrics/roc.hpp"
 #include "cxr/optim/schedule.hpp"
 #include "cxr/stats/class_weights.hpp"
+#include "cxr/train/augmentation.hpp"
 #include "cxr/train/scheduled.hpp"
 #include "cxr/version.hpp"
 
@@ -49,7 +50,7 @@ json options_json(train_options const& o, label_options const& l, global_options
             {"blocks", resolved.blocks},        {"growth", resolved.growth},
             {"stem", resolved.stem},            {"compression", o.model.compression},
             {"convention", o.model.convention}, {"channels", o.model.channels},
-            {"size", o.model.size},             {"preprocess", o.model.preprocess},
+            {"size", size_json(o.model.size)},  {"preprocess", o.model.preprocess},
             {"resize", o.model.resize},         {"weights", absolute(o.weights)},
             {"batch", o.batch},                 {"epochs", o.epochs},
             {"steps", o.steps},                 {"loss", o.loss},
@@ -63,8 +64,10 @@ json options_json(train_options const& o, label_options const& l, global_options
             {"min-lr", o.min_lr},               {"schedule-epochs", o.schedule_epochs},
             {"schedule-factor", o.schedule_factor}, {"schedule-patience", o.schedule_patience},
             {"precision", o.precision},         {"augment", o.augment},
-            {"patience", o.patience},           {"classes", l.classes},
+            {"cache", absolute(o.cache)},       {"patience", o.patience},
+            {"classes", l.classes},
             {"image-column", l.image_column},   {"patient-column", l.patient_column},
+            {"uncertain", l.uncertain},
             {"backend", g.backend},             {"threads", g.threads},
             {"seed", g.seed}};
 }
@@ -81,7 +84,7 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
     take("compression", o.model.compression);
     take("convention", o.model.convention);
     take("channels", o.model.channels);
-    take("size", o.model.size);
+    o.model.size = size_from(j.at("size"));
     take("preprocess", o.model.preprocess);
     take("resize", o.model.resize);
     take("weights", o.weights);
@@ -107,17 +110,19 @@ void take_options(json const& j, train_options& o, label_options& l, global_opti
     take("schedule-patience", o.schedule_patience);
     take("precision", o.precision);
     take("augment", o.augment);
+    take("cache", o.cache);
     take("patience", o.patience);
     take("classes", l.classes);
     take("image-column", l.image_column);
     take("patient-column", l.patient_column);
+    take("uncertain", l.uncertain);
     take("backend", g.backend);
     take("threads", g.threads);
     take("seed", g.seed);
 }
 
 // Options that a checkpoint was made with and that cannot change while a run goes on.
-constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "schedule", "warmup", "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "seed"};
+constexpr std::array fixed_options{"architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma", "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "augment", "schedule", "warmup", "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "uncertain", "seed"};
 
 json read_config(std::string const& path) {
     std::ifstream in(path);
@@ -143,6 +148,7 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
                                           {"margin", fresh.margin}, {"smoothing", fresh.smoothing}, {"beta", fresh.beta}, {"min-lr", fresh.min_lr}, {"schedule-epochs", fresh.schedule_epochs},
                                           {"schedule-factor", fresh.schedule_factor}, {"schedule-patience", fresh.schedule_patience}})
             if (!options.contains(name)) options[name] = value;
+        for (auto const* const name : {"uncertain", "cache"}) options.emplace(name, "");  // older runs lack them
         auto const given = options_json(o, l, g);
         for (auto const& name : o.given) {
             if (!options.contains(name)) continue;
@@ -254,7 +260,7 @@ void check_train_options(train_options const& o) {
     only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
     // How many steps there will be is known when the table has been read; this looks at all else.
     static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
-    only("--augment", o.augment, "none", {"flip", "standard"});
+    if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     check_model_options(o.model);
 }
@@ -385,14 +391,14 @@ struct memory_plan {
 memory_plan plan_memory(train_options const& o, engine_description const& d, backend_entry const& backend, std::size_t batch) {
     auto const megabytes = [](std::size_t numbers) { return 4 * static_cast<double>(numbers) / mb; };
     return {megabytes((backend.whole_densenet ? 6 : 4) * d.parameters + d.statistics), megabytes(d.activations_an_image * batch),
-            megabytes(4 * batch * o.model.size * o.model.size * o.model.channels), megabytes(3 * d.parameters + d.statistics)};
+            megabytes(4 * batch * o.model.size.height * o.model.size.width * o.model.channels), megabytes(3 * d.parameters + d.statistics)};
 }
 
 void print_plan(train_options const& o, engine& network, backend_entry const& backend, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
     auto const d = network.describe();
     auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
     auto const memory = plan_memory(o, d, backend, batch);
-    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size, o.model.size, o.model.channels);
+    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size.height, o.model.size.width, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
     out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
@@ -402,7 +408,7 @@ void print_plan(train_options const& o, engine& network, backend_entry const& ba
 
 // One step before the clock runs, one that counts, on made-up images.
 double seconds_a_step(train_options const& o, engine& network, std::size_t batch, std::size_t classes) {
-    tensor<float, 4> images({batch, o.model.size, o.model.size, o.model.channels});
+    tensor<float, 4> images({batch, o.model.size.height, o.model.size.width, o.model.channels});
     tensor<float, 2> targets({batch, classes});
     random const numbers(1);
     for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(2 * numbers.uniform(i) - 1);
@@ -497,8 +503,18 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (o.model.preprocess == "featurewise" && !o.resume) fit_featurewise(o.model, training, o.images, engine_for.seed);
     auto const preprocess = preprocess_for(o.model);
     bool const drop_last = training.rows() >= o.batch;
-    data::loader train_loader(training, o.images, preprocess, loader_options(o.batch, true, engine_for.seed, threads, drop_last));
-    data::loader valid_loader(validation, o.images, preprocess, loader_options(o.batch, false, engine_for.seed, threads, false));
+    auto training_loading = loader_options(o.batch, true, engine_for.seed, threads, drop_last);
+    auto validation_loading = loader_options(o.batch, false, engine_for.seed, threads, false);
+    auto const notice = warn_once_a_run(out);
+    for (auto* const options : {&training_loading, &validation_loading}) {
+        if (!o.dry_run) options->cache_folder = o.cache;
+        options->notice = notice;
+    }
+    if (o.augment != "none")
+        training_loading.augment = [&training, change = train::augmenter(o.augment == "flip" ? train::flip_augmentation : train::standard_augmentation, engine_for.seed)](
+                                    view<float, 3> samples, float white, std::size_t epoch, std::size_t row) { change(samples, white, epoch, training.images[row]); };
+    data::loader train_loader(training, o.images, preprocess, training_loading);
+    data::loader valid_loader(validation, o.images, preprocess, validation_loading);
     if (o.resume) check_extent(*from, last_path, engine_for);
     auto schedule = schedule_for(o, o.steps != 0 ? o.steps : o.epochs * train_loader.batches(), scheduled_so_far);
     auto network = backend.make(engine_for);
@@ -665,7 +681,8 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     c->add_option("--memory", o->train.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
                                               "fifth more time; an error where that is not enough")->group(group);
     c->add_option("--precision", o->train.precision, "f32, or bf16: float32 weights, and bfloat16 activations on cuda, bfloat16 factors of convolutions on simd")->capture_default_str()->group(group);
-    c->add_option("--augment", o->train.augment, "none (others do not exist yet)")->capture_default_str()->group(group);
+    c->add_option("--augment", o->train.augment, "of the training images, in every epoch in another way, by --seed: none; flip: left and right exchanged or not; standard: that, rotation, translation, scale, brightness, contrast, noise")->capture_default_str()->group(group);
+    c->add_option("--cache", o->train.cache, "folder that keeps decoded and resized images for later epochs and runs, several at once if need be; entries are checked by the file's size and time, and by --size, --resize and --channels")->group(group);
     add_model_options(*c, o->train.model);
     add_label_options(*c, o->labels);
     add_global_options(*c, o->global);

@@ -43,7 +43,8 @@ struct train_options {
     double schedule_factor = 0.1;           ///< step and plateau: what the learning rate is multiplied by
     std::size_t schedule_patience = 10;     ///< plateau: epochs without a better validation loss that are borne
     std::string precision = "f32";          ///< f32
-    std::string augment = "none";           ///< none
+    std::string augment = "none";           ///< none, flip or standard
+    std::string cache;                      ///< folder that keeps resized images; empty: none
     std::size_t patience = 0;               ///< 0: never ends early
     std::string memory;                     ///< most that training may need, as 800M or 2G; empty: as much as it takes
     bool resume = false;                    ///< continue the run in `out`

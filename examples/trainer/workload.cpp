@@ -72,7 +72,7 @@ public:
         : training_(what == operation::training), images_({s[0], s[1], s[2], s[3]}), targets_({s[0], 14}), probabilities_({s[0], 14}) {
         engine_options o;
         o.channels = s[3];
-        o.size = s[1];
+        o.size = {s[1], s[2]};
         o.seed = seed;
         o.threads = threads;
         o.bf16 = bf16;

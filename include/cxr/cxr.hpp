@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Everything that needs no third party. What needs one (Eigen, xtensor, oneDNN, libpng, zlib) is included by name.
+// Everything that needs no third party. What needs one (Eigen, xtensor, oneDNN, libpng, libjpeg, zlib) is included by name.
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
@@ -25,6 +25,7 @@
 #include "cxr/data/parse_label_table.hpp"
 #include "cxr/data/preprocess.hpp"
 #include "cxr/data/resize.hpp"
+#include "cxr/data/split.hpp"
 #include "cxr/interop/as_view.hpp"
 #include "cxr/io/atomic_file.hpp"
 #include "cxr/io/checkpoint.hpp"
@@ -81,6 +82,7 @@
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/co_occurrence.hpp"
 #include "cxr/stats/contributions.hpp"
+#include "cxr/train/augmentation.hpp"
 #include "cxr/train/distributed/communicator.hpp"
 #include "cxr/train/diverged.hpp"
 #include "cxr/train/fit.hpp"

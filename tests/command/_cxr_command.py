@@ -34,6 +34,29 @@ def png(width, height, pixels, claimed=None):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def jpeg(blocks, claimed=None):
+    """An 8-bit gray baseline JPEG whose 8 × 8 blocks have the values of `blocks`, rows of them; `claimed` is another (width, height) for its header."""
+    width, height = claimed or (8 * len(blocks[0]), 8 * len(blocks))
+
+    def segment(kind, data):
+        return b"\xff" + bytes([kind]) + struct.pack(">H", len(data) + 2) + data
+
+    # Quantised by 8 the mean of a block is its value less 128: exact. Twelve codes of 4 bits for the sizes of differences, one bit for the end of a block.
+    quantisation = segment(0xDB, bytes([0] + [8] * 64))
+    frame = segment(0xC0, struct.pack(">BHHB", 8, height, width, 1) + bytes([1, 0x11, 0]))
+    means = segment(0xC4, bytes([0x00] + [0, 0, 0, 12] + [0] * 12) + bytes(range(12)))
+    others = segment(0xC4, bytes([0x10] + [1] + [0] * 15) + b"\0")
+    scan = segment(0xDA, bytes([1, 1, 0x00, 0, 63, 0]))
+    bits, before = "", 128
+    for value in (v for row in blocks for v in row):
+        difference, before = value - before, value
+        size = abs(difference).bit_length()
+        bits += f"{size:04b}" + (f"{difference if difference > 0 else difference + (1 << size) - 1:0{size}b}" if size else "") + "0"
+    bits += "1" * (-len(bits) % 8)
+    data = bytes(int(bits[i : i + 8], 2) for i in range(0, len(bits), 8)).replace(b"\xff", b"\xff\0")
+    return b"\xff\xd8" + quantisation + frame + means + others + scan + data + b"\xff\xd9"
+
+
 class CommandTest(unittest.TestCase):
     """Each test has a folder of its own, self.folder."""
 
@@ -182,6 +205,7 @@ __all__ = [
     "SMALL",
     "SOURCE",
     "chunk",
+    "jpeg",
     "json",
     "os",
     "png",

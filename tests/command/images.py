@@ -2,6 +2,7 @@
 """Images that are missing, damaged or not images: exit status 1, one line, nothing half-written."""
 
 import shutil
+import zlib
 
 from _cxr_command import *
 
@@ -64,6 +65,18 @@ class BadImages(CommandTest):
     def test_an_empty_file_named_png(self):
         self.damaged(b"")
 
+    def test_a_truncated_jpeg(self):
+        whole = jpeg([[i * 9 % 256 for i in range(5)] for _ in range(5)])
+        for cut in (len(whole) // 2, len(whole) - 2, len(whole) - 6, 20, 2):
+            with self.subTest(cut=cut):
+                self.damaged(whole[:cut], "JPEG")
+
+    def test_a_jpeg_with_wrong_dimensions_in_its_header(self):
+        blocks = [[i * 9 % 256 for i in range(5)] for _ in range(5)]
+        for width, height in ((40, 80), (40, 24), (64, 40), (24, 40)):
+            self.damaged(jpeg(blocks, claimed=(width, height)), "JPEG", f"{width} x {height}")
+        self.damaged(jpeg(blocks, claimed=(60000, 60000)), "60000 x 60000", "refused")
+
     def test_a_directory_named_png(self):
         def spoil():
             os.remove(self.path("images/train-05.png"))
@@ -72,6 +85,79 @@ class BadImages(CommandTest):
         arguments = self.train_arguments()
         spoil()
         self.bad(1, *arguments, "--quiet", "--epochs", "1", says=["train-05.png"])
+
+
+def png16(width, height, samples):
+    """A 16-bit gray PNG."""
+    rows = b"".join(b"\0" + struct.pack(f">{width}H", *samples[y * width : (y + 1) * width]) for y in range(height))
+    head = struct.pack(">IIBBBBB", width, height, 16, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+class Formats(CommandTest):
+    def model(self, *options):
+        self.good(*self.train_arguments(), "--steps", "1", "--quiet", *options)
+        return self.path("run")
+
+    def probabilities(self, model, *names):
+        return self.good_json("predict", "--model", model, "--images", *[self.path(n) for n in names], "--out", self.path("p.csv"))["probabilities"]
+
+    def test_16_bits_are_read_as_16(self):
+        model = self.model("--preprocess", "xrv", "--resize", "nearest")
+        values = [i * 7 % 256 for i in range(1600)]
+        self.write("a.png", png(40, 40, values))
+        self.write("b.png", png16(40, 40, [257 * v for v in values]))
+        self.write("c.png", png16(40, 40, [256 * v for v in values]))
+        # The upper halves are all alike: read as 8 bits these two would be the same image.
+        self.write("d.png", png16(40, 40, [0x8000 + v for v in values]))
+        self.write("e.png", png16(40, 40, [0x8000 + 255 - v for v in values]))
+        a, b, c, d, e = self.probabilities(model, "a.png", "b.png", "c.png", "d.png", "e.png")
+        self.assertEqual(a, b)
+        self.assertNotEqual(a, c)
+        self.assertNotEqual(d, e)
+
+    def test_jpeg_and_png_of_the_same_pixels_predict_alike(self):
+        model = self.model()
+        blocks = [[(40 * y + 23 * x) % 256 for x in range(5)] for y in range(5)]
+        self.write("more/a.png", png(40, 40, [blocks[y // 8][x // 8] for y in range(40) for x in range(40)]))
+        for name in ("b.jpg", "c.JPEG", "d.png"):  # the last is one too, whatever it is called
+            self.write("more/" + name, jpeg(blocks))
+        self.write("more/notes.txt", "no image")
+        result = self.good_json("predict", "--model", model, "--images", self.path("more"), "--out", self.path("p.csv"))
+        self.assertEqual(result["images"], ["a.png", "b.jpg", "c.JPEG", "d.png"])
+        self.assertEqual(len({tuple(p) for p in result["probabilities"]}), 1)
+
+    def test_training_on_jpeg(self):
+        os.makedirs(self.path("images"))
+        rows = [f"{i}.jpg,{i % 2}" for i in range(12)]
+        for i in range(12):
+            self.write(f"images/{i}.jpg", jpeg([[200 if i % 2 and x < 2 else 20 + i for x in range(4)] for _ in range(4)]))
+        table = self.write("t.csv", "Image,A\n" + "\n".join(rows) + "\n")
+        result = self.good_json("train", "--train", table, "--valid", table, "--images", self.path("images"), *SMALL, "--batch", "4", "--epochs", "4", "--out", self.path("run"))
+        self.assertLess(result["steps"][-1], result["steps"][0])
+
+    def test_check_finds_a_png_again_as_jpeg(self):
+        blocks = [[(40 * y + 23 * x) % 256 for x in range(5)] for y in range(5)]
+        self.write("images/a.png", png(40, 40, [blocks[y // 8][x // 8] for y in range(40) for x in range(40)]))
+        self.write("images/b.jpg", jpeg(blocks))
+        self.write("images/c.jpg", jpeg(blocks[::-1]))
+        train = self.write("a.csv", "Image,PatientId,A\na.png,1,0\n")
+        valid = self.write("b.csv", "Image,PatientId,A\nb.jpg,2,0\nc.jpg,3,1\n")
+        result = self.run_cxr("check", "--train", train, "--valid", valid, "--images", self.path("images"), "--json", "-")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["pairs"][0]["identical_pixels"], [["a.png", "b.jpg"]])
+
+    def test_images_that_look_normalised_are_warned_of_once_a_run(self):
+        data = self.train_arguments()
+        for name in ("train-03.png", "train-07.png", "valid-01.png"):
+            self.write("images/" + name, png(40, 40, [i % 2 for i in range(1600)]))
+        warnings = [line for line in self.good(*data, "--epochs", "2").stderr.splitlines() if "normalised" in line]
+        self.assertEqual(len(warnings), 1, warnings)
+        self.assertRegex(warnings[0], r"^cxr: warning: .*\.png: no sample is above 1 of 255")
+        p = self.good("predict", "--model", self.path("run"), "--images", self.path("images"), "--out", self.path("p.csv")).stderr
+        self.assertEqual(p.count("normalised"), 1)
+        self.assertIn("train-03.png", p)
+        self.assertEqual(self.good(*data[:-1], self.path("again"), "--epochs", "1", "--quiet").stderr, "")
 
 
 if __name__ == "__main__":

@@ -144,6 +144,126 @@ class Check(CommandTest):
         self.assertFalse(self.good_json("check", "--train", a, "--valid", b)["pairs"][0]["patients_compared"])
 
 
+CHEXPERT = (
+    "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Cardiomegaly,Edema\n"
+    "CheXpert/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,-1.0\n"
+    "CheXpert/train/patient00002/study1/view1_frontal.jpg,Male,0,Frontal,PA,,-1.0,1.0\n"
+    "CheXpert/train/patient00002/study1/view2_lateral.jpg,Male,0,Lateral,,0.0,-1.0,\n"
+    "CheXpert/train/patient00003/study2/view1_frontal.jpg,Female,87,Frontal,AP,,0.0,1.0\n"
+)
+
+
+class CheXpert(CommandTest):
+    def test_each_policy(self):
+        table = self.write("train.csv", CHEXPERT)
+        counts = {}
+        for policy in ("ones", "zeros", "ignore"):
+            result = self.good_json("stats", "--csv", table, "--uncertain", policy)
+            self.assertEqual((result["rows"], result["patients"]), (4, 3))
+            self.assertEqual([c["name"] for c in result["classes"]], ["No Finding", "Cardiomegaly", "Edema"])
+            counts[policy] = [(c["positives"], c["negatives"], c["unknown"]) for c in result["classes"]]
+        self.assertEqual(counts["ones"], [(1, 1, 2), (2, 1, 1), (3, 0, 1)])
+        self.assertEqual(counts["zeros"], [(1, 1, 2), (0, 3, 1), (2, 1, 1)])
+        self.assertEqual(counts["ignore"], [(1, 1, 2), (0, 1, 3), (2, 0, 2)])
+
+    def test_without_a_policy_the_error_names_the_option(self):
+        table = self.write("train.csv", CHEXPERT)
+        predictions = self.write("p.csv", "Image,No Finding,Cardiomegaly,Edema\nCheXpert/train/patient00001/study1/view1_frontal.jpg,0.1,0.2,0.3\n")
+        says = ["train.csv:2: row 1: column Edema: '-1.0'", "--uncertain", "ones, zeros or ignore"]
+        with self.unchanged():
+            self.bad(1, "stats", "--csv", table, says=says)
+            self.bad(1, "split", "--csv", table, "--out", self.path("out"), says=says)
+            self.bad(1, "check", "--train", table, "--valid", table, says=says)
+            self.bad(1, "evaluate", "--csv", table, "--predictions", predictions, says=says)
+            self.bad(1, "train", "--train", table, "--valid", table, "--images", self.folder, "--out", self.path("run"), says=says)
+            self.bad(2, "stats", "--csv", table, "--uncertain", "half", says=["--uncertain", "half", "ones, zeros or ignore"])
+
+    def test_it_is_split_by_the_patients_of_its_paths_and_trained_on(self):
+        rows = [f"CheXpert/train/patient{i // 2:05}/study{i % 2}/view1_frontal.jpg,Female,{40 + i},Frontal,AP,{('1.0', '0.0', '-1.0')[i % 3]},{i % 2}.0" for i in range(24)]
+        table = self.write("train.csv", "Path,Sex,Age,Frontal/Lateral,AP/PA,Cardiomegaly,Edema\n" + "\n".join(rows) + "\n")
+        for i, row in enumerate(rows):
+            self.write(row.split(",")[0], jpeg([[20 + i, 150 * (i % 2), 9, 200]] * 4))
+        self.good("split", "--csv", table, "--uncertain", "zeros", "--fractions", "0.6,0.4", "--out", self.path("parts"))
+        self.assertEqual(sorted(os.listdir(self.path("parts"))), ["train.csv", "valid.csv"])
+        files = {name: self.path("parts", name + ".csv") for name in ("train", "valid")}
+        patients = {name: {row["PatientId"] for row in read_csv(path)} for name, path in files.items()}
+        self.assertEqual(patients["train"] & patients["valid"], set())
+        self.assertEqual(len(patients["train"] | patients["valid"]), 12)
+        split = ["train", "--train", files["train"], "--valid", files["valid"]]
+        self.good(*split, "--images", self.folder, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path("run"))
+        # The table itself, by another policy, which --resume keeps.
+        whole = ["train", "--train", table, "--valid", table, "--images", self.folder, *SMALL, "--batch", "4", "--steps", "2", "--uncertain", "ones", "--quiet"]
+        self.good(*whole, "--out", self.path("whole"))
+        self.assertEqual(json.loads(self.read("whole", "config.json"))["options"]["uncertain"], "ones")
+        self.bad(2, "train", "--resume", "--out", self.path("whole"), "--uncertain", "zeros", says=["--uncertain", "zeros", "ones"])
+        self.good("train", "--resume", "--out", self.path("whole"), "--steps", "4", "--quiet")
+
+
+class Split(CommandTest):
+    def table(self, rows=60):
+        lines = [f"{i}.png,{i // 2},{int(i % 5 == 0)},{int(i in (8, 30, 50))},{int(i == 7)}" for i in range(rows)]
+        return self.write("all.csv", "Image,PatientId,A,B,C\n" + "\n".join(lines) + "\n")
+
+    def test_parts_share_no_patient_and_have_their_share_of_each_class(self):
+        result = self.good_json("split", "--csv", self.table(), "--fractions", "0.8,0.1,0.1", "--out", self.path("new", "parts"))
+        self.assertEqual(sorted(os.listdir(self.path("new", "parts"))), ["test.csv", "train.csv", "valid.csv"])
+        files = [self.path("new", "parts", f + ".csv") for f in ("train", "valid", "test")]
+        rows = [read_csv(f) for f in files]
+        self.assertEqual([len(r) for r in rows], [48, 6, 6])
+        self.assertEqual(sorted(row["Image"] for r in rows for row in r), sorted(f"{i}.png" for i in range(60)))
+        self.assertEqual([[p["name"], p["rows"], p["patients"]] for p in result["parts"]], [["train", 48, 24], ["valid", 6, 3], ["test", 6, 3]])
+        for part, r in zip(result["parts"], rows):
+            for c in part["classes"]:
+                self.assertEqual(c["positives"], sum(row[c["name"]] == "1" for row in r))
+        # Three patients have B: one in each part. One has C.
+        self.assertEqual([p["classes"][1]["positives"] for p in result["parts"]], [1, 1, 1])
+        self.assertEqual(sum(p["classes"][2]["positives"] for p in result["parts"]), 1)
+        self.good("check", "--train", files[0], "--valid", files[1], "--test", files[2])
+
+    def test_the_seed_decides(self):
+        table = self.table()
+        made = []
+        for i, seed in enumerate((1, 1, 2)):
+            self.good("split", "--csv", table, "--out", self.path(str(i)), "--seed", seed, "--threads", i + 1, "--quiet")
+            made.append([self.read(str(i), f) for f in ("train.csv", "valid.csv", "test.csv")])
+        self.assertEqual(made[0], made[1])
+        self.assertNotEqual(made[0], made[2])
+
+    def test_a_class_too_rare_for_each_part_is_said_and_not_failed(self):
+        result = self.good("split", "--csv", self.table(), "--out", self.path("parts"))
+        self.assertRegex(result.stderr, r"^cxr: warning: class C is too rare to be in each part: 1 positive in [^\n]*, none of them in valid, test\n$")
+
+    def test_fractions_that_are_none(self):
+        table = self.table()
+        with self.unchanged():
+            for fractions in ("0.8,0.1,0.2", "0.5,0.4", "1", "0.5,0.2,0.2,0.1", "1,0", "1.5,-0.5", "0.8,nan,0.1", "0.8,0.1,", "a,b,c", "80,10,10"):
+                self.bad(2, "split", "--csv", table, "--fractions=" + fractions, "--out", self.path("parts"), says=["--fractions " + fractions, "sum to 1"])
+        self.good("split", "--csv", table, "--fractions", "0.7,0.2,0.1", "--out", self.path("parts"))
+
+    def test_its_own_table_and_too_few_patients(self):
+        self.table()
+        os.rename(self.path("all.csv"), self.path("train.csv"))
+        with self.unchanged():
+            self.bad(2, "split", "--csv", self.path("train.csv"), "--out", self.folder, says=["--out", "train.csv"])
+        two = self.write("two.csv", "Image,PatientId,A\n1.png,1,0\n2.png,2,1\n3.png,2,1\n")
+        with self.unchanged():
+            self.bad(1, "split", "--csv", two, "--out", self.path("parts"), says=["two.csv", "2 patients", "3 parts"])
+
+    def test_a_table_without_patients_is_split_by_images_and_warned_of(self):
+        table = self.write("t.csv", "Image,A\n" + "".join(f"{i}.png,{i % 2}\n" for i in range(20)))
+        result = self.good("split", "--csv", table, "--out", self.path("parts"))
+        self.assertIn("t.csv has no patient column", result.stderr)
+
+    def test_a_folder_that_cannot_be_made_leaves_nothing(self):
+        table = self.table()
+        self.write("file", "")
+        with self.unchanged():
+            self.bad(1, "split", "--csv", table, "--out", self.path("file"), says=["file", "expected a folder"])
+        os.makedirs(self.path("parts", "test.csv"))
+        with self.unchanged():
+            self.bad(1, "split", "--csv", table, "--out", self.path("parts"), says=["test.csv", "is a folder"])
+
+
 class BadTables(CommandTest):
     def refused(self, content, *says):
         table = self.write("table.csv", content)

@@ -27,7 +27,8 @@ tensor<float, 4> random_images(std::size_t n, std::size_t h, std::size_t w, std:
 
 std::vector<ops::augmentation> changes() {
     using a = ops::augmentation;
-    return {a{}, a::flip(), a::translation(2, -1), a::rotation(0.3F), a::magnification(1.25F).then(a::rotation(-0.1F)).then(a::translation(0.5F, 0.25F)), a{.brightness = 7}};
+    return {a{}, a::flip(), a::translation(2, -1), a::rotation(0.3F), a::magnification(1.25F).then(a::rotation(-0.1F)).then(a::translation(0.5F, 0.25F)),
+            a{.brightness = 7}.then(a::contrast_about(90, 1.1F)).then({.noise = 3, .noise_seed = 5})};
 }
 
 template <class Backend>
@@ -120,4 +121,35 @@ TEST_CASE("flips, translations, rotations and brightness do what they say", "[op
     tensor<float, 4> z({6, 4, 5, 2});
     CHECK_THROWS_WITH((ops::standardise<reference_backend, float>(ctx, x.view(), 1e-6, z.view())), Catch::Contains("(6, 4, 5, 2)") && Catch::Contains("(6, 4, 6, 2)"));
     CHECK_THROWS_AS(augmented<reference_backend>(x.view(), {{}}), contract_violation);
+}
+
+TEST_CASE("contrast and noise do what they say, and compose", "[ops][data]") {
+    using a = ops::augmentation;
+    auto const x = random_images(6, 40, 50, 2);
+    a const noise{.noise = 4, .noise_seed = 9};
+    auto const y = augmented<reference_backend>(x.view(), {a::contrast_about(100, 0.5F), noise, {.noise = 4, .noise_seed = 10}, a::flip().then(noise), a{.noise = 3}.then(noise),
+                                                           a{.brightness = 8}.then(a::contrast_about(100, 2))});
+    auto const n = x.size() / 6;
+    double sum = 0, squares = 0, other = 0;
+    for (std::size_t i = 0; i < n; ++i) {
+        CHECK(y[i] == Approx(100 + (x[i] - 100) / 2).epsilon(1e-6));
+        double const d = static_cast<double>(y[n + i]) - static_cast<double>(x[n + i]);
+        sum += d;
+        squares += d * d;
+        other += d * (static_cast<double>(y[2 * n + i]) - static_cast<double>(x[2 * n + i]));
+        CHECK(d == Approx(4 * cxr::random(9).normal(i)).margin(1e-4));
+        CHECK(y[5 * n + i] == Approx(100 + 2 * (x[5 * n + i] + 8 - 100)).epsilon(1e-5).margin(1e-4));
+    }
+    // 4000 numbers: the mean has a standard error of 4 / sqrt(4000), the variance of 16 sqrt(2 / 4000), the product of two of 16 / sqrt(4000); four of each are allowed.
+    auto const count = static_cast<double>(n), error = 1 / std::sqrt(count);
+    CHECK(sum / count == Approx(0).margin(4 * 4 * error));
+    CHECK(squares / count == Approx(16).margin(4 * 16 * std::sqrt(2.0) * error));
+    CHECK(other / count == Approx(0).margin(4 * 16 * error));
+    for (std::size_t i = 0; i < 40; ++i)
+        for (std::size_t j = 0; j < 50; ++j)
+            // The noise of a place stays with the place, whatever is shown there.
+            CHECK(y(3, i, j, 1) - x(3, i, 49 - j, 1) == Approx(4 * cxr::random(9).normal((i * 50 + j) * 2 + 1)).margin(1e-4));
+    CHECK(a{.noise = 3}.then(noise).noise == 5);
+    CHECK(a{.noise = 3, .noise_seed = 2}.then(a::contrast_about(0, 2)).noise == 6);
+    CHECK(a{.noise = 3, .noise_seed = 2}.then(a::flip()).noise_seed == 2);
 }

@@ -134,7 +134,7 @@ elseif(CASE STREQUAL "missing_third_party")
         triple
         IN ITEMS
             "eigen Eigen3 libeigen3-dev" "xtensor xtensor libxtensor-dev" "onednn dnnl libdnnl-dev"
-            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "table ZLIB zlib1g-dev" "thrust Thrust libthrust-dev"
+            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "image JPEG libjpeg62-turbo-dev" "table ZLIB zlib1g-dev" "thrust Thrust libthrust-dev"
     )
         string(REPLACE " " ";" triple "${triple}")
         list(GET triple 0 component)

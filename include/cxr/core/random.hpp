@@ -5,7 +5,6 @@
 
 #include "cxr/core/host_device.hpp"
 
-#include <array>
 #include <bit>
 #include <cmath>
 #include <cstddef>
@@ -52,7 +51,7 @@ public:
     /// A number of the standard normal distribution (|x| < 6.4): the inverse distribution function at (bits + ½) / 2³².
     /// Every multiply-add is an explicit `fma`, so that all platforms round alike.
     /// Source: Wichura, algorithm AS 241, Applied Statistics 37 (1988).
-    [[nodiscard]] double normal(std::uint64_t index) const { return normal_quantile((bits(index) + 0.5) * 0x1p-32); }
+    [[nodiscard]] CXR_HOST_DEVICE double normal(std::uint64_t index) const { return normal_quantile((bits(index) + 0.5) * 0x1p-32); }
 
     /// Puts `order` into a random order (Fisher and Yates), the same for the same seed, stream and length.
     template <class T>
@@ -61,7 +60,7 @@ public:
     }
 
     /// The standard normal quantile of p, 2⁻³³ ≤ p ≤ 1 - 2⁻³³.
-    [[nodiscard]] static double normal_quantile(double p) {
+    [[nodiscard]] CXR_HOST_DEVICE static double normal_quantile(double p) {
         double const q = p - 0.5;
         if (std::abs(q) <= 0.425) {
             double const r = std::fma(-q, q, 0.180625);
@@ -104,14 +103,14 @@ private:
         return x;
     }
 
-    [[nodiscard]] static double horner(double x, std::array<double, 8> const& c) {
+    [[nodiscard]] CXR_HOST_DEVICE static double horner(double x, double const (&c)[8]) {
         double y = c[0];
-        for (std::size_t i = 1; i < c.size(); ++i) y = std::fma(y, x, c[i]);
+        for (std::size_t i = 1; i < 8; ++i) y = std::fma(y, x, c[i]);
         return y;
     }
 
     // ln x for x in (0, 1): exponent plus 2 artanh((m - 1) / (m + 1)), m in [√½, √2); the libraries' logs differ in the last bit.
-    [[nodiscard]] static double log(double x) {
+    [[nodiscard]] CXR_HOST_DEVICE static double log(double x) {
         int e = 0;
         double m = std::frexp(x, &e);
         if (m < 0.70710678118654752) m *= 2, --e;

@@ -7,19 +7,22 @@
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/data/check_images.hpp"
+#include "cxr/data/image_cache.hpp"
+#include "cxr/data/image_file.hpp"
 #include "cxr/data/labels.hpp"
-#include "cxr/data/png.hpp"
 #include "cxr/data/preprocess.hpp"
 
 #include <algorithm>
+#include <array>
 #include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
 #include <exception>
-#include <limits>
+#include <functional>
 #include <mutex>
 #include <numeric>
+#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -29,6 +32,15 @@
 
 namespace cxr::data {
 
+/// What a loader tells about.
+enum class loader_notice {
+    range,  ///< an image looks normalised already (`looks_normalised`)
+    cache,  ///< the cache on disk cannot be written to; what is in it is used, and the rest decoded
+};
+
+/// Changes the samples of row `row` of the table, which are 0 to `white`, in epoch `epoch`, in place.
+using image_change = std::function<void(view<float, 3> samples, float white, std::size_t epoch, std::size_t row)>;
+
 /// How a loader works.
 struct loader_options {
     std::size_t batch = 8;                           ///< images a batch, at least 1
@@ -37,13 +49,17 @@ struct loader_options {
     std::size_t threads = 1;                         ///< that decode; 0: one a hardware thread
     std::size_t ahead = 4;                           ///< batches held ready or in work at most, at least 1
     bool drop_last = false;                          ///< leaves out a last batch that is not full
-    bool cache = false;                              ///< keeps prepared images in memory for the next epochs
+    bool cache = false;                              ///< keeps images in memory for the next epochs
     std::size_t cache_bytes = std::size_t{1} << 30;  ///< of the cache at most; images beyond are decoded again
+    std::string cache_folder{};  ///< keeps resized images in this folder for the next runs; empty: does not
+    image_change augment{};      ///< what happens to an image between resizing and normalising; called by every thread
+    /// Told at most once about each notice, on the thread that calls `next`, of the first image in the order of the epoch.
+    std::function<void(loader_notice, std::string const&)> notice{};
 };
 
 /// Images, their targets, and which rows of the table they are.
 struct batch {
-    tensor<float, 4> images;        ///< N × size × size × channels, prepared
+    tensor<float, 4> images;        ///< N × height × width × channels, prepared
     tensor<float, 2> targets;       ///< N × classes; 0, 1, or NaN where unknown
     std::vector<std::size_t> rows;  ///< N indices into the table
 };
@@ -62,8 +78,8 @@ struct batch {
 class loader {
 public:
     /// Will read the images that `table` names from `folder`. Call `start` first.
-    /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid; `error` where the
-    /// system does not give so many threads.
+    /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid; `io_error` where the
+    /// folder of the cache cannot be used; `error` where the system does not give so many threads.
     loader(label_table table, std::string folder, preprocess how, loader_options options)
         : table_(std::move(table)), folder_(std::move(folder)), how_(std::move(how)), options_(options) {
         require(options_.batch != 0, "cxr::data::loader: batch of 0 images, expected at least 1");
@@ -74,6 +90,8 @@ public:
                                      ", expected " + to_string(shape{table_.rows(), table_.classes.size()}));
         slots_.resize(options_.ahead);
         if (options_.cache) cache_.resize(table_.rows());
+        if (!options_.cache_folder.empty()) disk_.emplace(options_.cache_folder, how_);
+        for (auto& told : told_) told = !options_.notice;
         auto const threads =
             options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
         try {
@@ -115,6 +133,7 @@ public:
         begun_ = end_ = 0;
         idle_.wait(lock, [&] { return in_work_ == 0; });
         order_ = std::move(order);
+        epoch_ = epoch;
         taken_ = first_batch;
         begun_ = first_batch;
         image_ = 0;
@@ -137,9 +156,12 @@ public:
         std::swap(into.images, slot.content.images);
         std::swap(into.targets, slot.content.targets);
         std::swap(into.rows, slot.content.rows);
+        auto const notices = std::move(slot.notices);
         ++taken_;
         lock.unlock();
         wake_.notify_all();
+        for (std::size_t n = 0; n < notices.size(); ++n)
+            if (!notices[n].empty() && !told_[n].exchange(true)) options_.notice(loader_notice(n), notices[n]);
         return true;
     }
 
@@ -149,13 +171,17 @@ private:
         std::size_t left = 0;  // images not done yet
         std::exception_ptr failure;
         std::size_t failed_image = 0;
+        std::array<std::string, 2> notices;  // by `loader_notice`, of the first image that gives reason to
+        std::array<std::size_t, 2> noticed{};
 
         void begin(std::size_t images, std::span<std::size_t const> rows, preprocess const& how, std::size_t classes) {
             left = images;
             failure = nullptr;
             failed_image = images;
+            notices = {};
+            noticed = {images, images};
             if (images == 0) return;
-            content.images.resize({images, how.size, how.size, how.channels});
+            content.images.resize({images, how.size.height, how.size.width, how.channels});
             content.targets.resize({images, classes});
             content.rows.assign(rows.begin(), rows.end());
         }
@@ -200,8 +226,9 @@ private:
             lock.unlock();
             wake_.notify_one();
             std::exception_ptr failure;
+            std::array<std::string, 2> notices;
             try {
-                load(slot.content, i);
+                load(slot.content, i, notices);
             } catch (...) {
                 failure = std::current_exception();
             }
@@ -210,28 +237,90 @@ private:
                 slot.failure = failure;
                 slot.failed_image = i;
             }
+            for (std::size_t n = 0; n < notices.size(); ++n)
+                if (!notices[n].empty() && i < slot.noticed[n]) {
+                    slot.notices[n] = std::move(notices[n]);
+                    slot.noticed[n] = i;
+                }
             if (--slot.left == 0) ready_.notify_all();
             if (--in_work_ == 0) idle_.notify_all();
         }
     }
 
-    void load(batch& into, std::size_t i) {
+    // An image as it was kept: prepared, or resized where every epoch changes it.
+    struct kept_image {
+        std::vector<float> samples;
+        int bits = 8;
+    };
+
+    void load(batch& into, std::size_t i, std::array<std::string, 2>& notices) {
         auto const row = into.rows[i];
         for (std::size_t c = 0; c < table_.classes.size(); ++c) into.targets(i, c) = target_of(table_.labels(row, c));
-        auto const pixels = how_.size * how_.size * how_.channels;
-        view<float, 3> const out(into.images.data() + i * pixels, {how_.size, how_.size, how_.channels});
+        auto const [height, width] = how_.size;
+        auto const pixels = height * width;
+        view<float, 3> const out(into.images.data() + i * pixels * how_.channels, {height, width, how_.channels});
         // A row is in one batch of an epoch, and epochs do not overlap, so no two threads meet in its entry.
-        if (options_.cache && !cache_[row].empty()) {
-            std::copy(cache_[row].begin(), cache_[row].end(), out.data());
+        auto* const kept = options_.cache ? &cache_[row] : nullptr;
+        bool const is_kept = kept != nullptr && !kept->samples.empty();
+        if (is_kept && !options_.augment) {
+            std::copy(kept->samples.begin(), kept->samples.end(), out.data());
             return;
         }
-        apply(read_png(image_path(folder_, table_.images[row])), how_, out);
-        if (!options_.cache) return;
-        if (cached_bytes_.fetch_add(pixels * sizeof(float)) + pixels * sizeof(float) > options_.cache_bytes) {
-            cached_bytes_.fetch_sub(pixels * sizeof(float));
+        auto const picture = is_kept ? resized_from(*kept, out) : read(row, out, notices);
+        if (options_.augment) {
+            if (kept != nullptr && !is_kept) keep(*kept, picture.samples, picture.bits);
+            options_.augment(picture.samples, picture.white(), epoch_, row);
+        }
+        normalise(picture, how_, out);
+        if (kept != nullptr && !options_.augment) keep(*kept, out, picture.bits);
+    }
+
+    // The resized image of a row, from the cache on disk or the file itself.
+    resized_image read(std::size_t row, view<float, 3> out, std::array<std::string, 2>& notices) {
+        auto const path = image_path(folder_, table_.images[row]);
+        auto const state = disk_ ? state_of(path) : file_state{};
+        auto picture = disk_ ? disk_->find(path, state, out) : std::nullopt;
+        if (!picture) {
+            picture = resize(read_image(path), how_, out);
+            if (disk_ && disk_takes_) keep_on_disk(path, state, *picture, notices);
+        }
+        if (!told_[0] && looks_normalised(*picture))
+            notices[0] = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
+                         ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
+                         "of the whole range";
+        return *picture;
+    }
+
+    void keep_on_disk(std::string const& path, file_state state, resized_image const& picture,
+                      std::array<std::string, 2>& notices) {
+        try {
+            disk_->keep(path, state, picture);
+        } catch (io_error const& e) {
+            disk_takes_ = false;
+            notices[1] = std::string(e.what()) + "; the cache of images takes no more";
+        }
+    }
+
+    static resized_image resized_from(kept_image const& kept, view<float, 3> out) {
+        auto const own = out.slice(2, 0, kept.samples.size() / (out.extent(0) * out.extent(1)));
+        std::size_t k = 0;
+        for (std::size_t y = 0; y < own.extent(0); ++y)
+            for (std::size_t x = 0; x < own.extent(1); ++x)
+                for (std::size_t c = 0; c < own.extent(2); ++c) own(y, x, c) = kept.samples[k++];
+        return {own, kept.bits};
+    }
+
+    void keep(kept_image& kept, view<float const, 3> samples, int bits) {
+        auto const bytes = samples.size() * sizeof(float);
+        if (cached_bytes_.fetch_add(bytes) + bytes > options_.cache_bytes) {
+            cached_bytes_.fetch_sub(bytes);
             return;
         }
-        cache_[row].assign(out.data(), out.data() + pixels);
+        kept.bits = bits;
+        kept.samples.reserve(samples.size());
+        for (std::size_t y = 0; y < samples.extent(0); ++y)
+            for (std::size_t x = 0; x < samples.extent(1); ++x)
+                for (std::size_t c = 0; c < samples.extent(2); ++c) kept.samples.push_back(samples(y, x, c));
     }
 
     void stop() {
@@ -249,11 +338,15 @@ private:
     loader_options options_;
     std::vector<std::size_t> order_;
     std::vector<place> slots_;
-    std::vector<std::vector<float>> cache_;
+    std::vector<kept_image> cache_;
     std::atomic<std::size_t> cached_bytes_{0};
+    std::optional<image_cache> disk_;
+    std::atomic<bool> disk_takes_{true};
+    std::array<std::atomic<bool>, 2> told_{};  // by `loader_notice`
 
     std::mutex mutex_;
     std::condition_variable wake_, ready_, idle_;
+    std::size_t epoch_ = 0;
     std::size_t taken_ = 0, begun_ = 0, end_ = 0;  // batches of the epoch: taken, begun, and one past the last
     std::size_t image_ = 0;                        // next image of batch begun_ - 1; 0 where the next begins a batch
     std::size_t in_work_ = 0;
@@ -272,9 +365,9 @@ private:
     how.normalise = normalisation::none;
     require_valid(how);
     pixel_statistics statistics(how.channels);
-    tensor<float, 3> pixels({how.size, how.size, how.channels});
+    tensor<float, 3> pixels({how.size.height, how.size.width, how.channels});
     for (auto row : rows) {
-        apply(read_png(image_path(folder, table.images[row])), how, pixels);
+        apply(read_image(image_path(folder, table.images[row])), how, pixels);
         statistics.add(pixels);
     }
     how.normalise = normalisation::featurewise;

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Label tables from CSV text, in two layouts: a column a class (the course's), or one column `Finding Labels` of the
-// form `A|B|No Finding` (NIH's Data_Entry_2017_v2020.csv as it is).
+// Label tables from CSV text, in two layouts: a column a class (the course's, CheXpert's), or one column `Finding Labels`
+// of the form `A|B|No Finding` (NIH's Data_Entry_2017_v2020.csv as it is).
 
 #include "cxr/core/error.hpp"
 #include "cxr/core/tensor.hpp"
@@ -22,12 +22,20 @@
 
 namespace cxr::data {
 
+/// What becomes of a label that is -1, uncertain. Source: Irvin et al., "CheXpert", AAAI 2019, section 3.1.
+enum class uncertainty {
+    ones,    ///< the finding counts as present (U-Ones)
+    zeros,   ///< the finding counts as absent (U-Zeros)
+    ignore,  ///< the label counts as unknown and is masked (U-Ignore)
+};
+
 /// What to take from a table; what is left empty is found by the rules of `read_label_table`.
 struct label_table_options {
     std::vector<std::string> classes{};  ///< these, in this order
     std::string image_column{};          ///< the column of the file names
     std::string patient_column{};        ///< the column of the patients
     bool need_classes = true;            ///< whether a table without any column of labels is an error
+    std::optional<uncertainty> uncertain{};  ///< what -1 means; without it -1 is an error
 };
 
 namespace detail {
@@ -40,6 +48,19 @@ enum class cell_code : std::int8_t { empty = -1, absent = 0, present = 1, uncert
     if (cell == "0" || cell == "0.0") return cell_code::absent;
     if (cell == "1" || cell == "1.0") return cell_code::present;
     return cell == "-1" || cell == "-1.0" ? cell_code::uncertain : cell_code::other;
+}
+
+/// The folder of a patient in a path as CheXpert has them, `…/patient00001/study1/view1_frontal.jpg`; empty where there
+/// is none.
+[[nodiscard]] inline std::string_view patient_in_path(std::string_view path) {
+    constexpr std::string_view prefix = "patient";
+    for (std::size_t first = 0, end = 0; (end = path.find('/', first)) != std::string_view::npos; first = end + 1) {
+        auto const folder = path.substr(first, end - first);
+        if (folder.size() > prefix.size() && folder.starts_with(prefix) &&
+            folder.find_first_not_of("0123456789", prefix.size()) == std::string_view::npos)
+            return folder;
+    }
+    return {};
 }
 
 /// What the cells of one column were so far.
@@ -104,6 +125,9 @@ public:
             take_findings();
         else
             take_columns();
+        // No path that names a patient: nothing is known about whose the images are.
+        auto const nobody = [](std::string const& patient) { return patient.empty(); };
+        if (!patient_ && std::all_of(table_.patients.begin(), table_.patients.end(), nobody)) table_.patients.clear();
         table_.path = path_;
         return std::move(table_);
     }
@@ -132,6 +156,12 @@ private:
 
     [[nodiscard]] static bool nih_finding(std::string_view name) {
         return std::find(nih_findings.begin(), nih_findings.end(), name) != nih_findings.end();
+    }
+
+    // What CheXpert's table says of a patient and a view besides findings; a column of them may hold but 0, 1 and nothing.
+    [[nodiscard]] bool chexpert_attribute(std::string_view name) const {
+        static constexpr std::array<std::string_view, 4> all{"Sex", "Age", "Frontal/Lateral", "AP/PA"};
+        return column(all[2]) && column(all[3]) && std::find(all.begin(), all.end(), name) != all.end();
     }
 
     void read_header() {
@@ -169,7 +199,7 @@ private:
             auto const& image = table_.images.emplace_back(cells[image_]);
             if (auto const first = row_of.add_last_of(table_.images) + 1; first != row)
                 fail(csv_.line(), row, "image " + image + " is in row " + std::to_string(first) + " already");
-            if (patient_) table_.patients.emplace_back(cells[*patient_]);
+            table_.patients.emplace_back(patient_ ? cells[*patient_] : patient_in_path(image));
             if (findings_)
                 add_findings(cells[*findings_], row);
             else
@@ -185,7 +215,8 @@ private:
             ++profile.others;
         else if (code != cell_code::empty)
             ++profile.labels;
-        if ((code == cell_code::other || code == cell_code::uncertain) && profile.bad_row == 0) {
+        bool const bad = code == cell_code::other || (code == cell_code::uncertain && !options_.uncertain);
+        if (bad && profile.bad_row == 0) {
             profile.bad_line = csv_.line();
             profile.bad_row = row;
             profile.bad_cell = cell;
@@ -229,7 +260,8 @@ private:
         std::vector<std::size_t> columns;
         if (options_.classes.empty()) {
             for (std::size_t c = 0; c < header_.size(); ++c) {
-                bool const other_use = c == image_ || c == patient_ || header_[c].empty();
+                bool const other_use =
+                    c == image_ || c == patient_ || header_[c].empty() || chexpert_attribute(header_[c]);
                 if (!other_use && (nih_finding(header_[c]) || profiles_[c].like_a_class())) columns.push_back(c);
             }
             if (columns.empty() && options_.need_classes)
@@ -258,13 +290,22 @@ private:
         if (worst != nullptr)
             fail(worst->bad_line, worst->bad_row,
                  "column " + header_[worst_column] + ": '" + worst->bad_cell +
-                     "' is no label, expected 0, 1 or nothing");
+                     (code_of(worst->bad_cell) == cell_code::uncertain
+                          ? "' is an uncertain label, expected 0, 1 or nothing, or beside it --uncertain ones, zeros or ignore"
+                      : options_.uncertain ? "' is no label, expected 0, 1, -1 or nothing"
+                                           : "' is no label, expected 0, 1 or nothing"));
 
         table_.labels = tensor<std::int8_t, 2>({table_.rows(), columns.size()});
         for (auto c : columns) table_.classes.push_back(header_[c]);
         for (std::size_t i = 0; i < table_.rows(); ++i)
             for (std::size_t c = 0; c < columns.size(); ++c)
-                table_.labels(i, c) = static_cast<std::int8_t>(codes_[i * header_.size() + columns[c]]);
+                table_.labels(i, c) = label_of(codes_[i * header_.size() + columns[c]]);
+    }
+
+    [[nodiscard]] std::int8_t label_of(cell_code code) const {
+        if (code != cell_code::uncertain) return static_cast<std::int8_t>(code);
+        auto const policy = options_.uncertain.value_or(uncertainty::ignore);
+        return policy == uncertainty::ignore ? unknown_label : std::int8_t{policy == uncertainty::ones};
     }
 
     [[noreturn]] void fail(std::size_t line, std::size_t row, std::string const& message) const {
@@ -288,9 +329,11 @@ private:
 /// Reads a label table from the text of a CSV file. `path` begins the messages.
 ///
 /// The image column is the one asked for or the first of Image, Image Index, Path, filename; the patient column the one
-/// asked for or the first of PatientId, Patient ID, patientid, and there may be none. Classes are those asked for,
+/// asked for or the first of PatientId, Patient ID, patientid; where there is none, a folder `patient<number>` in the
+/// path of the image names the patient, and where no path has one, patients are not known. Classes are those asked for,
 /// matched by name, or every other column with a name whose cells are 0, 1 (0.0, 1.0) or empty, in the order of the
-/// file. A column is taken for a class, and its first other cell for an error, where it bears the name of one of NIH's
+/// file; with `options.uncertain` also -1 (-1.0), which then becomes what that policy says. CheXpert's Sex, Age,
+/// Frontal/Lateral and AP/PA are no classes unless asked for. A column is taken for a class, and its first other cell for an error, where it bears the name of one of NIH's
 /// fourteen findings, or where no more than three cells, or a tenth, and not the greater part, are something else; any
 /// other column is passed over. An empty cell is an unknown label. Where no column bears the name of a finding and
 /// there is a column Finding Labels, its `A|B|No Finding` gives the classes, by default `nih_findings` in their order.

@@ -24,10 +24,7 @@
 namespace cxr::data {
 
 /// What a PNG may claim before it is refused.
-struct png_limits {
-    std::size_t pixels = std::size_t{1} << 26;      ///< height × width; 8192 × 8192
-    std::size_t file_bytes = std::size_t{1} << 29;  ///< length of the file
-};
+using png_limits = image_limits;
 
 namespace detail {
 
@@ -183,19 +180,12 @@ inline void require_honest_header(std::string_view file, std::string const& name
     if ((channels != 1 && channels != 3) || row_bytes != width * channels * static_cast<std::size_t>(decoded.bits) / 8)
         throw io_error(name + ": damaged PNG: " + std::to_string(channels) + " channels");
     decoded.pixels = tensor<std::uint16_t, 3>({height, width, channels});
-    auto const count = decoded.pixels.size();
-    // 8-bit samples come into the upper half of the memory and are widened from its beginning on, never past those
-    // still to be read.
-    auto* const bytes = reinterpret_cast<unsigned char*>(decoded.pixels.data());
-    auto* const first = decoded.bits == 8 ? bytes + count : bytes;
+    auto* const first = decoded.bits == 8 ? detail::upper_half(decoded.pixels)
+                                          : reinterpret_cast<unsigned char*>(decoded.pixels.data());
     std::vector<png_bytep> rows(height);
     for (std::size_t y = 0; y < height; ++y) rows[y] = first + y * row_bytes;
     if (!reader.pixels(rows.data())) fail();
-    if (decoded.bits == 8)
-        for (std::size_t i = 0; i < count; ++i) {
-            std::uint16_t const sample = first[i];
-            std::memcpy(bytes + 2 * i, &sample, 2);
-        }
+    if (decoded.bits == 8) detail::widen_upper_half(decoded.pixels);
     return decoded;
 }
 

@@ -8,6 +8,8 @@
 #include "cxr/data/image.hpp"
 #include "cxr/data/resize.hpp"
 
+#include <algorithm>
+#include <array>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>
@@ -21,11 +23,13 @@ enum class normalisation {
     none,         ///< they stay on the scale of 0 to 255
     samplewise,   ///< mean and standard deviation of the image itself, over all its pixels and channels
     featurewise,  ///< stored mean and standard deviation of each channel, fitted on other images
+    imagenet,     ///< those of ImageNet's red, green and blue, as torchvision's pretrained networks want them
+    xrv,          ///< black becomes -1024 and white 1024, as torchxrayvision's networks want them
 };
 
 /// How images are prepared; everything a checkpoint needs to prepare others alike.
 struct preprocess {
-    std::size_t size = 320;                               ///< height and width of the result, pixels
+    image_size size = 320;                                ///< height and width of the result, pixels
     interpolation resize = interpolation::nearest;        ///< how it comes to that size
     normalisation normalise = normalisation::samplewise;  ///< see there
     std::size_t channels = 3;         ///< 1 or 3; gray is repeated, colour becomes PIL's luma (ITU-R 601)
@@ -38,13 +42,21 @@ struct preprocess {
 /// Added to the standard deviation before dividing, as Keras 2's image generator does.
 inline constexpr double normalisation_epsilon = 1e-6;
 
-/// Throws `contract_violation` that says what is wrong with `how`: no size, channels other than 1 or 3, or featurewise
-/// without a finite mean and deviation ≥ 0 a channel.
+/// ImageNet's mean of red, green and blue on the scale of 0 to 1. Source: torchvision, "Models and pre-trained weights".
+inline constexpr std::array<double, 3> imagenet_mean{0.485, 0.456, 0.406};
+/// ImageNet's standard deviations of red, green and blue on the scale of 0 to 1. Source: as above.
+inline constexpr std::array<double, 3> imagenet_deviation{0.229, 0.224, 0.225};
+
+/// Throws `contract_violation` that says what is wrong with `how`: no size, channels other than 1 or 3, featurewise
+/// without a finite mean and deviation ≥ 0 a channel, or imagenet without 3 channels.
 inline void require_valid(preprocess const& how) {
-    require(how.size != 0, "cxr::data::preprocess: size 0, expected at least 1");
+    if (how.size.height == 0 || how.size.width == 0)
+        throw contract_violation("cxr::data::preprocess: size " + to_string(how.size) + ", expected at least 1");
     if (how.channels != 1 && how.channels != 3)
         throw contract_violation("cxr::data::preprocess: " + std::to_string(how.channels) +
                                  " channels, expected 1 or 3");
+    require(how.normalise != normalisation::imagenet || how.channels == 3,
+            "cxr::data::preprocess: imagenet with 1 channel, expected 3");
     if (how.normalise != normalisation::featurewise) return;
     if (how.mean.size() != how.channels || how.deviation.size() != how.channels)
         throw contract_violation("cxr::data::preprocess: featurewise with " + std::to_string(how.mean.size()) +
@@ -114,35 +126,54 @@ private:
     std::vector<double> mean_, squares_;
 };
 
-/// Prepares an image:
-///
-///     x ← resized samples on the scale of 0 to 255 (16 bits: divided by 257);   out = (x - mean) / (deviation + 1e-6)
-///
-/// `out`: size × size × channels. Mean and deviation are population figures, accumulated in double.
+/// An image that has its size and not yet its scale.
+struct resized_image {
+    view<float, 3> samples;  ///< height × width × channels; 1 channel where gray is still to be repeated
+    int bits = 8;            ///< of a sample: 0 to 2^bits - 1
+
+    /// The value of white: 255 or 65535.
+    [[nodiscard]] float white() const { return bits == 16 ? 65535.0F : 255.0F; }
+};
+
+/// First half of `apply`: resizes an image into the first channels of `out`, one where it is gray or is to be, else three.
 /// Throws `contract_violation` where `how` is not valid, the image is empty, or `out` has another shape.
-/// Source: Keras 2's `ImageDataGenerator(samplewise_center, samplewise_std_normalization)` and its featurewise pair.
-inline void apply(image const& picture, preprocess const& how, view<float, 3> out) {
+inline resized_image resize(image const& picture, preprocess const& how, view<float, 3> out) {
     require_valid(how);
-    require_shape(out.shape(), {how.size, how.size, how.channels}, "cxr::data::apply: out");
+    require_shape(out.shape(), {how.size.height, how.size.width, how.channels}, "cxr::data::apply: out");
     if (picture.pixels.empty()) throw contract_violation("cxr::data::apply: an image without pixels");
     bool const mixes = how.channels == 1 && picture.channels() == 3;
     auto const mixed = mixes ? to_gray(picture) : image{};
     auto const& source = mixes ? mixed : picture;
-    // Gray is prepared once and repeated at the end.
     auto const own = out.slice(2, 0, source.channels());
     resize(source.pixels.view(), own, how.resize);
-    double const unit = source.bits == 16 ? 1.0 / 257.0 : 1.0;
+    return {own, source.bits};
+}
 
-    auto const channels = own.extent(2);
+/// Whether samples look as if somebody had scaled them before they became whole numbers: none is above a 255th of white,
+/// and not all are black. So do values of 0 to 1 stored in 8 bits, and 8 bits stored in 16 as they are.
+[[nodiscard]] inline bool looks_normalised(resized_image const& picture) {
+    auto const& samples = picture.samples;
+    float most = 0;
+    for (std::size_t y = 0; y < samples.extent(0) && most <= picture.white() / 255; ++y)
+        for (std::size_t x = 0; x < samples.extent(1); ++x)
+            for (std::size_t c = 0; c < samples.extent(2); ++c) most = std::max(most, samples(y, x, c));
+    return most > 0 && most <= picture.white() / 255;
+}
+
+/// Second half of `apply`: normalises `picture`, the first channels of `out`, in place, and repeats gray.
+inline void normalise(resized_image const& picture, preprocess const& how, view<float, 3> out) {
+    auto const& own = picture.samples;
+    auto const [height, width, channels] = own.extents();
+    double const unit = picture.bits == 16 ? 257 : 1;
     std::vector<double> mean(how.channels), scale(how.channels, 1.0);
     if (how.normalise == normalisation::samplewise) {
         auto const n = static_cast<double>(own.size());
-        auto const over = [&](auto const& f) {
+        auto const over = [&, rows = height, columns = width, count = channels](auto const& f) {
             double total = 0;
-            for (std::size_t y = 0; y < how.size; ++y) {
+            for (std::size_t y = 0; y < rows; ++y) {
                 double row = 0;
-                for (std::size_t x = 0; x < how.size; ++x)
-                    for (std::size_t c = 0; c < channels; ++c) row += f(static_cast<double>(own(y, x, c)) * unit);
+                for (std::size_t x = 0; x < columns; ++x)
+                    for (std::size_t c = 0; c < count; ++c) row += f(static_cast<double>(own(y, x, c)) / unit);
                 total += row;
             }
             return total;
@@ -154,13 +185,34 @@ inline void apply(image const& picture, preprocess const& how, view<float, 3> ou
     } else if (how.normalise == normalisation::featurewise) {
         mean = how.mean;
         for (std::size_t c = 0; c < how.channels; ++c) scale[c] = how.deviation[c] + normalisation_epsilon;
+    } else if (how.normalise == normalisation::imagenet) {
+        for (std::size_t c = 0; c < how.channels; ++c) {
+            mean[c] = 255 * imagenet_mean[c];
+            scale[c] = 255 * imagenet_deviation[c];
+        }
+    } else if (how.normalise == normalisation::xrv) {
+        mean.assign(how.channels, 127.5);
+        scale.assign(how.channels, 127.5 / 1024);
     }
-    for (std::size_t y = 0; y < how.size; ++y)
-        for (std::size_t x = 0; x < how.size; ++x)
+    for (std::size_t y = 0; y < height; ++y)
+        for (std::size_t x = 0; x < width; ++x)
             // Downwards, since channel 0 is what the others are made of when gray is repeated.
             for (std::size_t c = how.channels; c-- > 0;)
                 out(y, x, c) = static_cast<float>(
-                    (static_cast<double>(own(y, x, channels == 1 ? 0 : c)) * unit - mean[c]) / scale[c]);
+                    (static_cast<double>(own(y, x, channels == 1 ? 0 : c)) / unit - mean[c]) / scale[c]);
+}
+
+/// Prepares an image:
+///
+///     x ← resized samples on the scale of 0 to 255 (16 bits: divided by 257);   out = (x - mean) / (deviation + 1e-6)
+///
+/// and for imagenet out = (x / 255 - mean) / deviation, for xrv out = 1024 (2 x / 255 - 1).
+/// `out`: height × width × channels. Mean and deviation are population figures, accumulated in double.
+/// Throws `contract_violation` where `how` is not valid, the image is empty, or `out` has another shape.
+/// Source: Keras 2's `ImageDataGenerator(samplewise_center, samplewise_std_normalization)` and its featurewise pair;
+/// torchvision's `transforms.Normalize`; torchxrayvision's `utils.normalize`.
+inline void apply(image const& picture, preprocess const& how, view<float, 3> out) {
+    normalise(resize(picture, how, out), how, out);
 }
 
 }  // namespace cxr::data

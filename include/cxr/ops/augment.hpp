@@ -1,13 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Images on their way to a network, where a backend may do it beside the host's decoding: standardised one by one, moved, turned, mirrored, brightened.
+// Images on their way to a network, where a backend may do it beside the host's decoding: standardised one by one, moved, turned, mirrored, in other light, with noise.
 
 #include "cxr/core/host_device.hpp"
+#include "cxr/core/random.hpp"
 #include "cxr/core/view.hpp"
 #include "cxr/ops/dispatch.hpp"
 
 #include <cmath>
 #include <cstddef>
+#include <cstdint>
 
 namespace cxr::ops {
 
@@ -15,30 +17,47 @@ struct standardise_key {};  ///< kernel(key, tag, context, in, epsilon, out)
 struct augment_key {};      ///< kernel(key, tag, context, in, changes, fill, out)
 
 /// How one image is changed: the output at distance (y, x) from its centre shows the input at distance (yy · y + yx · x + dy, xy · y + xx · x + dx) from its
-/// centre, in pixels, by bilinear interpolation; then `brightness` is added.
+/// centre, in pixels, by bilinear interpolation; of what it shows, s, it makes
+///
+///     contrast · s + brightness + noise · n
+///
+/// with n of the standard normal distribution, a number of its own for every element: `random(noise_seed).normal(i)`, i = (row · width + column) · channels + channel.
 struct augmentation {
-    float yy = 1;          ///< of the row, by the row
-    float yx = 0;          ///< of the row, by the column
-    float dy = 0;          ///< of the row, in pixels
-    float xy = 0;          ///< of the column, by the row
-    float xx = 1;          ///< of the column, by the column
-    float dx = 0;          ///< of the column, in pixels
-    float brightness = 0;  ///< added to every pixel
+    float yy = 1;                  ///< of the row, by the row
+    float yx = 0;                  ///< of the row, by the column
+    float dy = 0;                  ///< of the row, in pixels
+    float xy = 0;                  ///< of the column, by the row
+    float xx = 1;                  ///< of the column, by the column
+    float dx = 0;                  ///< of the column, in pixels
+    float brightness = 0;          ///< added to every pixel
+    float contrast = 1;            ///< every pixel is multiplied by it
+    float noise = 0;               ///< standard deviation of what is added to each pixel for itself
+    std::uint64_t noise_seed = 0;  ///< of these numbers
 
     /// Left and right exchanged.
-    [[nodiscard]] static constexpr augmentation flip() { return {1, 0, 0, 0, -1, 0, 0}; }
+    [[nodiscard]] static constexpr augmentation flip() { return {1, 0, 0, 0, -1, 0}; }
     /// Moved by pixels downwards and to the right.
-    [[nodiscard]] static constexpr augmentation translation(float down, float right) { return {1, 0, -down, 0, 1, -right, 0}; }
+    [[nodiscard]] static constexpr augmentation translation(float down, float right) { return {1, 0, -down, 0, 1, -right}; }
     /// Turned about the centre, clockwise as one sees it, by an angle in radians.
-    [[nodiscard]] static augmentation rotation(float angle) { return {std::cos(angle), -std::sin(angle), 0, std::sin(angle), std::cos(angle), 0, 0}; }
+    [[nodiscard]] static augmentation rotation(float angle) { return {std::cos(angle), -std::sin(angle), 0, std::sin(angle), std::cos(angle), 0}; }
     /// Magnified about the centre; `factor` > 0.
-    [[nodiscard]] static constexpr augmentation magnification(float factor) { return {1 / factor, 0, 0, 0, 1 / factor, 0, 0}; }
+    [[nodiscard]] static constexpr augmentation magnification(float factor) { return {1 / factor, 0, 0, 0, 1 / factor, 0}; }
+    /// Differences from the value `about` multiplied by `factor`.
+    [[nodiscard]] static constexpr augmentation contrast_about(float about, float factor) { return {.brightness = about * (1 - factor), .contrast = factor}; }
 
-    /// This, and then `next`.
-    [[nodiscard]] constexpr augmentation then(augmentation const& next) const {
-        return {yy * next.yy + yx * next.xy, yy * next.yx + yx * next.xx, yy * next.dy + yx * next.dx + dy,
-                xy * next.yy + xx * next.xy, xy * next.yx + xx * next.xx, xy * next.dy + xx * next.dx + dx,
-                brightness + next.brightness};
+    /// This, and then `next`; noise comes last, that of both as one of the same variance.
+    [[nodiscard]] augmentation then(augmentation const& next) const {
+        float const own = std::abs(noise * next.contrast);
+        return {yy * next.yy + yx * next.xy,
+                yy * next.yx + yx * next.xx,
+                yy * next.dy + yx * next.dx + dy,
+                xy * next.yy + xx * next.xy,
+                xy * next.yx + xx * next.xx,
+                xy * next.dy + xx * next.dx + dx,
+                next.contrast * brightness + next.brightness,
+                contrast * next.contrast,
+                own == 0 ? next.noise : next.noise == 0 ? own : std::hypot(own, next.noise),
+                next.noise == 0 ? noise_seed : next.noise_seed};
     }
 };
 
@@ -70,12 +89,13 @@ CXR_HOST_DEVICE float between_pixels(Pixel const& pixel, std::size_t height, std
     return down == 0 ? along(y) : (1 - down) * along(y) + down * along(y + 1);
 }
 
-/// One output pixel of an image that is changed.
+/// One output pixel of an image that is changed; `element` numbers it among the image's.
 template <class Pixel>
-CXR_HOST_DEVICE float augmented_pixel(Pixel const& pixel, std::size_t height, std::size_t width, std::size_t y, std::size_t x, augmentation const& a, float fill) {
+CXR_HOST_DEVICE float augmented_pixel(Pixel const& pixel, std::size_t height, std::size_t width, std::size_t y, std::size_t x, std::size_t element, augmentation const& a, float fill) {
     float const cy = static_cast<float>(height - 1) / 2, cx = static_cast<float>(width - 1) / 2;
     float const v = static_cast<float>(y) - cy, u = static_cast<float>(x) - cx;
-    return between_pixels(pixel, height, width, a.yy * v + a.yx * u + a.dy + cy, a.xy * v + a.xx * u + a.dx + cx, fill) + a.brightness;
+    float const shown = a.contrast * between_pixels(pixel, height, width, a.yy * v + a.yx * u + a.dy + cy, a.xy * v + a.xx * u + a.dx + cx, fill) + a.brightness;
+    return a.noise == 0 ? shown : shown + a.noise * static_cast<float>(random(a.noise_seed).normal(element));
 }
 
 /// out = (in − mean) / (deviation + epsilon), mean and population deviation those of each image, all channels together. Shapes (N, H, W, C); `in` and `out` may be the

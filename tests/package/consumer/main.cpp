@@ -9,6 +9,7 @@
 #include <cxr/data/gzip.hpp>
 #include <cxr/data/label_table.hpp>
 #include <cxr/data/loader.hpp>
+#include <cxr/data/jpeg.hpp>
 #include <cxr/data/png.hpp>
 #include <cxr/interop/eigen.hpp>
 #include <cxr/interop/xtensor.hpp>
@@ -16,7 +17,7 @@
 #include <cstdio>
 
 int main() {
-    std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, Thrust %d, libpng %s, zlib %s\n", cxr::version.data(),
+    std::printf("cxr %s with Eigen %d.%d, xtensor %d.%d, oneDNN %d.%d, Thrust %d, libpng %s, libjpeg %d, zlib %s\n", cxr::version.data(),
                 EIGEN_WORLD_VERSION, EIGEN_MAJOR_VERSION, XTENSOR_VERSION_MAJOR, XTENSOR_VERSION_MINOR,
-                dnnl::version()->major, dnnl::version()->minor, THRUST_VERSION, png_get_libpng_ver(nullptr), zlibVersion());
+                dnnl::version()->major, dnnl::version()->minor, THRUST_VERSION, png_get_libpng_ver(nullptr), JPEG_LIB_VERSION, zlibVersion());
 }

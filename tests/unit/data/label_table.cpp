@@ -126,6 +126,36 @@ TEST_CASE("label table: columns of images and patients by their usual names, fir
           "t.csv:1: no column who; the header has Image, Mass");
 }
 
+TEST_CASE("label table: CheXpert's table, -1 by each policy, patients from the paths") {
+    // Its header, and rows of its form.
+    std::string const text =
+        "Path,Sex,Age,Frontal/Lateral,AP/PA,No Finding,Enlarged Cardiomediastinum,Cardiomegaly,Support Devices\n"
+        "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg,Female,68,Frontal,AP,1.0,,-1.0,1.0\n"
+        "CheXpert-v1.0-small/train/patient00002/study2/view1_frontal.jpg,Male,0,Frontal,AP,,-1.0,1.0,\n"
+        "CheXpert-v1.0-small/train/patient00002/study1/view2_lateral.jpg,Male,1,Lateral,,,0.0,-1.0,-1.0\n";
+    auto const read = [&](uncertainty policy) { return parse(text, {.uncertain = policy}); };
+    auto const t = read(uncertainty::ignore);
+    CHECK(t.classes == names{"No Finding", "Enlarged Cardiomediastinum", "Cardiomegaly", "Support Devices"});
+    CHECK(t.patients == names{"patient00001", "patient00002", "patient00002"});
+    CHECK(labels(t) == std::vector<int>{1, -1, -1, 1, -1, -1, 1, -1, -1, 0, -1, -1});
+    CHECK(labels(read(uncertainty::ones)) == std::vector<int>{1, -1, 1, 1, -1, 1, 1, -1, -1, 0, 1, 1});
+    CHECK(labels(read(uncertainty::zeros)) == std::vector<int>{1, -1, 0, 1, -1, 0, 1, -1, -1, 0, 0, 0});
+    CHECK(failure(text) == "t.csv:2: row 1: column Cardiomegaly: '-1.0' is an uncertain label, expected 0, 1 or nothing, "
+                           "or beside it --uncertain ones, zeros or ignore");
+    // A class without an uncertain label needs no policy.
+    CHECK(labels(parse(text, {.classes = {"No Finding"}})) == std::vector<int>{1, -1, -1});
+    CHECK(failure("Image,Mass\na,0\nb,-2\n", {.uncertain = uncertainty::ones}) ==
+          "t.csv:3: row 2: column Mass: '-2' is no label, expected 0, 1, -1 or nothing");
+}
+
+TEST_CASE("label table: a patient's folder in a path is one only by its whole name, and a patient column comes first") {
+    auto const patients = [](std::string const& rows) { return parse("Path,Mass\n" + rows).patients; };
+    CHECK(patients("a/patient7/x.png,1\na/patients/x.png,0\nb/inpatient7/x.png,0\nc/patient7.png,0\n") ==
+          names{"patient7", "", "", ""});
+    CHECK(patients("patient7.png,1\npatient/x.png,0\npatient7a/x.png,0\n").empty());
+    CHECK(parse("Path,PatientId,Mass\npatient7/x.png,9,1\n").patients == names{"9"});
+}
+
 TEST_CASE("label table: columns that are something else are passed over") {
     // An index without a name, ages, sexes, a visit number that is often 0 or 1.
     auto const t = parse(",Image,Age,Sex,Visit,Mass\n0,a,57,M,0,1\n1,b,1,F,1,0\n2,c,33,M,2,0\n3,d,40,F,3,0\n4,e,41,M,4,"
@@ -143,7 +173,8 @@ TEST_CASE("label table: a column that is labels but for a few cells is an error 
     CHECK(failure("Image,Lump,Bump\na,0,0\nb,x,1\nc,0,y\nd,1,1\ne,0,z\n") ==
           "t.csv:3: row 2: column Lump: 'x' is no label, expected 0, 1 or nothing");
     CHECK(failure("Image,Lump\na,1\nb,-1\nc,-1\nd,-1\ne,-1\n") ==
-          "t.csv:3: row 2: column Lump: '-1' is no label, expected 0, 1 or nothing");
+          "t.csv:3: row 2: column Lump: '-1' is an uncertain label, expected 0, 1 or nothing, or beside it --uncertain "
+          "ones, zeros or ignore");
     // A finding's name makes a column a class, whatever its cells are; so does asking for it.
     CHECK(failure("Image,Mass,Lump\na,YES,1\nb,NO,0\nc,YES,1\n") ==
           "t.csv:2: row 1: column Mass: 'YES' is no label, expected 0, 1 or nothing");

@@ -185,7 +185,7 @@ TEST_CASE("loader: a bad image is an error when its batch comes up, not before, 
         batch b;
         CHECK(source->next(b));
         CHECK(message_of<cxr::io_error>([&] { (void)source->next(b); }) ==
-              (s.folder / "i17.png") + ": not a PNG (it does not begin with PNG's signature)");
+              (s.folder / "i17.png") + ": neither a PNG nor a JPEG (it begins with the signature of neither)");
     }
 }
 
@@ -282,4 +282,166 @@ TEST_CASE("loader: threads that the system does not give are an error that names
     scene const s(3);
     if (memory_can_be_limited)
         CHECK(throws_with_little_memory<cxr::error>("1000 threads", [&] { (void)s.open({.batch = 2, .threads = 1000}); }));
+}
+
+namespace {
+
+// A change that tells which epoch and row it was made in.
+void mark(cxr::view<float, 3> samples, float white, std::size_t epoch, std::size_t row) {
+    samples(0, 0, 0) = static_cast<float>(epoch);
+    samples(0, 1, 0) = static_cast<float>(row);
+    samples(0, 2, 0) = white;
+}
+
+}  // namespace
+
+TEST_CASE("loader: images are changed by epoch and row, the same for any number of threads, from any batch, cached or not") {
+    scene const s(20);
+    temporary_folder const disk;
+    loader_options plain{.batch = 3, .threads = 1};
+    plain.augment = mark;
+    auto const first = s.open(plain);
+    auto const expected = epoch(*first, 5);
+    for (auto const& b : expected)
+        for (std::size_t i = 0; i < b.rows.size(); ++i) {
+            auto const* const pixels = b.images.data() + i * 4 * 4 * 3;
+            CHECK(pixels[0] == 5);
+            CHECK(pixels[3] == static_cast<float>(b.rows[i]));
+            CHECK(pixels[6] == 255);
+            CHECK(pixels[9] == static_cast<float>(10 + b.rows[i]));
+            // Gray is repeated after it was changed.
+            CHECK(pixels[5] == pixels[3]);
+        }
+    CHECK(epoch(*first, 5) == expected);
+    CHECK(epoch(*first, 6) != expected);
+    for (std::size_t const threads : {2U, 5U})
+        for (bool const cache : {false, true})
+            for (std::string const& folder : {std::string(), disk.path()}) {
+                auto options = plain;
+                options.threads = threads;
+                options.cache = cache;
+                options.cache_folder = folder;
+                auto const source = s.open(options);
+                CHECK(epoch(*source, 5) == expected);
+                CHECK(epoch(*source, 5) == expected);
+                auto const rest = epoch(*source, 5, 4);
+                CHECK(std::equal(rest.begin(), rest.end(), expected.begin() + 4, expected.end()));
+            }
+}
+
+TEST_CASE("loader: the first image that looks normalised is told about once, whatever the threads") {
+    scene const s(30);
+    for (auto const* const name : {"i11.png", "i7.png", "i20.png"})
+        write_png(s.folder / name, cxr::tensor<std::uint8_t, 3>({5, 7, 1}, std::uint8_t{1}));
+    for (std::size_t const threads : {1U, 4U}) {
+        std::vector<std::string> told;
+        loader_options options{.batch = 4, .shuffle = false, .threads = threads};
+        options.notice = [&](loader_notice what, std::string const& message) {
+            CHECK(what == loader_notice::range);
+            told.push_back(message);
+        };
+        auto const source = s.open(options);
+        (void)epoch(*source, 0);
+        (void)epoch(*source, 1);
+        REQUIRE(told.size() == 1);
+        CHECK_THAT(told.front(), Catch::StartsWith((s.folder / "i7.png") + ": no sample is above 1 of 255"));
+    }
+}
+
+TEST_CASE("loader: images on disk are used by the next loader, and made anew where a file or the options have changed") {
+    scene s(6);
+    temporary_folder const disk;
+    loader_options const plain{.batch = 2, .shuffle = false};
+    auto cached = plain;
+    cached.cache_folder = disk.path();
+    auto const expected = epoch(*s.open(plain), 0);
+    CHECK(epoch(*s.open(cached), 0) == expected);
+    auto const entries = [&] {
+        std::set<std::string> names;
+        for (auto const& entry : std::filesystem::directory_iterator(disk.path())) names.insert(entry.path().string());
+        return names;
+    };
+    auto const made = entries();
+    CHECK(made.size() == 6);
+
+    // The file of another content under the same length and time is not looked at: the entry is used.
+    auto const replace = [&](std::string const& name, std::uint8_t value, bool same_time) {
+        auto const time = std::filesystem::last_write_time(s.folder / name);
+        write_png(s.folder / name, cxr::tensor<std::uint8_t, 3>({5, 7, 1}, value));
+        std::filesystem::last_write_time(s.folder / name, same_time ? time : time + std::chrono::seconds(1));
+    };
+    auto const size = std::filesystem::file_size(s.folder / "i3.png");
+    replace("i3.png", 200, true);
+    REQUIRE(std::filesystem::file_size(s.folder / "i3.png") == size);
+    CHECK(epoch(*s.open(cached), 0) == expected);
+    // Another time: it is.
+    replace("i3.png", 200, false);
+    auto const changed = epoch(*s.open(plain), 0);
+    CHECK(changed != expected);
+    CHECK(epoch(*s.open(cached), 0) == changed);
+    CHECK(entries() == made);
+    // Another length at the same time.
+    auto const time = std::filesystem::last_write_time(s.folder / "i4.png");
+    cxr::tensor<std::uint8_t, 3> longer({9, 7, 1});
+    for (std::size_t i = 0; i < longer.size(); ++i) longer[i] = static_cast<std::uint8_t>(i * 37 % 256);
+    write_png(s.folder / "i4.png", longer);
+    REQUIRE(std::filesystem::file_size(s.folder / "i4.png") != size);
+    std::filesystem::last_write_time(s.folder / "i4.png", time);
+    CHECK(epoch(*s.open(cached), 0) == epoch(*s.open(plain), 0));
+
+    // Other options have entries of their own; how samples are normalised is none of them.
+    s.how.resize = interpolation::area;
+    CHECK(epoch(*s.open(cached), 0) == epoch(*s.open(plain), 0));
+    CHECK(entries().size() == 12);
+    s.how.normalise = normalisation::samplewise;
+    CHECK(epoch(*s.open(cached), 0) == epoch(*s.open(plain), 0));
+    CHECK(entries().size() == 12);
+
+    // A damaged entry is as if it were not there, and is mended.
+    for (auto const& name : entries()) {
+        auto content = read_file(name, 1 << 20);
+        content.back() = static_cast<char>(content.back() ^ 4);
+        write_file(name, name == *made.begin() ? content.substr(0, 20) : content);
+    }
+    CHECK(epoch(*s.open(cached), 0) == epoch(*s.open(plain), 0));
+    // The image itself must still be there.
+    std::filesystem::remove(s.folder / "i2.png");
+    CHECK_THROWS_AS(epoch(*s.open(cached), 0), cxr::io_error);
+}
+
+TEST_CASE("loader: several loaders and threads may build one cache on disk at once") {
+    scene const s(24);
+    temporary_folder const disk;
+    loader_options options{.batch = 5, .threads = 3};
+    auto const expected = epoch(*s.open(options), 0);
+    options.cache_folder = disk.path();
+    for (int round = 0; round < 3; ++round) {
+        std::vector<std::vector<seen>> found(3);
+        std::vector<std::thread> others;
+        for (auto& f : found) others.emplace_back([&] { f = epoch(*s.open(options), 0); });
+        for (auto& t : others) t.join();
+        for (auto const& f : found) CHECK(f == expected);
+    }
+    for (auto const& entry : std::filesystem::directory_iterator(disk.path())) CHECK(entry.path().extension() == ".cxr-image");
+}
+
+TEST_CASE("loader: a cache on disk that cannot be is refused; one that takes no more is told about once") {
+    scene const s(6);
+    auto const file = s.folder.write("file", "");
+    CHECK_THAT(message_of<cxr::io_error>([&] { (void)s.open({.cache_folder = file}); }), Catch::StartsWith(file + ": cannot be made"));
+    temporary_folder const disk;
+    auto const folder = disk / "cache";
+    std::vector<std::string> told;
+    loader_options options{.batch = 2, .shuffle = false};
+    auto const expected = epoch(*s.open(options), 0);
+    options.cache_folder = folder;
+    options.notice = [&](loader_notice what, std::string const& message) {
+        CHECK(what == loader_notice::cache);
+        told.push_back(message);
+    };
+    auto const source = s.open(options);
+    std::filesystem::remove_all(folder);
+    CHECK(epoch(*source, 0) == expected);
+    REQUIRE(told.size() == 1);
+    CHECK_THAT(told.front(), Catch::StartsWith(folder) && Catch::Contains("takes no more"));
 }

@@ -29,7 +29,7 @@ image noise(std::size_t size, std::size_t channels, int bits = 8) {
 }
 
 std::vector<float> prepared(image const& i, preprocess const& how) {
-    cxr::tensor<float, 3> out({how.size, how.size, how.channels});
+    cxr::tensor<float, 3> out({how.size.height, how.size.width, how.channels});
     apply(i, how, out);
     return {out.begin(), out.end()};
 }
@@ -143,6 +143,8 @@ TEST_CASE("preprocess: what is not valid says why") {
     };
     CHECK(why({}).empty());
     CHECK_THAT(why({.size = 0}), Catch::Contains("size 0"));
+    CHECK_THAT(why({.size = {0, 7}}), Catch::Contains("size 0x7"));
+    CHECK_THAT(why({.normalise = normalisation::imagenet, .channels = 1}), Catch::Contains("imagenet with 1 channel"));
     CHECK_THAT(why({.channels = 2}), Catch::Contains("2 channels, expected 1 or 3"));
     CHECK_THAT(why({.normalise = normalisation::featurewise}),
                Catch::Contains("0 means and 0 deviations, expected one a channel (3)"));
@@ -155,4 +157,61 @@ TEST_CASE("preprocess: what is not valid says why") {
     CHECK_THROWS_AS(apply(noise(5, 1), {.size = 5}, out), cxr::contract_violation);
     cxr::tensor<float, 3> square({5, 5, 3});
     CHECK_THROWS_AS(apply(image{}, {.size = 5}, square), cxr::contract_violation);
+}
+
+TEST_CASE("preprocess: imagenet is torchvision's Normalize, xrv is torchxrayvision's normalize") {
+    preprocess const imagenet{.size = 1, .normalise = normalisation::imagenet};
+    // transforms.Normalize(mean=[0.485, 0.456, 0.406], std=[0.229, 0.224, 0.225]) of 0, 1 and 128 / 255, by hand.
+    auto const black = prepared(made(1, 1, 1, 8, {0}), imagenet), white = prepared(made(1, 1, 3, 8, {255, 255, 255}), imagenet),
+               middle = prepared(made(1, 1, 3, 8, {128, 128, 128}), imagenet);
+    double const mean[3] = {0.485, 0.456, 0.406}, deviation[3] = {0.229, 0.224, 0.225};
+    for (std::size_t c = 0; c < 3; ++c) {
+        CHECK(black[c] == Approx(-mean[c] / deviation[c]).epsilon(1e-7));
+        CHECK(white[c] == Approx((1 - mean[c]) / deviation[c]).epsilon(1e-7));
+        CHECK(middle[c] == Approx((128.0 / 255 - mean[c]) / deviation[c]).epsilon(1e-6));
+    }
+    // torchxrayvision's (2 * (img.astype(np.float32) / maxval) - 1.0) * 1024 with maxval 255, by NumPy 2; its error is that of
+    // two roundings in float32 of numbers up to 1, 2^-23 each, multiplied by 1024.
+    preprocess const xrv{.size = {1, 5}, .normalise = normalisation::xrv, .channels = 1};
+    std::vector<double> const expected{-1024, -1015.9686279296875, -518.0235595703125, 4.0157470703125, 1024};
+    auto const eight = prepared(made(1, 5, 1, 8, {0, 1, 63, 128, 255}), xrv);
+    auto const sixteen = prepared(made(1, 5, 1, 16, {0, 257, 63 * 257, 128 * 257, 65535}), xrv);
+    for (std::size_t i = 0; i < 5; ++i) {
+        CHECK(eight[i] == Approx(expected[i]).margin(2 * 1024 * 0x1p-23));
+        CHECK(eight[i] == sixteen[i]);
+    }
+    CHECK(eight.front() == -1024);
+    CHECK(eight.back() == 1024);
+}
+
+TEST_CASE("preprocess: height and width may differ") {
+    auto const picture = noise(12, 1);
+    preprocess const how{.size = {3, 6}, .normalise = normalisation::none, .channels = 3};
+    auto const out = prepared(picture, how);
+    REQUIRE(out.size() == 3 * 6 * 3);
+    // Nearest: the pixels under the centres, rows 2, 6, 10 and columns 1, 3, …, 11.
+    for (std::size_t y = 0; y < 3; ++y)
+        for (std::size_t x = 0; x < 6; ++x)
+            for (std::size_t c = 0; c < 3; ++c) CHECK(out[(y * 6 + x) * 3 + c] == static_cast<float>(picture.pixels(4 * y + 2, 2 * x + 1, 0)));
+    CHECK(to_string(image_size(3, 6)) == "3x6");
+    CHECK(to_string(image_size(7)) == "7");
+    auto samplewise = how;
+    samplewise.normalise = normalisation::samplewise;
+    double sum = 0, squares = 0;
+    for (double const x : prepared(picture, samplewise)) sum += x, squares += x * x;
+    CHECK(sum == Approx(0).margin(1e-4));
+    CHECK(squares / 54 == Approx(1).epsilon(1e-5));
+}
+
+TEST_CASE("preprocess: samples of 0 and 1, and 8 bits in 16, look normalised; a black and a dark image do not") {
+    auto const looks = [](int bits, std::vector<unsigned> const& samples) {
+        cxr::tensor<float, 3> out({1, 3, 1});
+        return looks_normalised(resize(made(1, 3, 1, bits, samples), {.size = {1, 3}, .channels = 1}, out));
+    };
+    CHECK(looks(8, {0, 1, 0}));
+    CHECK(looks(16, {0, 255, 17}));
+    CHECK(looks(16, {257, 0, 0}));
+    CHECK_FALSE(looks(8, {0, 0, 0}));
+    CHECK_FALSE(looks(8, {0, 1, 2}));
+    CHECK_FALSE(looks(16, {0, 258, 0}));
 }

@@ -99,19 +99,21 @@ struct augment_element {
     ops::augmentation const* changes;   ///< one an image
     std::ptrdiff_t stride;              ///< elements from one to the next
     float fill;                         ///< what lies outside
+    std::size_t channels;               ///< C
     matrix<T> out;                      ///< pixels × channels
 
     /// Pixel `p`, channel `c`.
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
         auto const n = p / (in.height * in.width), y = p / in.width % in.height, x = p % in.width;
-        out(p, c) = static_cast<T>(ops::augmented_pixel(ops::image_channel<T>{&in(n, 0, 0, c), in.row, in.pixel}, in.height, in.width, y, x, changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
+        out(p, c) = static_cast<T>(ops::augmented_pixel(ops::image_channel<T>{&in(n, 0, 0, c), in.row, in.pixel}, in.height, in.width, y, x, (y * in.width + x) * channels + c,
+                                                           changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
     }
 };
 
 template <class System, class T>
 void kernel(ops::augment_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<ops::augmentation const, 1> changes, T fill, view<T, 4> out) {
     for_each_element(ctx, pixel_count(out), out.extent(3),
-                     augment_element<T>{images<T const>(in), changes.data(), changes.stride(0), static_cast<float>(fill), matrix_of(out)});
+                     augment_element<T>{images<T const>(in), changes.data(), changes.stride(0), static_cast<float>(fill), in.extent(3), matrix_of(out)});
 }
 
 }  // namespace cxr::on_thrust

@@ -47,7 +47,14 @@ void kernel(ops::augment_key, tag, context& ctx, view<T const, 4> in, view<ops::
             ops::image_channel<T> const pixel{&in(n, std::size_t{0}, std::size_t{0}, c), in.stride(1), in.stride(2)};
             auto const look_up = xt::vectorize([&](float y, float x) { return ops::between_pixels(pixel, height, width, y, x, static_cast<float>(fill)); });
             auto target = as_xtensor(view<T, 2>(&out(n, std::size_t{0}, std::size_t{0}, c), {height, width}, {out.stride(1), out.stride(2)}));
-            target = xt::cast<T>(look_up(row, column) + a.brightness);
+            grid const shown = a.contrast * look_up(row, column) + a.brightness;
+            if (a.noise == 0) {
+                target = xt::cast<T>(shown);
+                continue;
+            }
+            xt::xtensor<std::size_t, 1> numbers = xt::arange<std::size_t>(height * width) * in.extent(3) + c;
+            auto const normal = xt::vectorize([&](std::size_t i) { return static_cast<float>(random(a.noise_seed).normal(i)); });
+            target = xt::cast<T>(shown + a.noise * normal(numbers.reshape({height, width})));
         }
     });
 }

@@ -1,0 +1,137 @@
+// SPDX-License-Identifier: Apache-2.0
+// `cxr split`: a table in parts that share no patient.
+
+#include "command.hpp"
+#include "console.hpp"
+#include "data.hpp"
+#include "stats.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/data/split.hpp"
+#include "cxr/io/atomic_file.hpp"
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <cmath>
+#include <filesystem>
+#include <list>
+#include <memory>
+#include <numeric>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace cxr::trainer {
+
+namespace {
+
+struct split_options {
+    std::string csv, fractions = "0.8,0.1,0.1", out;
+};
+
+constexpr std::array part_names{"train", "valid", "test"};
+
+std::vector<double> parse_fractions(std::string const& text) {
+    auto const refuse = [&](std::string const& why) { throw usage_error("--fractions " + text + ": " + why + ", expected two or three numbers above 0 that sum to 1, as 0.8,0.1,0.1 for train, valid and test"); };
+    std::vector<double> fractions;
+    for (std::size_t first = 0; first <= text.size();) {
+        auto const last = std::min(text.find(',', first), text.size());
+        double value = 0;
+        auto const [end, code] = std::from_chars(text.data() + first, text.data() + last, value);
+        auto const part = text.substr(first, last - first);
+        if (code != std::errc() || end != text.data() + last || !std::isfinite(value) || value <= 0) refuse("'" + part + "' is not a number above 0");
+        fractions.push_back(value);
+        first = last + 1;
+    }
+    if (fractions.size() < 2 || fractions.size() > part_names.size()) refuse(counted(fractions.size(), "number", "numbers"));
+    auto const sum = std::accumulate(fractions.begin(), fractions.end(), 0.0);
+    if (std::abs(sum - 1) > 1e-6) refuse(fmt::format("the sum is {:g}", sum));
+    return fractions;
+}
+
+std::size_t count_patients(data::label_table const& table) {
+    std::set<std::string_view> names;
+    for (auto const& patient : table.patients) names.insert(data::patient_key(patient));
+    names.erase("");  // not known whose
+    return names.size();
+}
+
+std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label;
+    return n;
+}
+
+json run_split(split_options const& o, label_options const& labels, global_options const& global, console const& out) {
+    auto const fractions = parse_fractions(o.fractions);
+    auto const table = read_table(o.csv, labels);
+    auto const unknown = table.patients.empty() ? table.rows() : static_cast<std::size_t>(std::count(table.patients.begin(), table.patients.end(), ""));
+    if (table.patients.empty())
+        out.warn("{} has no patient column (see --patient-column): every image is taken for a patient of its own, so one patient may be in several parts", o.csv);
+    else if (unknown != 0)
+        out.warn("{}: {} without a patient, each taken for a patient of its own", o.csv, counted(unknown, "image", "images"));
+    auto const rows = data::split_by_patient(table, fractions, static_cast<std::uint64_t>(global.seed));
+
+    std::vector<data::label_table> parts;
+    for (auto const& r : rows) parts.push_back(data::select_rows(table, r));
+    auto const file = [&](std::size_t part) { return (std::filesystem::path(o.out) / (std::string(part_names[part]) + ".csv")).string(); };
+    for (std::size_t part = 0; part < parts.size(); ++part)
+        require_usage(!same_file(o.csv, file(part)), "--out " + o.out + ": " + file(part) + " is the table of --csv, expected another folder");
+    make_folder(o.out);
+    // All of them or none: whatever fails does so before the first takes its place.
+    std::list<io::atomic_file> files;
+    for (std::size_t part = 0; part < parts.size(); ++part) files.emplace_back(file(part)).write(data::format_label_table(parts[part]));
+    for (auto& f : files) f.commit();
+
+    json j{{"fractions", fractions}, {"seed", global.seed}, {"rows", table.rows()}, {"parts", json::array()}};
+    std::vector<std::vector<std::string>> shown{{"class"}};
+    for (auto const& name : table.classes) shown.push_back({name});
+    for (std::size_t part = 0; part < parts.size(); ++part) {
+        auto const& p = parts[part];
+        json classes = json::array();
+        shown.front().push_back(std::string(part_names[part]) + " +");
+        for (std::size_t c = 0; c < p.classes.size(); ++c) {
+            auto const positives = count(p, c, 1);
+            classes.push_back({{"name", p.classes[c]}, {"positives", positives}, {"negatives", count(p, c, 0)}, {"unknown", count(p, c, data::unknown_label)}});
+            shown[c + 1].push_back(std::to_string(positives));
+        }
+        out.print("{}: {}, {}", file(part), counted(p.rows(), "row", "rows"), table.patients.empty() ? "no patient column" : counted(count_patients(p), "patient", "patients"));
+        j["parts"].push_back({{"name", part_names[part]}, {"file", file(part)}, {"rows", p.rows()}, {"patients", count_patients(p)}, {"classes", classes}});
+    }
+    out.table(shown);
+    for (std::size_t c = 0; c < table.classes.size(); ++c) {
+        std::string without;
+        for (std::size_t part = 0; part < parts.size(); ++part)
+            if (count(parts[part], c, 1) == 0) without += (without.empty() ? "" : ", ") + std::string(part_names[part]);
+        if (!without.empty()) out.warn("class {} is too rare to be in each part: {} in {}, none of them in {}", table.classes[c], counted(count(table, c, 1), "positive", "positives"), o.csv, without);
+    }
+    return j;
+}
+
+}  // namespace
+
+void add_split(CLI::App& app, chosen_command& chosen) {
+    struct options {
+        split_options split;
+        label_options labels;
+        global_options global;
+    };
+    auto const o = std::make_shared<options>();
+    auto* const c = app.add_subcommand("split", "splits a table by patient, stratified by class: train.csv, valid.csv, test.csv");
+    c->add_option("--csv", o->split.csv, "label table")->required();
+    c->add_option("--fractions", o->split.fractions, "of train, valid and, if wanted, test; they sum to 1")->capture_default_str();
+    c->add_option("--out", o->split.out, "folder for the tables")->required();
+    add_label_options(*c, o->labels);
+    add_global_options(*c, o->global);
+    c->callback([o, &chosen] {
+        chosen = [o] {
+            console const out(o->global);
+            out.expect_result(o->split.out);
+            out.result(run_split(o->split, o->labels, o->global, out));
+            return done;
+        };
+    });
+}
+
+}  // namespace cxr::trainer

@@ -4,6 +4,7 @@
 #include "backends.hpp"
 #include "golden/reference.hpp"
 
+#include "cxr/backend/simd/backend.hpp"
 #include "cxr/models/densenet.hpp"
 
 #include <catch2/catch.hpp>

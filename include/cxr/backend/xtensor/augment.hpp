@@ -36,6 +36,7 @@ void kernel(ops::augment_key, tag, context& ctx, view<T const, 4> in, view<ops::
     using grid = xt::xtensor<float, 2>;
     auto const height = in.extent(1), width = in.extent(2);
     auto const from_centre = [](std::size_t size) { return xt::xtensor<float, 1>(xt::arange<float>(static_cast<float>(size)) - static_cast<float>(size - 1) / 2); };
+    xt::xtensor<std::size_t, 1> const rows = xt::arange<std::size_t>(height), columns = xt::arange<std::size_t>(width);
     auto const vertical = from_centre(height), horizontal = from_centre(width);
     float const cy = static_cast<float>(height - 1) / 2, cx = static_cast<float>(width - 1) / 2;
     ctx.workers()(in.extent(0), [&](std::size_t n, std::size_t) {
@@ -52,9 +53,9 @@ void kernel(ops::augment_key, tag, context& ctx, view<T const, 4> in, view<ops::
                 target = xt::cast<T>(shown);
                 continue;
             }
-            xt::xtensor<std::size_t, 1> numbers = xt::arange<std::size_t>(height * width) * in.extent(3) + c;
+            auto const element = (xt::view(rows, xt::all(), xt::newaxis()) * width + xt::view(columns, xt::newaxis(), xt::all())) * in.extent(3) + c;
             auto const normal = xt::vectorize([&](std::size_t i) { return static_cast<float>(random(a.noise_seed).normal(i)); });
-            target = xt::cast<T>(shown + a.noise * normal(numbers.reshape({height, width})));
+            target = xt::cast<T>(shown + a.noise * normal(element));
         }
     });
 }

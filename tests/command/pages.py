@@ -32,9 +32,13 @@ class Pages(CommandTest):
     def setUp(self):
         super().setUp()
         os.symlink(os.path.join(SAMPLE, "images"), self.path("DIR"))
-        for name, rows in (("train", 16), ("valid", 8), ("test", 8)):
+        rows = []
+        for name, count in (("train", 16), ("valid", 8), ("test", 8)):
             with open(os.path.join(SAMPLE, name + ".csv")) as file:
-                self.write(name + ".csv", "".join(file.readlines()[: rows + 1]))
+                head, *lines = file.readlines()[: count + 1]
+            self.write(name + ".csv", head + "".join(lines))
+            rows += lines
+        self.write("all.csv", head + "".join(rows))
 
     def test_every_command_of_every_page_works(self):
         ran = 0

@@ -68,28 +68,20 @@ json run_check(check_options const& o, label_options const& labels, global_optio
 }
 
 void add_check(CLI::App& app, chosen_command& chosen) {
-    struct options {
-        check_options check;
-        label_options labels;
-        global_options global;
-    };
-    auto const o = std::make_shared<options>();
-    auto* const c = app.add_subcommand("check", "looks for patients and images in more than one split; exit status 3 if there are any");
-    c->add_option("--train", o->check.train, "table of the training set")->required();
-    c->add_option("--valid", o->check.valid, "table of the validation set")->required();
-    c->add_option("--test", o->check.test, "table of the test set");
-    c->add_option("--images", o->check.images, "folder of the images: compare their pixels too");
-    add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
-    c->callback([o, &chosen] {
-        chosen = [o] {
-            console const out(o->global);
+    add_table_command<check_options>(
+        app, chosen, "check", "looks for patients and images in more than one split; exit status 3 if there are any",
+        [](CLI::App& c, check_options& o) {
+            c.add_option("--train", o.train, "table of the training set")->required();
+            c.add_option("--valid", o.valid, "table of the validation set")->required();
+            c.add_option("--test", o.test, "table of the test set");
+            c.add_option("--images", o.images, "folder of the images: compare their pixels too");
+        },
+        [](check_options const& o, label_options const& labels, global_options const& global, console const& out) {
             out.expect_result();
-            auto const result = run_check(o->check, o->labels, o->global, out);
+            auto const result = run_check(o, labels, global, out);
             out.result(result);
             return result.at("leak").get<bool>() ? leak : done;
-        };
-    });
+        });
 }
 
 }  // namespace cxr::trainer

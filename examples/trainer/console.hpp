@@ -8,6 +8,7 @@
 #include <nlohmann/json.hpp>
 
 #include <cstdio>
+#include <memory>
 #include <string>
 #include <utility>
 #include <vector>
@@ -73,5 +74,22 @@ std::string one_line(std::string text);
 
 /// `n` things, as in "1 row" and "2 rows".
 std::string counted(std::size_t n, std::string const& singular, std::string const& plural);
+
+/// Adds a command that works on label tables: options of its own, which `declare(command, own)` adds, those of labels, and the global ones.
+/// `run(own, labels, global, out)` does it and returns the exit status.
+template <class Own, class Declare, class Run>
+void add_table_command(CLI::App& app, chosen_command& chosen, std::string const& name, std::string const& about, Declare declare, Run run) {
+    struct options {
+        Own own;
+        label_options labels;
+        global_options global;
+    };
+    auto const o = std::make_shared<options>();
+    auto* const c = app.add_subcommand(name, about);
+    declare(*c, o->own);
+    add_label_options(*c, o->labels);
+    add_global_options(*c, o->global);
+    c->callback([o, run, &chosen] { chosen = [o, run]() -> int { return run(o->own, o->labels, o->global, console(o->global)); }; });
+}
 
 }  // namespace cxr::trainer

@@ -129,30 +129,22 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
 }
 
 void add_evaluate(CLI::App& app, chosen_command& chosen) {
-    struct options {
-        evaluate_options evaluate;
-        label_options labels;
-        global_options global;
-    };
-    auto const o = std::make_shared<options>();
-    auto* const c = app.add_subcommand("evaluate", "AUROC and AUPRC of predictions, class by class");
-    c->add_option("--csv", o->evaluate.csv, "label table")->required();
-    c->add_option("--predictions", o->evaluate.predictions, "table of predictions, as cxr predict writes it")->required();
-    c->add_option("--out", o->evaluate.out, "folder for the plot of the ROC curves");
-    c->add_option("--threshold", o->evaluate.threshold, "also count what this threshold makes of every class: TP, FP, TN, FN, sensitivity, specificity, PPV, NPV, F1; a score of the threshold itself counts as positive")
-        ->group("Thresholds");
-    add_planned_option(*c, "--bootstrap", "intervals from N resamplings");
-    add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
-    c->callback([o, &chosen] {
-        chosen = [o] {
-            if (o->evaluate.threshold) require_usage(std::isfinite(*o->evaluate.threshold), fmt::format("--threshold {}: expected a finite number", *o->evaluate.threshold));
-            console const out(o->global);
-            out.expect_result(o->evaluate.out);
-            out.result(run_evaluate(o->evaluate, o->labels, out));
+    add_table_command<evaluate_options>(
+        app, chosen, "evaluate", "AUROC and AUPRC of predictions, class by class",
+        [](CLI::App& c, evaluate_options& o) {
+            c.add_option("--csv", o.csv, "label table")->required();
+            c.add_option("--predictions", o.predictions, "table of predictions, as cxr predict writes it")->required();
+            c.add_option("--out", o.out, "folder for the plot of the ROC curves");
+            c.add_option("--threshold", o.threshold, "also count what this threshold makes of every class: TP, FP, TN, FN, sensitivity, specificity, PPV, NPV, F1; a score of the threshold itself counts as positive")
+                ->group("Thresholds");
+            add_planned_option(c, "--bootstrap", "intervals from N resamplings");
+        },
+        [](evaluate_options const& o, label_options const& labels, global_options const&, console const& out) {
+            if (o.threshold) require_usage(std::isfinite(*o.threshold), fmt::format("--threshold {}: expected a finite number", *o.threshold));
+            out.expect_result(o.out);
+            out.result(run_evaluate(o, labels, out));
             return done;
-        };
-    });
+        });
 }
 
 }  // namespace cxr::trainer

@@ -73,14 +73,6 @@ data::image_size parse_size(std::string const& text) {
 
 }  // namespace
 
-json size_json(data::image_size size) { return size.height == size.width ? json(size.height) : json{size.height, size.width}; }
-
-data::image_size size_from(json const& value) {
-    if (!value.is_array()) return value.get<std::size_t>();
-    auto const sides = value.get<std::array<std::size_t, 2>>();
-    return {sides[0], sides[1]};
-}
-
 void add_model_options(CLI::App& command, model_options& o) {
     auto const group = "Model";
     command.add_option("--architecture", o.architecture, "densenet121, densenet161, densenet169 or densenet201")->capture_default_str()->group(group);
@@ -146,7 +138,7 @@ json architecture_json(model_options const& o, std::size_t classes) {
 }
 
 json preprocess_json(model_options const& o) {
-    json j{{"size", size_json(o.size)}, {"channels", o.channels}, {"resize", o.resize}, {"normalise", o.preprocess}};
+    json j{{"size", o.size}, {"channels", o.channels}, {"resize", o.resize}, {"normalise", o.preprocess}};
     if (o.preprocess == "featurewise") {
         j["mean"] = o.mean;
         j["deviation"] = o.deviation;
@@ -165,7 +157,7 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
         o.compression = a.at("compression").get<double>();
         o.convention = a.at("convention").get<std::string>();
         o.channels = a.at("channels").get<std::size_t>();
-        o.size = size_from(p.at("size"));
+        p.at("size").get_to(o.size);
         o.resize = p.at("resize").get<std::string>();
         o.preprocess = p.at("normalise").get<std::string>();
         if (o.preprocess == "featurewise") {
@@ -252,7 +244,7 @@ void check_no_contradiction(std::set<std::string> const& names, model_options co
     auto const options = [](model_options const& o) {
         auto const n = engine_options_for(o, 1).network;
         return json{{"architecture", o.architecture}, {"blocks", n.blocks}, {"growth", n.growth}, {"stem", n.stem}, {"compression", o.compression},
-                    {"convention", o.convention}, {"channels", o.channels}, {"size", size_json(o.size)}, {"preprocess", o.preprocess}, {"resize", o.resize}};
+                    {"convention", o.convention}, {"channels", o.channels}, {"size", o.size}, {"preprocess", o.preprocess}, {"resize", o.resize}};
     };
     check_model_options(given);
     auto const wanted = options(given), there = options(own);

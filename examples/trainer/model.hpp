@@ -15,6 +15,27 @@
 #include <string>
 #include <vector>
 
+/// A size as JSON has it: one number of a square, otherwise [height, width].
+template <>
+struct nlohmann::adl_serializer<cxr::data::image_size> {
+    /// Writes one.
+    template <class Json>
+    static void to_json(Json& j, cxr::data::image_size size) {
+        if (size.height == size.width)
+            j = size.height;
+        else
+            j = {size.height, size.width};
+    }
+    /// Reads one. Throws `json::exception`.
+    template <class Json>
+    static void from_json(Json const& j, cxr::data::image_size& size) {
+        if (j.is_array())
+            size = {j.at(0).template get<std::size_t>(), j.at(1).template get<std::size_t>()};
+        else
+            size = j.template get<std::size_t>();
+    }
+};
+
 namespace cxr::trainer {
 
 /// Architecture and preprocessing as the command line names them; the defaults are those of `cxr train`.
@@ -39,11 +60,6 @@ void add_model_options(CLI::App& command, model_options& options);
 std::set<std::string> given_options(CLI::App const& command);
 /// Throws `usage_error` naming the first option out of range.
 void check_model_options(model_options const& options);
-
-/// A size as JSON has it: one number of a square, otherwise [height, width].
-json size_json(data::image_size size);
-/// The other way. Throws `json::exception`.
-data::image_size size_from(json const& value);
 
 /// As they stand in a checkpoint: `cxr.architecture`.
 json architecture_json(model_options const& options, std::size_t classes);

@@ -112,26 +112,18 @@ json run_split(split_options const& o, label_options const& labels, global_optio
 }  // namespace
 
 void add_split(CLI::App& app, chosen_command& chosen) {
-    struct options {
-        split_options split;
-        label_options labels;
-        global_options global;
-    };
-    auto const o = std::make_shared<options>();
-    auto* const c = app.add_subcommand("split", "splits a table by patient, stratified by class: train.csv, valid.csv, test.csv");
-    c->add_option("--csv", o->split.csv, "label table")->required();
-    c->add_option("--fractions", o->split.fractions, "of train, valid and, if wanted, test; they sum to 1")->capture_default_str();
-    c->add_option("--out", o->split.out, "folder for the tables")->required();
-    add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
-    c->callback([o, &chosen] {
-        chosen = [o] {
-            console const out(o->global);
-            out.expect_result(o->split.out);
-            out.result(run_split(o->split, o->labels, o->global, out));
+    add_table_command<split_options>(
+        app, chosen, "split", "splits a table by patient, stratified by class: train.csv, valid.csv, test.csv",
+        [](CLI::App& c, split_options& o) {
+            c.add_option("--csv", o.csv, "label table")->required();
+            c.add_option("--fractions", o.fractions, "of train, valid and, if wanted, test; they sum to 1")->capture_default_str();
+            c.add_option("--out", o.out, "folder for the tables")->required();
+        },
+        [](split_options const& o, label_options const& labels, global_options const& global, console const& out) {
+            out.expect_result(o.out);
+            out.result(run_split(o, labels, global, out));
             return done;
-        };
-    });
+        });
 }
 
 }  // namespace cxr::trainer

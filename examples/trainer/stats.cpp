@@ -117,25 +117,17 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
 }
 
 void add_stats(CLI::App& app, chosen_command& chosen) {
-    struct options {
-        stats_options stats;
-        label_options labels;
-        global_options global;
-    };
-    auto const o = std::make_shared<options>();
-    auto* const c = app.add_subcommand("stats", "counts classes: frequencies, weights, contributions, co-occurrence");
-    c->add_option("--csv", o->stats.csv, "label table")->required();
-    c->add_option("--out", o->stats.out, "folder for the plots class-frequency, contributions and co-occurrence");
-    add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
-    c->callback([o, &chosen] {
-        chosen = [o] {
-            console const out(o->global);
-            out.expect_result(o->stats.out);
-            out.result(run_stats(o->stats, o->labels, o->global, out));
+    add_table_command<stats_options>(
+        app, chosen, "stats", "counts classes: frequencies, weights, contributions, co-occurrence",
+        [](CLI::App& c, stats_options& o) {
+            c.add_option("--csv", o.csv, "label table")->required();
+            c.add_option("--out", o.out, "folder for the plots class-frequency, contributions and co-occurrence");
+        },
+        [](stats_options const& o, label_options const& labels, global_options const& global, console const& out) {
+            out.expect_result(o.out);
+            out.result(run_stats(o, labels, global, out));
             return done;
-        };
-    });
+        });
 }
 
 }  // namespace cxr::trainer

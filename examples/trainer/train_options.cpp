@@ -1,0 +1,316 @@
+// SPDX-License-Identifier: Apache-2.0
+// The options of `cxr train`: how they are declared, checked, kept and taken up again, and what they mean.
+
+#include "train_options.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/loss/focused_loss.hpp"
+#include "cxr/stats/class_weights.hpp"
+
+#include <algorithm>
+#include <array>
+#include <cmath>
+#include <filesystem>
+#include <fstream>
+#include <initializer_list>
+#include <limits>
+#include <optional>
+#include <sstream>
+#include <utility>
+
+namespace cxr::trainer {
+
+namespace {
+
+namespace fs = std::filesystem;
+
+std::string absolute(std::string const& path) { return path.empty() ? path : fs::absolute(path).lexically_normal().string(); }
+
+// Rules that --class-weights names; anything else is a file.
+constexpr std::array weight_rules{"train", "inverse", "effective", "pos-weight", "none"};
+bool is_weight_rule(std::string const& name) { return std::find(weight_rules.begin(), weight_rules.end(), name) != weight_rules.end(); }
+// Calls f(name, value) for every option that makes a run what it is, by its name on the command line: config.json holds them, and --resume takes them from there.
+template <class F>
+void for_each_option(train_options& o, label_options& l, global_options& g, F const& f) {
+    f("train", o.train);
+    f("valid", o.valid);
+    f("images", o.images);
+    f("architecture", o.model.architecture);
+    f("blocks", o.model.blocks);
+    f("growth", o.model.growth);
+    f("stem", o.model.stem);
+    f("compression", o.model.compression);
+    f("convention", o.model.convention);
+    f("channels", o.model.channels);
+    f("size", o.model.size);
+    f("preprocess", o.model.preprocess);
+    f("resize", o.model.resize);
+    f("weights", o.weights);
+    f("batch", o.batch);
+    f("epochs", o.epochs);
+    f("steps", o.steps);
+    f("loss", o.loss);
+    f("gamma", o.gamma);
+    f("alpha", o.alpha);
+    f("gamma-positive", o.gamma_positive);
+    f("gamma-negative", o.gamma_negative);
+    f("margin", o.margin);
+    f("smoothing", o.smoothing);
+    f("class-weights", o.class_weights);
+    f("beta", o.beta);
+    f("optimizer", o.optimizer);
+    f("lr", o.lr);
+    f("schedule", o.schedule);
+    f("warmup", o.warmup);
+    f("min-lr", o.min_lr);
+    f("schedule-epochs", o.schedule_epochs);
+    f("schedule-factor", o.schedule_factor);
+    f("schedule-patience", o.schedule_patience);
+    f("precision", o.precision);
+    f("augment", o.augment);
+    f("cache", o.cache);
+    f("patience", o.patience);
+    f("classes", l.classes);
+    f("image-column", l.image_column);
+    f("patient-column", l.patient_column);
+    f("uncertain", l.uncertain);
+    f("backend", g.backend);
+    f("threads", g.threads);
+    f("seed", g.seed);
+}
+
+// Options that a checkpoint was made with and that cannot change while a run goes on.
+constexpr std::array fixed_options{
+    "architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma",
+    "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "augment", "schedule", "warmup",
+    "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "uncertain", "seed"};
+
+json read_config(std::string const& path) {
+    std::ifstream in(path);
+    if (!in) throw io_error(path + ": cannot be read, expected the configuration of the run to continue");
+    try {
+        return json::parse(in);
+    } catch (json::exception const&) {
+        throw io_error(path + ": is not JSON, expected the configuration of the run to continue");
+    }
+}
+
+// The number that --alpha names, if it names one.
+std::optional<double> alpha_of(train_options const& o) {
+    if (o.alpha == "none") return std::nullopt;
+    double value = 0;
+    std::istringstream in(o.alpha);
+    in >> value;
+    require_usage(!in.fail() && in.peek() == std::istringstream::traits_type::eof() && value >= 0 && value <= 1, "--alpha " + o.alpha + ": expected a number from 0 to 1, or none");
+    return value;
+}
+
+void check_loss_options(train_options const& o) {
+    require_usage(o.loss == "weighted-bce" || o.loss == "bce" || o.loss == "focal" || o.loss == "asymmetric", "--loss " + o.loss + ": expected weighted-bce, bce, focal or asymmetric");
+    auto const only_for = [&](char const* option, bool right, std::string const& what) { require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for " + what); };
+    only_for("gamma", o.loss == "focal", "--loss focal");
+    only_for("alpha", o.loss == "focal", "--loss focal");
+    only_for("gamma-positive", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("gamma-negative", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("margin", o.loss == "asymmetric", "--loss asymmetric");
+    only_for("class-weights", o.loss != "bce" || o.class_weights == "none", "losses other than bce, which weighs all labels 1");
+    only_for("beta", o.class_weights == "effective", "--class-weights effective");
+    auto const not_negative = [](char const* option, double value) { require_usage(std::isfinite(value) && value >= 0, fmt::format("{} {}: expected a finite number of at least 0", option, value)); };
+    not_negative("--gamma", o.gamma);
+    not_negative("--gamma-positive", o.gamma_positive);
+    not_negative("--gamma-negative", o.gamma_negative);
+    auto const below_one = [](char const* option, double value) { require_usage(value >= 0 && value < 1, fmt::format("{} {}: expected at least 0 and less than 1", option, value)); };
+    below_one("--margin", o.margin);
+    below_one("--smoothing", o.smoothing);
+    below_one("--beta", o.beta);
+    static_cast<void>(alpha_of(o));
+}
+
+stats::class_weights weights_from_file(std::string const& path, std::vector<std::string> const& classes) {
+    std::ifstream in(path);
+    if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them, or one of the rules train, inverse, effective, pos-weight, none");
+    try {
+        auto const list = json::parse(in).at("classes");
+        stats::class_weights w;
+        for (auto const& name : classes) {
+            auto const found = std::find_if(list.begin(), list.end(), [&](auto const& c) { return c.at("name") == name; });
+            if (found == list.end()) throw io_error(path + ": no weights of class " + name);
+            w.positive.push_back(found->at("positive_weight").template get<double>());
+            w.negative.push_back(found->at("negative_weight").template get<double>());
+            if (!std::isfinite(w.positive.back()) || !std::isfinite(w.negative.back()) || w.positive.back() < 0 || w.negative.back() < 0)
+                throw io_error(path + ": weights of class " + name + ", expected finite numbers of at least 0");
+        }
+        return w;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": expected class weights as `cxr stats --json` writes them: " + e.what());
+    }
+}
+
+}  // namespace
+
+json options_json(train_options o, label_options l, global_options g) {
+    for (auto* const path : {&o.train, &o.valid, &o.images, &o.weights, &o.cache}) *path = absolute(*path);
+    if (!is_weight_rule(o.class_weights)) o.class_weights = absolute(o.class_weights);
+    auto const network = engine_options_for(o.model, 1).network;
+    o.model.blocks.assign(network.blocks.begin(), network.blocks.end());
+    o.model.growth = network.growth;
+    o.model.stem = network.stem;
+    json j;
+    for_each_option(o, l, g, [&](char const* name, auto const& value) { j[name] = value; });
+    return j;
+}
+
+json resume_options(train_options& o, label_options& l, global_options& g) {
+    auto const path = run_folder::file(o.out, "config.json");
+    if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
+    require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
+    check_model_options(o.model);
+    auto const config = read_config(path);
+    try {
+        auto options = config.at("options");
+        train_options fresh;
+        label_options any;
+        global_options anywhere;
+        // What an older version had no option for was as it is by default.
+        for_each_option(fresh, any, anywhere, [&](char const* name, auto const& value) { options.emplace(name, value); });
+        auto const given = options_json(o, l, g);
+        for (auto const& name : o.given) {
+            if (!options.contains(name)) continue;
+            bool const fixed = std::find(fixed_options.begin(), fixed_options.end(), name) != fixed_options.end();
+            if (fixed && options.at(name) != given.at(name))
+                throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", which --resume cannot change");
+            if ((name == "epochs" || name == "steps") && (options.at("schedule") == "cosine" || options.at("schedule") == "one-cycle") && options.at(name) != given.at(name))
+                throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", over which its schedule " +
+                                  options.at("schedule").get<std::string>() + " is laid out, so --resume cannot change it");
+            options[name] = given.at(name);
+        }
+        // Whether a run ends by steps or by epochs is one choice.
+        if (o.given.contains("epochs")) options["steps"] = 0;
+        for_each_option(o, l, g, [&](char const* name, auto& value) { options.at(name).get_to(value); });
+        return config;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": lacks a field: " + e.what());
+    }
+}
+
+double memory_limit(std::string const& text) {
+    double value = 0;
+    char unit = 0;
+    std::istringstream in(text);
+    in >> value >> unit;
+    if (in.fail() || !(value > 0) || (unit != 'M' && unit != 'G') || in.peek() != std::istringstream::traits_type::eof())
+        throw usage_error("--memory " + text + ": expected a number above 0 and M or G, as 800M or 2G");
+    return unit == 'G' ? 1024 * value : value;
+}
+
+ops::loss_form loss_form_of(train_options const& o) {
+    if (o.loss == "focal") return loss::focal{o.gamma, alpha_of(o), o.smoothing}.form();
+    if (o.loss == "asymmetric") return loss::asymmetric{o.gamma_positive, o.gamma_negative, o.margin, o.smoothing}.form();
+    return loss::bce{o.smoothing}.form();
+}
+
+optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from) {
+    using kind = optim::schedule_kind;
+    constexpr std::array<std::pair<char const*, kind>, 5> kinds{{{"constant", kind::constant}, {"cosine", kind::cosine}, {"step", kind::step}, {"plateau", kind::plateau}, {"one-cycle", kind::one_cycle}}};
+    auto const found = std::find_if(kinds.begin(), kinds.end(), [&](auto const& k) { return k.first == o.schedule; });
+    require_usage(found != kinds.end(), "--schedule " + o.schedule + ": expected constant, cosine, step, plateau or one-cycle");
+    auto const is = [&](char const* name) { return o.schedule == name; };
+    auto const only_for = [&](char const* option, bool right, char const* what) {
+        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --schedule " + what);
+    };
+    only_for("min-lr", is("cosine") || is("plateau"), "cosine and plateau");
+    only_for("schedule-epochs", is("step"), "step");
+    only_for("schedule-factor", is("step") || is("plateau"), "step and plateau");
+    only_for("schedule-patience", is("plateau"), "plateau");
+    require_usage(std::isfinite(o.min_lr) && o.min_lr >= 0 && o.min_lr <= o.lr, fmt::format("--min-lr {}: expected 0 to --lr, which is {}", o.min_lr, o.lr));
+    require_usage(o.schedule_factor > 0 && o.schedule_factor < 1, fmt::format("--schedule-factor {}: expected above 0 and below 1", o.schedule_factor));
+    require_usage(!is("step") || o.schedule_epochs != 0, "--schedule step: --schedule-epochs is needed, the epochs between two changes");
+    require_usage(!is("one-cycle") || o.warmup == 0, fmt::format("--warmup {}: expected 0 with --schedule one-cycle, which rises by itself", o.warmup));
+    require_usage(!is("cosine") || steps > o.warmup, fmt::format("--schedule cosine: {} in all, expected more than --warmup {}", counted(steps, "step", "steps"), o.warmup));
+    require_usage(!is("one-cycle") || steps >= 4, fmt::format("--schedule one-cycle: {} in all, expected at least 4", counted(steps, "step", "steps")));
+    return optim::schedule({.kind = found->second, .learning_rate = o.lr, .warmup = o.warmup, .steps = steps, .smallest = o.min_lr, .epochs = o.schedule_epochs, .factor = o.schedule_factor,
+                            .patience = o.schedule_patience},
+                           from);
+}
+
+void check_train_options(train_options const& o) {
+    auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
+        if (value == there) return;
+        for (auto const* p : planned)
+            if (value == p) throw usage_error(option + " " + value + " does not exist yet, expected " + there);
+        throw usage_error(option + " " + value + ": expected " + there);
+    };
+    require_usage(!o.train.empty(), "--train is needed: the table of the training set");
+    require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
+    require_usage(!o.images.empty(), "--images is needed: the folder of the images");
+    require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
+    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
+    require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
+    require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
+    check_loss_options(o);
+    only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
+    // How many steps there will be is known when the table has been read; this looks at all else.
+    static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
+    if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
+    if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
+    check_model_options(o.model);
+}
+
+stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes) {
+    if (o.loss == "bce" || o.class_weights == "none") return {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
+    if (o.class_weights == "train") return stats::course_weights(frequencies);
+    if (o.class_weights == "inverse") return stats::inverse_frequency_weights(frequencies);
+    if (o.class_weights == "effective") return stats::effective_number_weights(frequencies, o.beta);
+    if (o.class_weights == "pos-weight") return stats::pos_weight(frequencies);
+    return weights_from_file(o.class_weights, classes);
+}
+
+void add_train_options(CLI::App& c, train_options& o) {
+    c.add_option("--train", o.train, "table of the training set");
+    c.add_option("--valid", o.valid, "table of the validation set");
+    c.add_option("--images", o.images, "folder of the images");
+    c.add_option("--out", o.out, "folder of the run");
+    c.add_flag("--resume", o.resume, "continue the run in --out; options not given are the run's");
+    c.add_flag("--dry-run", o.dry_run, "print plan, parameters, memory and time, and train nothing");
+    auto const group = "Training";
+    constexpr std::uint64_t most = 1'000'000'000;
+    expect_whole_number(c.add_option("--batch", o.batch, "images of a step")->capture_default_str()->group(group), 1, 65536);
+    auto* const epochs = c.add_option("--epochs", o.epochs, "ends after this many epochs")->capture_default_str()->group(group);
+    expect_whole_number(epochs, 1, most);
+    expect_whole_number(c.add_option("--steps", o.steps, "ends after this many steps instead")->excludes(epochs)->group(group), 1, most);
+    c.add_option("--lr", o.lr, "learning rate")->capture_default_str()->group(group);
+    c.add_option("--loss", o.loss, "weighted-bce, bce (all labels weigh 1), focal or asymmetric")->capture_default_str()->group(group);
+    c.add_option("--gamma", o.gamma, "focal: focusing parameter, 0 or more")->capture_default_str()->group(group);
+    c.add_option("--alpha", o.alpha, "focal: weight of positive labels, 0 to 1, beside 1 - alpha of negative ones; or none")->capture_default_str()->group(group);
+    c.add_option("--gamma-positive", o.gamma_positive, "asymmetric: focusing parameter of positive labels")->capture_default_str()->group(group);
+    c.add_option("--gamma-negative", o.gamma_negative, "asymmetric: focusing parameter of negative labels")->capture_default_str()->group(group);
+    c.add_option("--margin", o.margin, "asymmetric: negatives of no larger probability do not count, 0 to below 1; the authors' clip")->capture_default_str()->group(group);
+    c.add_option("--smoothing", o.smoothing, "label smoothing s of any loss, 0 to below 1: targets become (1 - s) y + s / 2")->capture_default_str()->group(group);
+    c.add_option("--class-weights", o.class_weights,
+                  "rule by which labels of --train weigh: train (the course's: frequency of the other kind), inverse (frequency), effective (number of samples),\n"
+                  "pos-weight (negatives / positives for positives, 1 for negatives), none; or a file as cxr stats --json writes it. Default: train for weighted-bce,\n"
+                  "none for the others")
+        ->group(group);
+    c.add_option("--beta", o.beta, "of --class-weights effective, 0 to below 1")->capture_default_str()->group(group);
+    c.add_option("--weights", o.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
+    auto* const patience = c.add_option("--patience", o.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
+    expect_whole_number(patience->capture_default_str()->group(group), 0, most);
+    c.add_option("--optimizer", o.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
+    c.add_option("--schedule", o.schedule, "how --lr changes, as PyTorch's schedulers: constant, cosine (over the whole run), step, plateau (of the validation loss) or one-cycle")
+        ->capture_default_str()
+        ->group(group);
+    expect_whole_number(c.add_option("--warmup", o.warmup, "steps in which the learning rate rises to --lr")->capture_default_str()->group(group), 0, most);
+    c.add_option("--min-lr", o.min_lr, "cosine and plateau: smallest learning rate")->capture_default_str()->group(group);
+    expect_whole_number(c.add_option("--schedule-epochs", o.schedule_epochs, "step: epochs between two changes")->group(group), 1, most);
+    c.add_option("--schedule-factor", o.schedule_factor, "step and plateau: what the learning rate is multiplied by")->capture_default_str()->group(group);
+    expect_whole_number(c.add_option("--schedule-patience", o.schedule_patience, "plateau: epochs without a better validation loss that are borne")->capture_default_str()->group(group), 0, most);
+    c.add_option("--memory", o.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
+                                              "fifth more time; an error where that is not enough")->group(group);
+    c.add_option("--precision", o.precision, "f32, or bf16: float32 weights, and bfloat16 activations on cuda, bfloat16 factors of convolutions on simd")->capture_default_str()->group(group);
+    c.add_option("--augment", o.augment, "of the training images, in every epoch in another way, by --seed: none; flip: left and right exchanged or not; standard: that, rotation, translation, scale, brightness, contrast, noise")->capture_default_str()->group(group);
+    c.add_option("--cache", o.cache, "folder that keeps decoded and resized images for later epochs and runs, several at once if need be; entries are checked by the file's size and time, and by --size, --resize and --channels")->group(group);
+    add_model_options(c, o.model);
+    c.footer("The run folder holds config.json, log.csv, steps.csv, last.safetensors, best.safetensors and plots; TensorBoard events do not exist yet.");
+}
+
+}  // namespace cxr::trainer

@@ -231,13 +231,13 @@ public:
         auto const scaled_by = [](norm_lanes const& norm, channel_places const& place) { return [&norm, place](std::size_t o) { return norm.scale[place(o)]; }; };
         auto const one = [](std::size_t) { return 1.0F; };
         auto const& first = generic_.template part<0>().weight();
-        to.input_channels = input_channels_;
-        to.stem_channels = first.shape[0];
-        channel_places const plain{to.stem_channels, 0};
+        to.stem.input_channels = input_channels_;
+        to.stem.channels = first.shape[0];
+        channel_places const plain{to.stem.channels, 0};
         auto const norm0 = lanes_of(generic_.template part<1>(), plain);
-        to.stem = memory({pairs_of(blocks_of(to.stem_channels)) * 7 * stem_steps<Half>(input_channels_) * 32});
-        pack_stem<Half>(to.stem_channels, input_channels_, first.values.data(), to.stem.data(), scaled_by(norm0, plain));
-        to.stem_bias = norm0.shift;
+        to.stem.weights = memory({pairs_of(blocks_of(to.stem.channels)) * 7 * stem_steps<Half>(input_channels_) * 32});
+        pack_stem<Half>(to.stem.channels, input_channels_, first.values.data(), to.stem.weights.data(), scaled_by(norm0, plain));
+        to.stem.bias = norm0.shift;
         nn::for_each_index<4>([&](auto i) {
             constexpr std::size_t part = 4 + 2 * i;
             auto& b = to.blocks[i];

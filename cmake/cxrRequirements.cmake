@@ -37,7 +37,7 @@ set(cxr_onednn_links DNNL::dnnl gomp)
 set(cxr_onednn_pc_libs -ldnnl -lgomp)
 
 set(cxr_image_parents core)
-set(cxr_image_headers data/png.hpp data/jpeg.hpp data/image_file.hpp data/identical_images.hpp data/image_cache.hpp data/loader.hpp)
+set(cxr_image_headers data/png.hpp data/jpeg.hpp data/image_file.hpp data/identical_images.hpp data/image_cache.hpp data/prepared_images.hpp data/loader.hpp)
 set(cxr_image_packages PNG:libpng-dev JPEG:libjpeg62-turbo-dev)
 set(cxr_image_links PNG::PNG JPEG::JPEG)
 set(cxr_image_pc_requires libpng libjpeg)

@@ -6,10 +6,8 @@
 #include "cxr/core/error.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
-#include "cxr/data/check_images.hpp"
-#include "cxr/data/image_cache.hpp"
-#include "cxr/data/image_file.hpp"
 #include "cxr/data/labels.hpp"
+#include "cxr/data/prepared_images.hpp"
 #include "cxr/data/preprocess.hpp"
 
 #include <algorithm>
@@ -22,7 +20,6 @@
 #include <functional>
 #include <mutex>
 #include <numeric>
-#include <optional>
 #include <span>
 #include <string>
 #include <system_error>
@@ -31,15 +28,6 @@
 #include <vector>
 
 namespace cxr::data {
-
-/// What a loader tells about.
-enum class loader_notice {
-    range,  ///< an image looks normalised already (`looks_normalised`)
-    cache,  ///< the cache on disk cannot be written to; what is in it is used, and the rest decoded
-};
-
-/// Changes the samples of row `row` of the table, which are 0 to `white`, in epoch `epoch`, in place.
-using image_change = std::function<void(view<float, 3> samples, float white, std::size_t epoch, std::size_t row)>;
 
 /// How a loader works.
 struct loader_options {
@@ -81,16 +69,9 @@ public:
     /// Throws `contract_violation` for a batch of 0, nothing ahead, or a `how` that is not valid; `io_error` where the
     /// folder of the cache cannot be used; `error` where the system does not give so many threads.
     loader(label_table table, std::string folder, preprocess how, loader_options options)
-        : table_(std::move(table)), folder_(std::move(folder)), how_(std::move(how)), options_(options) {
-        require(options_.batch != 0, "cxr::data::loader: batch of 0 images, expected at least 1");
-        require(options_.ahead != 0, "cxr::data::loader: 0 batches ahead, expected at least 1");
-        require_valid(how_);
-        if (table_.labels.extents() != std::array{table_.rows(), table_.classes.size()})
-            throw contract_violation("cxr::data::loader: labels of shape " + to_string(table_.labels.shape()) +
-                                     ", expected " + to_string(shape{table_.rows(), table_.classes.size()}));
+        : table_(std::move(table)), options_(std::move(options)),
+          images_(table_.images, std::move(folder), checked(table_, std::move(how), options_)) {
         slots_.resize(options_.ahead);
-        if (options_.cache) cache_.resize(table_.rows());
-        if (!options_.cache_folder.empty()) disk_.emplace(options_.cache_folder, how_);
         for (auto& told : told_) told = !options_.notice;
         auto const threads =
             options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
@@ -120,7 +101,7 @@ public:
     /// The table.
     [[nodiscard]] label_table const& table() const { return table_; }
     /// How images are prepared.
-    [[nodiscard]] preprocess const& preparation() const { return how_; }
+    [[nodiscard]] preprocess const& preparation() const { return images_.how(); }
 
     /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had
     /// been taken. What was under way is given up. Throws `contract_violation` where `first_batch` is past the end.
@@ -138,7 +119,7 @@ public:
         begun_ = first_batch;
         image_ = 0;
         end_ = batches();
-        for (auto& slot : slots_) slot.begin(0, {}, how_, table_.classes.size());
+        for (auto& slot : slots_) slot.begin(0, {}, preparation(), table_.classes.size());
         lock.unlock();
         wake_.notify_all();
     }
@@ -166,12 +147,22 @@ public:
     }
 
 private:
+    // Before anything is begun.
+    static data::preparation checked(label_table const& table, preprocess how, loader_options const& o) {
+        require(o.batch != 0, "cxr::data::loader: batch of 0 images, expected at least 1");
+        require(o.ahead != 0, "cxr::data::loader: 0 batches ahead, expected at least 1");
+        require_valid(how);
+        if (table.labels.extents() != std::array{table.rows(), table.classes.size()})
+            throw contract_violation("cxr::data::loader: labels of shape " + to_string(table.labels.shape()) + ", expected " + to_string(shape{table.rows(), table.classes.size()}));
+        return {std::move(how), o.cache, o.cache_bytes, o.cache_folder, o.augment};
+    }
+
     struct place {
         batch content;
         std::size_t left = 0;  // images not done yet
         std::exception_ptr failure;
         std::size_t failed_image = 0;
-        std::array<std::string, 2> notices;  // by `loader_notice`, of the first image that gives reason to
+        image_notices notices;  // by `loader_notice`, of the first image that gives reason to
         std::array<std::size_t, 2> noticed{};
 
         void begin(std::size_t images, std::span<std::size_t const> rows, preprocess const& how, std::size_t classes) {
@@ -207,11 +198,11 @@ private:
                 auto const count = size_of(begun_);
                 auto& fresh = slots_[begun_ % slots_.size()];
                 try {
-                    fresh.begin(count, std::span(order_).subspan(begun_ * options_.batch, count), how_,
+                    fresh.begin(count, std::span(order_).subspan(begun_ * options_.batch, count), preparation(),
                                 table_.classes.size());
                 } catch (...) {
                     // No memory for the batch: it fails as a whole.
-                    fresh.begin(0, {}, how_, 0);
+                    fresh.begin(0, {}, preparation(), 0);
                     fresh.failure = std::current_exception();
                     ++begun_;
                     ready_.notify_all();
@@ -226,7 +217,7 @@ private:
             lock.unlock();
             wake_.notify_one();
             std::exception_ptr failure;
-            std::array<std::string, 2> notices;
+            image_notices notices;
             try {
                 load(slot.content, i, notices);
             } catch (...) {
@@ -247,80 +238,12 @@ private:
         }
     }
 
-    // An image as it was kept: prepared, or resized where every epoch changes it.
-    struct kept_image {
-        std::vector<float> samples;
-        int bits = 8;
-    };
-
-    void load(batch& into, std::size_t i, std::array<std::string, 2>& notices) {
+    void load(batch& into, std::size_t i, image_notices& notices) {
         auto const row = into.rows[i];
         for (std::size_t c = 0; c < table_.classes.size(); ++c) into.targets(i, c) = target_of(table_.labels(row, c));
-        auto const [height, width] = how_.size;
-        auto const pixels = height * width;
-        view<float, 3> const out(into.images.data() + i * pixels * how_.channels, {height, width, how_.channels});
-        // A row is in one batch of an epoch, and epochs do not overlap, so no two threads meet in its entry.
-        auto* const kept = options_.cache ? &cache_[row] : nullptr;
-        bool const is_kept = kept != nullptr && !kept->samples.empty();
-        if (is_kept && !options_.augment) {
-            std::copy(kept->samples.begin(), kept->samples.end(), out.data());
-            return;
-        }
-        auto const picture = is_kept ? resized_from(*kept, out) : read(row, out, notices);
-        if (options_.augment) {
-            if (kept != nullptr && !is_kept) keep(*kept, picture.samples, picture.bits);
-            options_.augment(picture.samples, picture.white(), epoch_, row);
-        }
-        normalise(picture, how_, out);
-        if (kept != nullptr && !options_.augment) keep(*kept, out, picture.bits);
-    }
-
-    // The resized image of a row, from the cache on disk or the file itself.
-    resized_image read(std::size_t row, view<float, 3> out, std::array<std::string, 2>& notices) {
-        auto const path = image_path(folder_, table_.images[row]);
-        auto const state = disk_ ? state_of(path) : file_state{};
-        auto picture = disk_ ? disk_->find(path, state, out) : std::nullopt;
-        if (!picture) {
-            picture = resize(read_image(path), how_, out);
-            if (disk_ && disk_takes_) keep_on_disk(path, state, *picture, notices);
-        }
-        if (!told_[0] && looks_normalised(*picture))
-            notices[0] = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
-                         ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
-                         "of the whole range";
-        return *picture;
-    }
-
-    void keep_on_disk(std::string const& path, file_state state, resized_image const& picture,
-                      std::array<std::string, 2>& notices) {
-        try {
-            disk_->keep(path, state, picture);
-        } catch (io_error const& e) {
-            disk_takes_ = false;
-            notices[1] = std::string(e.what()) + "; the cache of images takes no more";
-        }
-    }
-
-    static resized_image resized_from(kept_image const& kept, view<float, 3> out) {
-        auto const own = out.slice(2, 0, kept.samples.size() / (out.extent(0) * out.extent(1)));
-        std::size_t k = 0;
-        for (std::size_t y = 0; y < own.extent(0); ++y)
-            for (std::size_t x = 0; x < own.extent(1); ++x)
-                for (std::size_t c = 0; c < own.extent(2); ++c) own(y, x, c) = kept.samples[k++];
-        return {own, kept.bits};
-    }
-
-    void keep(kept_image& kept, view<float const, 3> samples, int bits) {
-        auto const bytes = samples.size() * sizeof(float);
-        if (cached_bytes_.fetch_add(bytes) + bytes > options_.cache_bytes) {
-            cached_bytes_.fetch_sub(bytes);
-            return;
-        }
-        kept.bits = bits;
-        kept.samples.reserve(samples.size());
-        for (std::size_t y = 0; y < samples.extent(0); ++y)
-            for (std::size_t x = 0; x < samples.extent(1); ++x)
-                for (std::size_t c = 0; c < samples.extent(2); ++c) kept.samples.push_back(samples(y, x, c));
+        auto const [height, width] = preparation().size;
+        auto const channels = preparation().channels;
+        images_.read(row, epoch_, view<float, 3>(into.images.data() + i * height * width * channels, {height, width, channels}), notices);
     }
 
     void stop() {
@@ -333,15 +256,10 @@ private:
     }
 
     label_table table_;
-    std::string folder_;
-    preprocess how_;
     loader_options options_;
+    prepared_images images_;
     std::vector<std::size_t> order_;
     std::vector<place> slots_;
-    std::vector<kept_image> cache_;
-    std::atomic<std::size_t> cached_bytes_{0};
-    std::optional<image_cache> disk_;
-    std::atomic<bool> disk_takes_{true};
     std::array<std::atomic<bool>, 2> told_{};  // by `loader_notice`
 
     std::mutex mutex_;

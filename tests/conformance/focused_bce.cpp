@@ -3,6 +3,7 @@
 // of that evaluation; every other backend against the reference.
 
 #include "backends.hpp"
+#include "conformance/loss_batch.hpp"
 
 #include "cxr/core/random.hpp"
 #include "cxr/loss/focused_loss.hpp"
@@ -36,43 +37,22 @@ std::vector<loss_form> forms() {
             cxr::loss::asymmetric{.gamma_positive = 2, .gamma_negative = 0, .margin = 0}.form()};
 }
 
-enum class kind { hard, soft, unknown, masked };
+using conformance::layout;
+using kind = conformance::targets_kind;
 
+/// With room for the losses of all entries, and weights of rows.
 template <class T>
-struct batch {
-    std::vector<T> memory_y, memory_x, memory_d, memory_l;
-    cxr::view<T, 2> y, x, d, l;
-    cxr::tensor<bool, 2> known;
+struct batch : conformance::loss_batch<T> {
+    std::vector<T> memory_l;
+    cxr::view<T, 2> l;
     std::vector<T> rows;  // weights
-    std::vector<double> positive, negative;
 
-    batch(std::size_t n, std::size_t classes, kind what, bool strided, bool logits) : known({n, classes}, true) {
-        auto const lay_out = [&](std::vector<T>& memory) -> cxr::view<T, 2> {
-            memory.assign(n * classes * 6 + 11, T(-77));
-            if (!strided) return {memory.data(), {n, classes}};
-            return {memory.data() + 1, {n, classes}, {3 * static_cast<std::ptrdiff_t>(classes) + 2, 3}};
-        };
-        y = lay_out(memory_y), x = lay_out(memory_x), d = lay_out(memory_d), l = lay_out(memory_l);
+    batch(std::size_t n, std::size_t classes, kind what, bool strided, bool logits)
+        : conformance::loss_batch<T>(n, classes, what, strided ? layout::strided : layout::dense, logits), l(conformance::laid_out(memory_l, n, classes, strided ? layout::strided : layout::dense)) {
         cxr::random const random(n * 1000 + classes);
-        for (std::size_t c = 0; c < classes; ++c) {
-            positive.push_back(0.1 + random.stream("positive").uniform(c));
-            negative.push_back(0.1 + random.stream("negative").uniform(c));
-        }
-        for (std::size_t i = 0; i < n; ++i) {
-            rows.push_back(i % 5 == 3 ? T(0) : static_cast<T>(0.25 + 2 * random.stream("row").uniform(i)));
-            for (std::size_t c = 0; c < classes; ++c) {
-                auto const k = i * classes + c;
-                double const u = random.stream("target").uniform(k), v = random.stream("prediction").uniform(k);
-                double target = what == kind::soft ? u : u < 0.3;
-                bool const hidden = random.stream("known").uniform(k) < 0.3;
-                if (what == kind::unknown && hidden) target = std::numeric_limits<double>::quiet_NaN();
-                if (what == kind::masked) known(i, c) = !hidden;
-                y(i, c) = static_cast<T>(target);
-                x(i, c) = static_cast<T>(logits ? 8 * random.stream("prediction").normal(k) : 1e-4 + 0.9998 * v * v * v);
-            }
-        }
+        for (std::size_t i = 0; i < n; ++i) rows.push_back(i % 5 == 3 ? T(0) : static_cast<T>(0.25 + 2 * random.stream("row").uniform(i)));
     }
-    [[nodiscard]] bool counts(std::size_t i, std::size_t c, bool weighted) const { return known(i, c) && !std::isnan(y(i, c)) && (!weighted || rows[i] != 0); }
+    [[nodiscard]] bool counts(std::size_t i, std::size_t c, bool weighted) const { return this->known(i, c) && !std::isnan(this->y(i, c)) && (!weighted || rows[i] != 0); }
 };
 
 /// One entry in long double.

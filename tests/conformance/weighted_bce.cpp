@@ -3,6 +3,7 @@
 // gradients against numeric differentiation of that evaluation.
 
 #include "backends.hpp"
+#include "conformance/loss_batch.hpp"
 
 #include "cxr/core/random.hpp"
 #include "cxr/loss/weighted_logits_loss.hpp"
@@ -19,50 +20,9 @@
 
 namespace {
 
-enum class targets_kind { hard, soft, unknown, masked };
-enum class layout { dense, columns, strided };
-
-template <class T>
-struct batch {
-    std::vector<T> memory_y, memory_p, memory_d;
-    cxr::view<T, 2> y, p, d;
-    cxr::tensor<bool, 2> known;
-    std::vector<double> positive, negative;
-};
-
-template <class T>
-cxr::view<T, 2> laid_out(std::vector<T>& memory, std::size_t rows, std::size_t classes, layout order) {
-    auto const r = static_cast<std::ptrdiff_t>(rows), c = static_cast<std::ptrdiff_t>(classes);
-    memory.assign(rows * classes * 6 + 11, T(-77));
-    if (order == layout::columns) return {memory.data(), {rows, classes}, {1, r}};
-    if (order == layout::strided) return {memory.data() + 1, {rows, classes}, {3 * c + 2, 3}};
-    return {memory.data(), {rows, classes}};
-}
-
-template <class T>
-void fill(batch<T>& b, std::size_t rows, std::size_t classes, targets_kind kind, layout order, bool logits) {
-    cxr::random const random(rows * 1000 + classes);
-    b.y = laid_out(b.memory_y, rows, classes, order);
-    b.p = laid_out(b.memory_p, rows, classes, order);
-    b.d = laid_out(b.memory_d, rows, classes, order);
-    b.known = cxr::tensor<bool, 2>({rows, classes}, true);
-    for (std::size_t c = 0; c < classes; ++c) {
-        b.positive.push_back(0.1 + random.stream("positive").uniform(c));
-        b.negative.push_back(0.1 + random.stream("negative").uniform(c));
-    }
-    for (std::size_t i = 0; i < rows; ++i)
-        for (std::size_t c = 0; c < classes; ++c) {
-            auto const k = i * classes + c;
-            double const u = random.stream("target").uniform(k), v = random.stream("prediction").uniform(k);
-            double y = kind == targets_kind::soft ? u : u < 0.2;
-            bool const hidden = random.stream("known").uniform(k) < 0.3;
-            if (kind == targets_kind::unknown && hidden) y = std::numeric_limits<double>::quiet_NaN();
-            if (kind == targets_kind::masked) b.known(i, c) = !hidden;
-            b.y(i, c) = static_cast<T>(y);
-            // Most probabilities are small, as they are with rare findings.
-            b.p(i, c) = static_cast<T>(logits ? 8 * random.stream("prediction").normal(k) : 1e-4 + 0.9998 * v * v * v);
-        }
-}
+using conformance::layout;
+using conformance::loss_batch;
+using conformance::targets_kind;
 
 /// The loss of one entry with its prediction moved by `step`, in long double.
 long double entry(long double positive, long double negative, long double y, long double x, bool logits, long double epsilon) {
@@ -72,12 +32,12 @@ long double entry(long double positive, long double negative, long double y, lon
 }
 
 template <class T>
-bool is_known(batch<T> const& b, std::size_t i, std::size_t c) {
+bool is_known(loss_batch<T> const& b, std::size_t i, std::size_t c) {
     return b.known(i, c) && !std::isnan(b.y(i, c));
 }
 
 template <class T>
-std::vector<std::size_t> known_rows(batch<T> const& b) {
+std::vector<std::size_t> known_rows(loss_batch<T> const& b) {
     std::vector<std::size_t> count(b.y.extent(1));
     for (std::size_t c = 0; c < count.size(); ++c)
         for (std::size_t i = 0; i < b.y.extent(0); ++i) count[c] += is_known(b, i, c);
@@ -85,13 +45,13 @@ std::vector<std::size_t> known_rows(batch<T> const& b) {
 }
 
 template <class T>
-long double expected_value(batch<T> const& b, bool logits, long double epsilon) {
+long double expected_value(loss_batch<T> const& b, bool logits, long double epsilon) {
     auto const count = known_rows(b);
     long double sum = 0;
     for (std::size_t c = 0; c < count.size(); ++c) {
         long double of_class = 0;
         for (std::size_t i = 0; i < b.y.extent(0); ++i)
-            if (is_known(b, i, c)) of_class += entry(b.positive[c], b.negative[c], b.y(i, c), b.p(i, c), logits, epsilon);
+            if (is_known(b, i, c)) of_class += entry(b.positive[c], b.negative[c], b.y(i, c), b.x(i, c), logits, epsilon);
         if (count[c] != 0) sum += of_class / static_cast<long double>(count[c]);
     }
     return sum;
@@ -99,17 +59,17 @@ long double expected_value(batch<T> const& b, bool logits, long double epsilon) 
 
 /// Five-point central difference of one entry: O(h⁴), some 1e-12 relative here.
 template <class T>
-long double expected_derivative(batch<T> const& b, std::size_t i, std::size_t c, std::size_t known, bool logits, long double epsilon) {
+long double expected_derivative(loss_batch<T> const& b, std::size_t i, std::size_t c, std::size_t known, bool logits, long double epsilon) {
     if (!is_known(b, i, c)) return 0;
-    long double const x = b.p(i, c), h = logits ? 1e-3L : 1e-3L * std::min(x, 1 - x);
+    long double const x = b.x(i, c), h = logits ? 1e-3L : 1e-3L * std::min(x, 1 - x);
     auto const f = [&](long double z) { return entry(b.positive[c], b.negative[c], b.y(i, c), z, logits, epsilon); };
     return (8 * (f(x + h) - f(x - h)) - (f(x + 2 * h) - f(x - 2 * h))) / (12 * h) / static_cast<long double>(known);
 }
 
 template <class Loss, class T>
-void check(Loss const& loss, batch<T>& b, targets_kind kind, bool logits, double epsilon) {
+void check(Loss const& loss, loss_batch<T>& b, targets_kind kind, bool logits, double epsilon) {
     auto const expected = static_cast<double>(expected_value(b, logits, epsilon));
-    cxr::view<T const, 2> const y = b.y, p = b.p;
+    cxr::view<T const, 2> const y = b.y, p = b.x;
     bool const masked = kind == targets_kind::masked;
     double const value = masked ? loss(y, p, b.known) : loss(y, p);
     REQUIRE(std::abs(value - expected) <= 1e-6 * std::abs(expected));
@@ -140,8 +100,7 @@ void check_everywhere(bool logits) {
             for (auto order : {layout::dense, layout::columns, layout::strided}) {
                 if (rows * classes > 10000 && (kind == targets_kind::hard || order == layout::columns)) continue;
                 INFO(Backend::name << ", " << rows << " x " << classes << ", kind " << int(kind) << ", layout " << int(order));
-                batch<T> b;
-                fill(b, rows, classes, kind, order, logits);
+                loss_batch<T> b(rows, classes, kind, order, logits);
                 if (logits)
                     check(cxr::weighted_logits_loss<Backend>(b.positive, b.negative), b, kind, logits, 0.0);
                 else
@@ -160,8 +119,7 @@ TEMPLATE_TEST_CASE("the loss of logits and its gradient agree with long double",
 }
 
 TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers", "", CXR_BACKENDS) {
-    batch<double> b;
-    fill(b, 57, 14, targets_kind::unknown, layout::dense, false);
+    loss_batch<double> b(57, 14, targets_kind::unknown, layout::dense, false);
     cxr::tensor<std::int8_t, 2> integers({57, 14});
     cxr::tensor<bool, 2> flags({57, 14}), known({57, 14});
     for (std::size_t k = 0; k < integers.size(); ++k) {
@@ -170,20 +128,19 @@ TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers",
         integers[k] = known[k] ? static_cast<std::int8_t>(flags[k]) : std::int8_t{-1};
     }
     cxr::weighted_loss<TestType> const loss(b.positive, b.negative);
-    double const expected = loss(b.y, b.p);
-    REQUIRE(loss(integers, b.p) == expected);
-    REQUIRE(loss(flags, b.p, known) == expected);
+    double const expected = loss(b.y, b.x);
+    REQUIRE(loss(integers, b.x) == expected);
+    REQUIRE(loss(flags, b.x, known) == expected);
 }
 
 TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", CXR_BACKENDS) {
-    batch<float> b;
-    fill(b, 4001, 14, targets_kind::unknown, layout::dense, false);
+    loss_batch<float> b(4001, 14, targets_kind::unknown, layout::dense, false);
     std::vector<float> gradient;
     double value = 0;
     for (std::size_t threads : {1, 2, 5}) {
         auto const context = cxr::test::with_threads<TestType>(threads);
-        double const now = cxr::weighted_loss<TestType>(context, b.positive, b.negative).gradient(b.y, b.p, b.d);
-        double const of_logits = cxr::weighted_logits_loss<TestType>(context, b.positive, b.negative)(b.y, b.p);
+        double const now = cxr::weighted_loss<TestType>(context, b.positive, b.negative).gradient(b.y, b.x, b.d);
+        double const of_logits = cxr::weighted_logits_loss<TestType>(context, b.positive, b.negative)(b.y, b.x);
         if (threads == 1) gradient = b.memory_d, value = now + of_logits;
         REQUIRE(now + of_logits == value);
         REQUIRE(b.memory_d == gradient);

@@ -3,6 +3,7 @@
 
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
+#include "unit/metrics/random_table.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -69,15 +70,9 @@ TEST_CASE("AUPRC: the area under the steps of the curve") {
 }
 
 TEST_CASE("AUPRC per class: any number of threads, and the average says over how many it goes") {
-    cxr::random const random(15);
-    std::size_t const rows = 300, classes = 5;
-    cxr::tensor<float, 2> p({rows, classes});
-    cxr::tensor<std::int8_t, 2> labels({rows, classes});
-    for (std::size_t i = 0; i < p.size(); ++i) {
-        p[i] = static_cast<float>(random.uniform(i));
-        labels[i] = static_cast<std::int8_t>(static_cast<int>(random.stream("l").below(i, 3)) - 1);
-    }
-    for (std::size_t i = 0; i < rows; ++i) labels(i, 3) = 0;
+    random_table const table(15);
+    auto const& [p, labels] = table;
+    auto const rows = table.rows, classes = table.classes;
     auto const areas = auprc_per_class(p, labels);
     REQUIRE(areas.size() == classes);
     double sum = 0;

@@ -7,6 +7,7 @@
 #include "cxr/interop/eigen.hpp"
 #include "cxr/interop/xtensor.hpp"
 #include "temporary_folder.hpp"
+#include "unit/metrics/random_table.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -134,15 +135,9 @@ TEST_CASE("ROC: the area under it by trapezoids is the AUROC") {
 }
 
 TEST_CASE("AUROC per class: any layout, any number of threads, defined ones averaged") {
-    cxr::random const random(13);
-    std::size_t const rows = 300, classes = 5;
-    cxr::tensor<float, 2> p({rows, classes});
-    cxr::tensor<std::int8_t, 2> labels({rows, classes});
-    for (std::size_t i = 0; i < p.size(); ++i) {
-        p[i] = static_cast<float>(random.uniform(i));
-        labels[i] = static_cast<std::int8_t>(static_cast<int>(random.stream("l").below(i, 3)) - 1);
-    }
-    for (std::size_t i = 0; i < rows; ++i) labels(i, 3) = 0;
+    random_table const table(13);
+    auto const& [p, labels] = table;
+    auto const rows = table.rows, classes = table.classes;
     auto const areas = auroc_per_class(p, labels);
     REQUIRE(areas.size() == classes);
     double sum = 0;

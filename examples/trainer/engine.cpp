@@ -7,6 +7,8 @@
 
 #include <nlohmann/json.hpp>
 
+#include <fnmatch.h>
+
 #include <algorithm>
 
 namespace cxr::trainer {
@@ -24,11 +26,32 @@ std::vector<backend_entry> const& backends() {
     return all;
 }
 
-std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path) {
+std::string optimizer_name(optim::chosen_options const& optimizer) {
+    auto const* const adam = std::get_if<optim::adam_options>(&optimizer);
+    return adam == nullptr ? "sgd" : adam->weight_decay != 0 ? "adamw" : "adam";
+}
+
+bool matches(std::vector<std::string> const& patterns, std::string const& path) {
+    return std::any_of(patterns.begin(), patterns.end(), [&](auto const& p) { return fnmatch(p.c_str(), path.c_str(), 0) == 0; });
+}
+
+void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths) {
+    for (auto const& p : patterns)
+        require_usage(std::any_of(paths.begin(), paths.end(), [&](auto const& path) { return matches({p}, path); }),
+                      "--freeze " + p + ": matches no parameter, expected a pattern of paths such as " + paths.front() + ", features.denseblock1.* or " + paths.back());
+    if (patterns.empty()) return;
+    require_usage(!std::all_of(paths.begin(), paths.end(), [&](auto const& path) { return matches(patterns, path); }),
+                  "--freeze " + patterns.back() + ": nothing is left that learns, expected patterns that leave some parameters");
+}
+
+std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path, std::string const& name) {
     auto const found = from.metadata.find("cxr.optimizer");
     if (found == from.metadata.end()) throw io_error(path + ": no metadata cxr.optimizer, expected the state of an optimizer");
     try {
-        return nlohmann::json::parse(found->second).at("step").get<std::uint64_t>();
+        auto const state = nlohmann::json::parse(found->second);
+        auto const there = state.at("name").get<std::string>();
+        if (there != name) throw io_error(path + ": holds the state of " + there + ", expected that of " + name);
+        return state.at("step").get<std::uint64_t>();
     } catch (nlohmann::json::exception const&) {
         throw io_error(path + ": metadata cxr.optimizer is not the state of an optimizer");
     }

@@ -8,6 +8,7 @@
 #include "cxr/data/image.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/optim/chosen.hpp"
 #include "cxr/ops/loss_form.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
@@ -29,7 +30,11 @@ struct engine_options {
     models::densenet_options network;    ///< blocks, growth, stem, compression, classes, convention
     std::size_t channels = 3;            ///< of the input images
     data::image_size size = 320;         ///< pixels of height and width, each at least 32
-    double learning_rate = 1e-3;         ///< Adam's; epsilon 1e-7 as in the course
+    optim::chosen_options optimizer;     ///< Adam's epsilon is 1e-7 as in the course
+    double head_share = 1;               ///< of the learning rate that the head takes
+    double clip_norm = 0;                ///< largest norm of a gradient; 0: any
+    std::vector<std::string> frozen;     ///< patterns of the parameters that do not learn
+    bool frozen_statistics = true;       ///< whether batch norms that they match normalise by their running statistics, and leave them as they are
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     ops::loss_form form;                 ///< of the loss; plain as it stands
     std::uint64_t seed = 0;              ///< of the initial weights
@@ -48,8 +53,17 @@ struct engine_description {
     std::size_t activations_an_image = 0;   ///< numbers that a training step keeps for one image, estimated
 };
 
-/// The steps that the optimizer of a checkpoint has taken. Throws `io_error`.
-std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path);
+/// The name of an optimizer: adam, adamw or sgd.
+std::string optimizer_name(optim::chosen_options const& optimizer);
+
+/// The steps that the optimizer of a checkpoint has taken. Throws `io_error`, also where it is another than `name`.
+std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path, std::string const& name);
+
+/// Whether one of the patterns, as a shell has them, matches a parameter's path; `*` matches dots too.
+bool matches(std::vector<std::string> const& patterns, std::string const& path);
+
+/// Throws `usage_error` where a pattern matches no path of a parameter, or all paths are matched and nothing would learn.
+void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths);
 
 /// Numbers that a training step keeps of one image, estimated for layers that fuse nothing: in each dense layer its normalised input and the
 /// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.

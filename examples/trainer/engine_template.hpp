@@ -11,7 +11,7 @@
 #include "cxr/core/random.hpp"
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/models/densenet.hpp"
-#include "cxr/optim/adam.hpp"
+#include "cxr/optim/chosen.hpp"
 #include "cxr/train/network.hpp"
 
 #include <cstddef>
@@ -54,11 +54,20 @@ served_operations serving_backends() {
     return all;
 }
 
-/// A DenseNet on `Backend`, with a loss of any form and Adam; in bfloat16 where `Bf16`.
+/// A DenseNet on `Backend`, with a loss of any form and any optimizer; in bfloat16 where `Bf16`.
 template <class Backend, bool Bf16 = false>
 class layered_engine : public engine {
 public:
-    explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {}
+    explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {
+        std::vector<std::string> paths;
+        network_.visit([&](std::string const& path, typename network_type::parameter_type const& p) {
+            if (p.trainable) paths.push_back(path);
+        });
+        check_frozen(o.frozen, paths);
+        network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : path.starts_with("classifier.") ? o.head_share : 1.0; });
+        if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return matches(o.frozen, path); });
+        if (o.clip_norm != 0) network_.clip_norm(o.clip_norm);
+    }
 
     void prefetch(view<float const, 4> images, view<float const, 2> targets) override { network_.prefetch(images, targets); }
     view<float const, 4> bring(view<float const, 4> images) override { return bring(images, images_); }
@@ -69,7 +78,7 @@ public:
     double loss(view<float const, 2> targets, view<float const, 2> probabilities) override { return network_.loss(targets, probabilities); }
 
     void save(io::checkpoint& into) override {
-        into.metadata["cxr.optimizer"] = "{\"name\":\"adam\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
+        into.metadata["cxr.optimizer"] = "{\"name\":\"" + optimizer_name(options_.optimizer) + "\",\"step\":" + std::to_string(network_.optimizer().steps()) + "}";
         mirrors held(*this, true);
         for (auto const& s : held.slots()) into.tensors.push_back({s.name, s.shape, {s.values.data(), s.values.data() + s.values.size()}});
     }
@@ -77,7 +86,7 @@ public:
     void load(io::checkpoint const& from, std::string const& path, bool optimizer) override {
         mirrors held(*this, optimizer);
         std::uint64_t steps = 0;
-        if (optimizer) steps = optimizer_steps(from, path);
+        if (optimizer) steps = optimizer_steps(from, path, optimizer_name(options_.optimizer));
         io::assign(from, path, held.slots());
         held.store();
         if (optimizer) network_.optimizer().restore(steps);
@@ -115,7 +124,7 @@ private:
     }
     using spec_type = decltype(spec_of({}));
     using loss_type = loss::chosen_loss<Backend>;
-    using network_type = train::network<Backend, spec_type, optim::adam<memory_of<Backend>>, train::alone, loss_type>;
+    using network_type = train::network<Backend, spec_type, optim::chosen<memory_of<Backend>>, train::alone, loss_type>;
 
     static network_type make(engine_options const& o) {
         auto weights = o.weights;
@@ -127,43 +136,37 @@ private:
             ctx.set_recompute(o.recompute);
         }
         return network_type(ctx, spec_of(o.network), shape{o.size.height, o.size.width, o.channels}, loss_type(ctx, o.form, weights.positive, weights.negative),
-                            optim::adam_options{.learning_rate = o.learning_rate}, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
+                            o.optimizer, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
     }
 
     // Whether the backend has taken dense layers over.
     using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
     static constexpr bool keeps_nothing_normalised = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
 
-    // All numbers of the network, and with `optimizer` Adam's two moments of each trainable one, as the host sees them.
+    // All numbers of the network, and with `optimizer` what it keeps of each trainable one, as the host sees them.
     class mirrors {
     public:
         mirrors(layered_engine& owner, bool optimizer) {
-            if (optimizer) {
-                first_.emplace(owner.network_.optimizer().first_moments());
-                second_.emplace(owner.network_.optimizer().second_moments());
-            }
+            if (optimizer) owner.network_.optimizer().visit([&](char const* name, auto& values) { kept_.emplace_back(name, mirror(values)); });
             owner.network_.visit([&](std::string const& name, typename network_type::parameter_type& p) { parameters_.push_back({name, &p, mirror(p.values)}); });
         }
 
-        // By name: parameters and running statistics, then moments.
+        // By name: parameters and running statistics, then the optimizer's.
         std::vector<io::target> slots() {
-            std::vector<io::target> all, moments;
+            std::vector<io::target> all, more;
             for (auto& [name, p, values] : parameters_) {
                 all.push_back({name, p->shape, values.view()});
-                if (!first_ || !p->trainable) continue;
-                moments.push_back({"optimizer.m." + name, p->shape, first_->view().slice(0, p->offset, p->values.size())});
-                moments.push_back({"optimizer.v." + name, p->shape, second_->view().slice(0, p->offset, p->values.size())});
+                if (!p->trainable) continue;
+                for (auto& [kind, kept] : kept_) more.push_back({"optimizer." + kind + "." + name, p->shape, kept.view().slice(0, p->offset, p->values.size())});
             }
-            all.insert(all.end(), moments.begin(), moments.end());
+            all.insert(all.end(), more.begin(), more.end());
             return all;
         }
 
         // Brings them back to where the backend keeps them.
         void store() {
             for (auto& p : parameters_) p.values.store();
-            if (!first_) return;
-            first_->store();
-            second_->store();
+            for (auto& k : kept_) k.second.store();
         }
 
     private:
@@ -173,7 +176,7 @@ private:
             typename network_type::parameter_type* parameter;
             mirror values;
         };
-        std::optional<mirror> first_, second_;
+        std::vector<std::pair<std::string, mirror>> kept_;
         std::vector<entry> parameters_;
     };
 

@@ -100,6 +100,7 @@ void check_model_options(model_options const& o) {
     for (auto b : o.blocks) require_usage(b >= 1 && b <= 1000, "--blocks: expected numbers from 1 to 1000, got " + std::to_string(b));
     require_usage(o.growth <= 1000, "--growth " + std::to_string(o.growth) + ": expected 1 to 1000");
     require_usage(o.stem <= 1000, "--stem " + std::to_string(o.stem) + ": expected 1 to 1000");
+    require_usage(o.dropout >= 0 && o.dropout < 1, fmt::format("--dropout {}: expected at least 0 and less than 1", o.dropout));
     require_usage(o.compression > 0 && o.compression <= 1, fmt::format("--compression {}: expected more than 0 and at most 1", o.compression));
     require_usage(o.convention == "torchvision" || o.convention == "keras", "--convention " + o.convention + ": expected torchvision or keras");
     require_usage(o.channels == 1 || o.channels == 3, "--channels " + std::to_string(o.channels) + ": expected 1 or 3");
@@ -125,6 +126,7 @@ engine_options engine_options_for(model_options const& o, std::size_t classes) {
     e.network.stem = o.stem != 0 ? o.stem : known.stem;
     e.network.compression = o.compression;
     e.network.classes = classes;
+    e.network.dropout = o.dropout;
     e.network.details = o.convention == "keras" ? models::convention::keras : models::convention::torchvision;
     e.channels = o.channels;
     e.size = o.size;
@@ -134,7 +136,7 @@ engine_options engine_options_for(model_options const& o, std::size_t classes) {
 json architecture_json(model_options const& o, std::size_t classes) {
     auto const n = engine_options_for(o, classes).network;
     return {{"name", o.architecture}, {"blocks", n.blocks},   {"growth", n.growth},           {"stem", n.stem},
-            {"compression", n.compression}, {"classes", classes}, {"convention", o.convention}, {"channels", o.channels}};
+            {"compression", n.compression}, {"classes", classes}, {"convention", o.convention}, {"channels", o.channels}, {"dropout", n.dropout}};
 }
 
 json preprocess_json(model_options const& o) {
@@ -155,6 +157,7 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
         o.growth = a.at("growth").get<std::size_t>();
         o.stem = a.at("stem").get<std::size_t>();
         o.compression = a.at("compression").get<double>();
+        o.dropout = a.value("dropout", 0.0);  // older checkpoints do not say
         o.convention = a.at("convention").get<std::string>();
         o.channels = a.at("channels").get<std::size_t>();
         p.at("size").get_to(o.size);

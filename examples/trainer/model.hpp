@@ -45,6 +45,7 @@ struct model_options {
     std::size_t growth = 0;                    ///< 0: the architecture's
     std::size_t stem = 0;                      ///< 0: the architecture's
     double compression = 0.5;                  ///< share of the channels that a transition keeps
+    double dropout = 0;                        ///< before the head, in training
     std::string convention = "torchvision";    ///< torchvision or keras
     std::size_t channels = 3;                  ///< 1 or 3
     data::image_size size = 320;               ///< pixels of height and width

@@ -84,10 +84,10 @@ served_operations served_layers() {
     if (!whole) {
         add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
         add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
-        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, into, into>());
+        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, bool, into, into>());
         add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>());
         add("normalise and rectify, backward",
-            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, into, into>());
+            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, bool, into, into>());
         add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
         add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
         add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
@@ -107,6 +107,7 @@ served_operations served_layers() {
     add("counting steps", serving<Backend, ops::count_step_key, ctx, gate, into>());
     add("Adam", serving<Backend, ops::adam_step_key, ctx, pieces, one, into, into, ops::adam_numbers const*, gate>());
     add("stochastic gradient descent", serving<Backend, ops::sgd_step_key, ctx, pieces, one, into, ops::sgd_numbers const*, gate>());
+    add("clipping by the global norm", serving<Backend, ops::clip_norm_key, ctx, pieces, into, double, gate, double*>());
     add("scaling gradients", serving<Backend, ops::scale_key, ctx, into, float>());
     return all;
 }

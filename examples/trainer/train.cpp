@@ -128,12 +128,13 @@ struct memory_plan {
     [[nodiscard]] double all() const { return parameters + activations + loader + checkpoint; }
 };
 
-// Weights, gradients, and Adam's two moments, and weights packed both ways where a DenseNet of the backend's own does so; what a step keeps of each image; the loader's four batches
+// Weights, gradients, and what the optimizer keeps, Adam's two moments or a velocity, and weights packed both ways where a DenseNet of the backend's own does so; what a step keeps of each image; the loader's four batches
 // ahead; a copy of what is saved.
 memory_plan plan_memory(train_options const& o, engine_description const& d, backend_entry const& backend, std::size_t batch) {
     auto const megabytes = [](std::size_t numbers) { return 4 * static_cast<double>(numbers) / mb; };
-    return {megabytes((backend.whole_densenet ? 6 : 4) * d.parameters + d.statistics), megabytes(d.activations_an_image * batch),
-            megabytes(4 * batch * o.model.size.height * o.model.size.width * o.model.channels), megabytes(3 * d.parameters + d.statistics)};
+    std::size_t const kept = o.optimizer == "sgd" ? 1 : 2;
+    return {megabytes(((backend.whole_densenet ? 4 : 2) + kept) * d.parameters + d.statistics), megabytes(d.activations_an_image * batch),
+            megabytes(4 * batch * o.model.size.height * o.model.size.width * o.model.channels), megabytes((1 + kept) * d.parameters + d.statistics)};
 }
 
 void print_plan(train_options const& o, engine& network, backend_entry const& backend, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
@@ -143,7 +144,7 @@ void print_plan(train_options const& o, engine& network, backend_entry const& ba
     out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size.height, o.model.size.width, o.model.channels);
     out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
     out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
-    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and Adam, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
+    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and the optimizer, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
               memory.all(), memory.parameters, memory.activations, memory.loader, memory.checkpoint);
     out.print("             (estimated from the sizes of the tensors that the backend's layers keep; program and scratch memory, some 10 %, come on top)");
 }
@@ -193,6 +194,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
         throw io_error(o.out + ": already holds a run; continue it with --resume or choose another --out");
     }
     if (o.class_weights.empty()) o.class_weights = o.loss == "weighted-bce" ? "train" : "none";
+    if (o.weight_decay < 0 && !o.given.contains("weight-decay")) o.weight_decay = o.optimizer == "adamw" ? 0.01 : 0;
     check_train_options(o);
     auto const& backend = find_backend_with_layers(global.backend);
     auto const bf16 = wants_bf16(o.precision, backend);
@@ -235,7 +237,11 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const threads = static_cast<std::size_t>(global.threads);
     auto const frequencies = backend.frequencies(training.labels.view(), threads);
     auto engine_for = engine_options_for(o.model, classes.size());
-    engine_for.learning_rate = o.lr;
+    engine_for.optimizer = optimizer_of(o);
+    if (o.head_lr != 0) engine_for.head_share = o.head_lr / o.lr;
+    engine_for.clip_norm = o.clip_norm;
+    engine_for.frozen = o.freeze;
+    engine_for.frozen_statistics = o.frozen_batch_norm == "running";
     engine_for.seed = static_cast<std::uint64_t>(global.seed);
     engine_for.threads = threads;
     engine_for.bf16 = bf16;

@@ -34,8 +34,15 @@ struct train_options {
     double smoothing = 0;                   ///< of labels
     std::string class_weights;              ///< rule, or a JSON file as `cxr stats --json` writes it; empty: train for weighted-bce, none for others
     double beta = 0.999;                    ///< of class weights by the effective number of samples
-    std::string optimizer = "adam";         ///< adam
+    std::string optimizer = "adam";         ///< adam, adamw or sgd
     double lr = 1e-3;                       ///< learning rate
+    double head_lr = 0;                     ///< that of the head; 0: the same
+    double weight_decay = -1;               ///< adamw: decoupled; sgd: added to the gradient; below 0: not given, 0.01 for adamw and 0 for others
+    double momentum = 0.9;                  ///< sgd
+    bool nesterov = false;                  ///< sgd: whether steps look ahead
+    double clip_norm = 0;                   ///< largest norm of a gradient; 0: any
+    std::vector<std::string> freeze;        ///< patterns of parameters that do not learn
+    std::string frozen_batch_norm = "running";  ///< what frozen batch norms normalise by: running or batch statistics
     std::string schedule = "constant";      ///< constant, cosine, step, plateau or one-cycle
     std::size_t warmup = 0;                 ///< steps in which the learning rate rises
     double min_lr = 0;                      ///< cosine and plateau: smallest learning rate

@@ -40,6 +40,7 @@ void for_each_option(train_options& o, label_options& l, global_options& g, F co
     f("growth", o.model.growth);
     f("stem", o.model.stem);
     f("compression", o.model.compression);
+    f("dropout", o.model.dropout);
     f("convention", o.model.convention);
     f("channels", o.model.channels);
     f("size", o.model.size);
@@ -59,7 +60,14 @@ void for_each_option(train_options& o, label_options& l, global_options& g, F co
     f("class-weights", o.class_weights);
     f("beta", o.beta);
     f("optimizer", o.optimizer);
+    f("weight-decay", o.weight_decay);
+    f("momentum", o.momentum);
+    f("nesterov", o.nesterov);
     f("lr", o.lr);
+    f("head-lr", o.head_lr);
+    f("clip-norm", o.clip_norm);
+    f("freeze", o.freeze);
+    f("frozen-batch-norm", o.frozen_batch_norm);
     f("schedule", o.schedule);
     f("warmup", o.warmup);
     f("min-lr", o.min_lr);
@@ -81,8 +89,8 @@ void for_each_option(train_options& o, label_options& l, global_options& g, F co
 
 // Options that a checkpoint was made with and that cannot change while a run goes on.
 constexpr std::array fixed_options{
-    "architecture", "blocks", "growth", "stem", "compression", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma",
-    "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "augment", "schedule", "warmup",
+    "architecture", "blocks", "growth", "stem", "compression", "dropout", "convention", "channels", "size", "preprocess", "resize", "batch", "loss", "gamma",
+    "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "weight-decay", "momentum", "nesterov", "augment", "schedule", "warmup",
     "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "uncertain", "seed"};
 
 json read_config(std::string const& path) {
@@ -124,6 +132,28 @@ void check_loss_options(train_options const& o) {
     below_one("--smoothing", o.smoothing);
     below_one("--beta", o.beta);
     static_cast<void>(alpha_of(o));
+}
+
+void check_optimizer_options(train_options const& o) {
+    auto const is = [&](char const* name) { return o.optimizer == name; };
+    require_usage(is("adam") || is("adamw") || is("sgd"), "--optimizer " + o.optimizer + ": expected adam, adamw or sgd");
+    auto const only_for = [&](char const* option, bool right, char const* what) {
+        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --optimizer " + what);
+    };
+    only_for("weight-decay", is("adamw") || is("sgd"), "adamw and sgd");
+    only_for("momentum", is("sgd"), "sgd");
+    only_for("nesterov", is("sgd"), "sgd");
+    auto const finite = [](char const* option, double value, bool right, char const* expected) {
+        require_usage(std::isfinite(value) && right, fmt::format("--{} {}: expected a finite number {}", option, value, expected));
+    };
+    finite("lr", o.lr, o.lr > 0, "above 0");
+    finite("head-lr", o.head_lr, o.head_lr > 0 || !o.given.contains("head-lr"), "above 0");
+    finite("weight-decay", o.weight_decay, o.weight_decay > 0 || (!is("adamw") && o.weight_decay == 0), is("adamw") ? "above 0; without it AdamW is --optimizer adam" : "of at least 0");
+    finite("momentum", o.momentum, o.momentum >= 0 && o.momentum < 1, "of at least 0 and below 1");
+    require_usage(!is("sgd") || !o.nesterov || o.momentum > 0, "--nesterov: needs a --momentum above 0");
+    finite("clip-norm", o.clip_norm, o.clip_norm > 0 || !o.given.contains("clip-norm"), "above 0");
+    require_usage(o.frozen_batch_norm == "running" || o.frozen_batch_norm == "batch", "--frozen-batch-norm " + o.frozen_batch_norm + ": expected running or batch");
+    require_usage(!o.given.contains("frozen-batch-norm") || !o.freeze.empty(), "--frozen-batch-norm: only with --freeze");
 }
 
 stats::class_weights weights_from_file(std::string const& path, std::vector<std::string> const& classes) {
@@ -209,6 +239,11 @@ ops::loss_form loss_form_of(train_options const& o) {
     return loss::bce{o.smoothing}.form();
 }
 
+optim::chosen_options optimizer_of(train_options const& o) {
+    if (o.optimizer == "sgd") return optim::sgd_options{.learning_rate = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = o.nesterov};
+    return optim::adam_options{.learning_rate = o.lr, .weight_decay = o.weight_decay};
+}
+
 optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from) {
     using kind = optim::schedule_kind;
     constexpr std::array<std::pair<char const*, kind>, 5> kinds{{{"constant", kind::constant}, {"cosine", kind::cosine}, {"step", kind::step}, {"plateau", kind::plateau}, {"one-cycle", kind::one_cycle}}};
@@ -234,21 +269,14 @@ optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim:
 }
 
 void check_train_options(train_options const& o) {
-    auto const only = [](std::string const& option, std::string const& value, std::string const& there, std::initializer_list<char const*> planned) {
-        if (value == there) return;
-        for (auto const* p : planned)
-            if (value == p) throw usage_error(option + " " + value + " does not exist yet, expected " + there);
-        throw usage_error(option + " " + value + ": expected " + there);
-    };
     require_usage(!o.train.empty(), "--train is needed: the table of the training set");
     require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
     require_usage(!o.images.empty(), "--images is needed: the folder of the images");
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
-    require_usage(std::isfinite(o.lr) && o.lr > 0, fmt::format("--lr {}: expected a finite number above 0", o.lr));
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
     check_loss_options(o);
-    only("--optimizer", o.optimizer, "adam", {"adamw", "sgd"});
+    check_optimizer_options(o);
     // How many steps there will be is known when the table has been read; this looks at all else.
     static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
     if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
@@ -295,7 +323,19 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_option("--weights", o.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
     auto* const patience = c.add_option("--patience", o.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
     expect_whole_number(patience->capture_default_str()->group(group), 0, most);
-    c.add_option("--optimizer", o.optimizer, "adam (adamw and sgd do not exist yet)")->capture_default_str()->group(group);
+    c.add_option("--optimizer", o.optimizer, "adam, adamw, or sgd")->capture_default_str()->group(group);
+    c.add_option("--weight-decay", o.weight_decay, "adamw: decoupled from the gradient, 0.01 where not given; sgd: added to the gradient, 0 where not given")->group(group);
+    c.add_option("--momentum", o.momentum, "sgd: share of the last step that goes into the next, 0 to below 1")->capture_default_str()->group(group);
+    c.add_flag("--nesterov", o.nesterov, "sgd: steps that look ahead, as Nesterov's")->group(group);
+    c.add_option("--head-lr", o.head_lr, "learning rate of the head where it is another than --lr; --schedule changes both in the same ratio")->group(group);
+    c.add_option("--clip-norm", o.clip_norm, "largest norm of the gradient of a step, over all parameters that learn; longer ones are shortened to it")->group(group);
+    c.add_option("--freeze", o.freeze, "parameters that do not learn, as patterns of their paths, such as 'features.conv0.*,features.norm0.*,features.denseblock1.*'")->delimiter(',')->group(group);
+    c.add_option("--frozen-batch-norm", o.frozen_batch_norm,
+                  "what batch norms that --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
+                  "running statistics go on; as PyTorch's requires_grad = False)")
+        ->capture_default_str()
+        ->group(group);
+    c.add_option("--dropout", o.model.dropout, "share of the pooled features that a step leaves out before the head, 0 to below 1")->capture_default_str()->group(group);
     c.add_option("--schedule", o.schedule, "how --lr changes, as PyTorch's schedulers: constant, cosine (over the whole run), step, plateau (of the validation loss) or one-cycle")
         ->capture_default_str()
         ->group(group);

@@ -5,6 +5,7 @@
 #include "train.hpp"
 
 #include "cxr/ops/loss_form.hpp"
+#include "cxr/optim/chosen.hpp"
 #include "cxr/optim/schedule.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
@@ -33,6 +34,9 @@ double memory_limit(std::string const& text);
 
 /// What is made of the cross-entropy.
 ops::loss_form loss_form_of(train_options const& o);
+
+/// What takes the steps.
+optim::chosen_options optimizer_of(train_options const& o);
 
 /// How the learning rate changes in a run of so many steps. Throws `usage_error` where an option does not fit.
 optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from);

@@ -127,6 +127,83 @@ class Run(CommandTest):
         self.good(*common, "--steps", "20", "--out", self.path("other"), "--seed", "4")
         self.assertNotEqual(whole, self.read("other", "last.safetensors"))
 
+    def test_every_optimizer_goes_on_where_it_stood(self):
+        data = self.data_set(train=18)
+        runs = {
+            "adamw": (["--optimizer", "adamw", "--weight-decay", "0.05", "--clip-norm", "0.5"], {"m", "v"}),
+            "sgd": (["--optimizer", "sgd"], {"u"}),
+            "nesterov": (["--optimizer", "sgd", "--momentum", "0.8", "--nesterov", "--weight-decay", "0.01", "--head-lr", "0.01"], {"u"}),
+            "dropout": (["--dropout", "0.5", "--head-lr", "0.005"], {"m", "v"}),
+        }
+        wholes = {}
+        for name, (options, slots) in runs.items():
+            common = ["train", *data, *SMALL, "--batch", "4", "--seed", "3", "--quiet", *options]
+            self.good(*common, "--steps", "9", "--out", self.path(name))
+            whole = wholes[name] = self.read(name, "last.safetensors")
+            part = self.path(name + "-part")
+            self.good(*common, "--steps", "5", "--threads", "2", "--out", part)
+            self.good("train", "--resume", "--out", part, "--steps", "9", "--quiet")
+            self.assertEqual(whole, self.read(part, "last.safetensors"))
+            header, _ = read_safetensors(self.path(name, "last.safetensors"))
+            self.assertEqual({k.split(".")[1] for k in header if k.startswith("optimizer.")}, slots)
+            self.assertEqual(json.loads(header["__metadata__"]["cxr.optimizer"])["name"], {"nesterov": "sgd", "dropout": "adam"}.get(name, name))
+            self.assertEqual("dropout.steps" in header, name == "dropout")
+            self.good("predict", "--model", self.path(name), "--images", self.path("images"), "--out", self.path("p.csv"))
+        self.assertEqual(len(set(wholes.values())), len(runs))
+        self.bad(2, "train", "--resume", "--out", self.path("sgd"), "--optimizer", "adam", "--steps", "12", says=["--optimizer", "adam", "sgd", "--resume cannot change"])
+
+    def test_what_is_frozen_stays(self):
+        data = self.data_set()
+        self.good("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--quiet", "--out", self.path("start"))
+        start = self.path("start", "best.safetensors")
+        before, old = read_safetensors(start)
+
+        def values(header, body, name):
+            begin, end = header[name]["data_offsets"]
+            return body[begin:end]
+
+        for mode, statistics_stay in (("running", True), ("batch", False)):
+            self.good("train", *data, *SMALL, "--batch", "4", "--steps", "3", "--quiet", "--weights", start, "--freeze", "features.conv0.*,features.norm0.*,*.norm1.*",
+                      "--frozen-batch-norm", mode, "--optimizer", "adamw", "--out", self.path(mode))
+            after, new = read_safetensors(self.path(mode, "last.safetensors"))
+            for name in before:
+                if name.startswith("__"):
+                    continue
+                frozen = name.startswith(("features.conv0.", "features.norm0.")) or ".norm1." in name
+                stays = frozen and (statistics_stay or "running" not in name)
+                self.assertEqual(values(before, old, name) == values(after, new, name), stays, (mode, name))
+        self.assertNotEqual(self.read("running", "last.safetensors"), self.read("batch", "last.safetensors"))
+        # A run may go on with everything learning.
+        self.good("train", "--resume", "--out", self.path("running"), "--steps", "5", "--freeze", "classifier.*", "--quiet")
+
+    def test_optimizer_options_out_of_range(self):
+        arguments = self.train_arguments()
+        for options, says in (
+            (["--optimizer", "rmsprop"], ["--optimizer rmsprop", "adam, adamw or sgd"]),
+            (["--optimizer", "adam", "--weight-decay", "0.1"], ["--weight-decay", "adamw and sgd"]),
+            (["--optimizer", "adamw", "--weight-decay", "0"], ["--weight-decay 0", "above 0"]),
+            (["--optimizer", "sgd", "--weight-decay", "-1"], ["--weight-decay -1", "at least 0"]),
+            (["--optimizer", "sgd", "--weight-decay", "nan"], ["--weight-decay nan"]),
+            (["--momentum", "0.5"], ["--momentum", "sgd"]),
+            (["--optimizer", "sgd", "--momentum", "1"], ["--momentum 1", "below 1"]),
+            (["--nesterov"], ["--nesterov", "sgd"]),
+            (["--optimizer", "sgd", "--momentum", "0", "--nesterov"], ["--nesterov", "--momentum above 0"]),
+            (["--clip-norm", "0"], ["--clip-norm 0", "above 0"]),
+            (["--clip-norm", "inf"], ["--clip-norm inf", "finite"]),
+            (["--head-lr", "0"], ["--head-lr 0", "above 0"]),
+            (["--lr", "nan"], ["--lr nan"]),
+            (["--dropout", "1"], ["--dropout 1", "less than 1"]),
+            (["--dropout", "-0.1"], ["--dropout -0.1"]),
+            (["--freeze", "features.conv9.*"], ["--freeze features.conv9.*", "matches no parameter", "features.conv0.weight"]),
+            (["--freeze", "features.conv0.*,nothing"], ["--freeze nothing"]),
+            (["--freeze", "features.norm0.running_mean"], ["--freeze features.norm0.running_mean", "matches no parameter"]),
+            (["--freeze", "*"], ["--freeze *", "nothing is left that learns"]),
+            (["--frozen-batch-norm", "running"], ["--frozen-batch-norm", "--freeze"]),
+            (["--freeze", "features.conv0.*", "--frozen-batch-norm", "neither"], ["--frozen-batch-norm neither", "running or batch"]),
+        ):
+            with self.unchanged():
+                self.bad(2, *arguments, "--steps", "1", *options, says=says)
+
     def test_resuming_a_finished_run_by_epochs(self):
         arguments = self.train_arguments()
         self.good(*arguments, "--epochs", "3", "--quiet")

@@ -40,11 +40,6 @@ class Usage(CommandTest):
     def test_options_that_do_not_exist_yet_say_so(self):
         train = self.train_arguments()
         with self.unchanged():
-            for option, value in (
-                ("--optimizer", "sgd"),
-                ("--optimizer", "adamw"),
-            ):
-                self.bad(2, *train, option, value, says=[option, value, "does not exist yet"])
             self.bad(2, *train, "--backend", "eigen", "--precision", "bf16", says=["--precision bf16", "eigen", "no bfloat16"])
         self.bad(2, "evaluate", "--csv", "a.csv", "--predictions", "p.csv", "--bootstrap", "100", says=["--bootstrap", "does not exist yet"])
 

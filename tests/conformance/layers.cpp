@@ -209,26 +209,30 @@ void batch_norm_conforms() {
             inverse[c] = 1 / std::sqrt(variance_exact[c] + 1e-5);
         }
         auto const vector = [&](auto& t) { return cxr::view(t.data(), std::array<std::size_t, 1>{channels}); };
-        for (bool const accumulate : {false, true}) {
-            ops::batch_norm_backward<Backend, float>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), d.single(), dx.single(), accumulate, vector(dgamma.f), vector(dbeta.f));
-            ops::batch_norm_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), d.exact(), dx.exact(), accumulate, vector(dgamma.d), vector(dbeta.d));
-            if (x.d.size() > 4) CHECK(dx.deviation() < tolerance);
-            CHECK(dbeta.deviation() < tolerance);
-            if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
-        }
+        for (bool const accumulate : {false, true})
+            for (bool const of_batch : {true, false}) {
+                ops::batch_norm_backward<Backend, float>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), d.single(), dx.single(), accumulate, of_batch, vector(dgamma.f),
+                                                         vector(dbeta.f));
+                ops::batch_norm_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), d.exact(), dx.exact(), accumulate, of_batch,
+                                                                    vector(dgamma.d), vector(dbeta.d));
+                if (x.d.size() > 4) CHECK(dx.deviation() < tolerance);
+                CHECK(dbeta.deviation() < tolerance);
+                if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
+            }
         images scale({1, 1, 1, channels}, 9), shift({1, 1, 1, channels}, 10), r(s, 11, 2), dr(s, 12, 1);
         ops::normalise_rectify<Backend, float>(ctx, x.single(), vector(scale.f), vector(shift.f), r.single());
         ops::normalise_rectify<reference_backend, double>(exact, x.exact(), vector(scale.d), vector(shift.d), r.exact());
         CHECK(r.deviation() < tolerance);
-        for (bool const accumulate : {false, true}) {
-            ops::normalise_rectify_backward<Backend, float>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), vector(scale.f), vector(shift.f), d.single(), dr.single(),
-                                                            accumulate, vector(dgamma.f), vector(dbeta.f));
-            ops::normalise_rectify_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), vector(scale.d), vector(shift.d), d.exact(),
-                                                                       dr.exact(), accumulate, vector(dgamma.d), vector(dbeta.d));
-            if (x.d.size() > 4) CHECK(dr.deviation() < tolerance);
-            CHECK(dbeta.deviation() < tolerance);
-            if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
-        }
+        for (bool const accumulate : {false, true})
+            for (bool const of_batch : {true, false}) {
+                ops::normalise_rectify_backward<Backend, float>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), vector(scale.f), vector(shift.f), d.single(), dr.single(),
+                                                                accumulate, of_batch, vector(dgamma.f), vector(dbeta.f));
+                ops::normalise_rectify_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), vector(scale.d), vector(shift.d), d.exact(),
+                                                                           dr.exact(), accumulate, of_batch, vector(dgamma.d), vector(dbeta.d));
+                if (x.d.size() > 4) CHECK(dr.deviation() < tolerance);
+                CHECK(dbeta.deviation() < tolerance);
+                if (s[0] * s[1] * s[2] > 1) CHECK(dgamma.deviation() < tolerance);
+            }
         images y(s, 8, 1);
         ops::scale_shift<Backend, float>(ctx, x.single(), vector(gamma.f), vector(dbeta.f), y.single());
         ops::scale_shift<reference_backend, double>(exact, x.exact(), vector(gamma.d), vector(dbeta.d), y.exact());

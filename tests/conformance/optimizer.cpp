@@ -86,6 +86,65 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
     }
 }
 
+TEMPLATE_TEST_CASE("a parameter takes its share of the learning rate", "[conformance][optim]", CXR_BACKENDS) {
+    auto const both = [](auto const& optimizer_of) {
+        auto ctx = test::with_threads<TestType>(2);
+        parameters p({5000, 7}), q({5000, 7});
+        for (auto& piece : q.pieces)
+            if (piece.offset >= 5000) piece.share = 3;
+        auto whole = optimizer_of(0.01), third = optimizer_of(0.03);
+        for (int step = 0; step < 3; ++step) {
+            whole.begin_step();
+            whole.template step<TestType>(ctx, q.pieces.view(), q.gradients.view());
+            third.begin_step();
+            third.template step<TestType>(ctx, p.pieces.view(), p.gradients.view());
+        }
+        for (std::size_t i = 0; i < 7; ++i) CHECK(q.arrays[1][i] == Approx(p.arrays[1][i]).epsilon(1e-6));  // 3 · 0.01 and 0.03 are not the same float
+        CHECK(q.arrays[0][0] != p.arrays[0][0]);
+    };
+    using memory = memory_of<TestType>;
+    both([](double rate) { return optim::adam<memory>(5007, {.learning_rate = rate, .weight_decay = 0.1}); });
+    both([](double rate) { return optim::sgd<memory>(5007, {.learning_rate = rate, .momentum = 0.9, .weight_decay = 0.1, .nesterov = true}); });
+}
+
+TEMPLATE_TEST_CASE("gradients are clipped by their global norm", "[conformance][optim]", CXR_BACKENDS) {
+    for (auto const& sizes : sizes_of_arrays) {
+        INFO(sizes.size() << " arrays");
+        parameters p(sizes);
+        long double squares = 0;
+        for (float const g : p.gradients) squares += static_cast<long double>(g) * static_cast<long double>(g);
+        auto const exact = static_cast<double>(std::sqrt(squares));
+        std::vector<double> norms;
+        for (std::size_t const threads : {1U, 2U, 5U}) {
+            auto ctx = test::with_threads<TestType>(threads);
+            for (double const most : {0.5 * exact, 2 * exact}) {
+                auto gradients = p.gradients;
+                tensor<double, 1> norm({1}), gate({1}, 0.25);
+                ops::clip_norm<TestType, float>(ctx, p.pieces.view(), gradients.view(), most, gate.data(), norm.data());
+                norms.push_back(norm[0]);
+                CHECK(norm[0] == Approx(exact).epsilon(1e-14));
+                auto const factor = static_cast<float>(most < exact ? most / (norm[0] + 1e-6) : 1.0);
+                bool right = true;
+                for (std::size_t i = 0; i < gradients.size(); ++i) right = right && gradients[i] == factor * p.gradients[i];
+                CHECK(right);
+            }
+        }
+        CHECK(std::all_of(norms.begin(), norms.end(), [&](double n) { return n == norms.front(); }));
+    }
+    auto ctx = test::with_threads<TestType>(2);
+    parameters p({10, 5000});
+    auto const before = p.gradients;
+    tensor<double, 1> norm({1}), gate({1}, std::numeric_limits<double>::infinity());
+    ops::clip_norm<TestType, float>(ctx, p.pieces.view(), p.gradients.view(), 1.0, gate.data(), norm.data());
+    CHECK(std::isinf(norm[0]));
+    CHECK(std::equal(before.begin(), before.end(), p.gradients.begin()));
+    p.gradients[20] = std::numeric_limits<float>::quiet_NaN();
+    ops::clip_norm<TestType, float>(ctx, p.pieces.view(), p.gradients.view(), 1.0, nullptr, norm.data());
+    CHECK(std::isnan(norm[0]));
+    CHECK(p.gradients[0] == before[0]);
+    CHECK_THROWS_AS((ops::clip_norm<TestType, float>(ctx, p.pieces.view(), p.gradients.view(), 0.0, nullptr, norm.data())), contract_violation);
+}
+
 TEMPLATE_TEST_CASE("numbers are scaled as by the reference", "[conformance][optim]", CXR_BACKENDS) {
     auto ctx = test::with_threads<TestType>(2);
     context<reference_backend> exact(2);

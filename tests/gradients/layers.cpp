@@ -12,8 +12,8 @@ namespace {
 
 // Central differences with h = 1e-6 in double: truncation ~ h², rounding ~ 1e-16 · |f| / h ~ 1e-9 of a derivative of order 1.
 template <spec Spec>
-void holds(Spec const& s, shape const& in) {
-    auto const d = differentiate(s, in);
+void holds(Spec const& s, shape const& in, bool fixed = false) {
+    auto const d = differentiate(s, in, 24, fixed);
     CHECK(d.parameters < 1e-6);
     CHECK(d.input < 1e-6);
 }
@@ -33,6 +33,12 @@ TEST_CASE("backward of batch norm is the derivative of forward, batch statistics
     holds(batch_norm{}, {3, 4, 5, 6});
     holds(keras_batch_norm, {2, 3, 3, 70});
     holds(batch_norm{}, {4, 1, 1, 3});
+}
+
+TEST_CASE("backward of batch norm by running statistics is the derivative of forward", "[gradients][nn]") {
+    holds(batch_norm{}, {3, 4, 5, 6}, true);
+    holds(keras_batch_norm, {1, 1, 1, 3}, true);
+    holds(append(chain(batch_norm{}, relu{}, conv<1>{8}, batch_norm{}, relu{}, conv<3>{2})), {2, 4, 5, 3}, true);
 }
 
 TEST_CASE("backward of the elementwise functions is the derivative of forward", "[gradients][nn]") {

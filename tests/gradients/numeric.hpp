@@ -21,17 +21,18 @@ struct deviation {
 };
 
 /// Builds `spec` for images of shape `in`, makes every parameter and input random, takes f = Σ r · out with random r, and compares the
-/// derivatives of at most `samples` elements of every array with central differences.
+/// derivatives of at most `samples` elements of every array with central differences. `fixed`: batch norms go by their running statistics.
 template <nn::spec Spec>
-deviation differentiate(Spec const& spec, shape const& in, std::size_t samples = 24) {
+deviation differentiate(Spec const& spec, shape const& in, std::size_t samples = 24, bool fixed = false) {
     context<reference_backend> ctx(2);
     random const numbers(7);
     auto layer = nn::build<double>(ctx, spec, in, numbers);
     std::uint64_t array = 0;
     nn::visit(layer, [&](std::string const& path, nn::parameter<double>& p) {
+        p.fixed = fixed && !p.trainable;
         auto const r = numbers.stream(++array);
         bool const around_one = path.find("var") != std::string::npos || (path.ends_with("weight") && p.shape.rank() == 1);
-        for (std::size_t i = 0; i < p.values.size(); ++i) p.values[i] = (around_one ? 1.0 : 0.0) + 0.3 * r.normal(i);
+        for (std::size_t i = 0; i < p.values.size(); ++i) p.values[i] = (around_one ? 1.0 : 0.0) + (p.fixed ? 0.3 * r.uniform(i) : 0.3 * r.normal(i));  // a variance stays above 0
     });
     tensor<double, 4> x({in[0], in[1], in[2], in[3]});
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = numbers.stream("x").normal(i);

@@ -7,6 +7,7 @@
 #include "cxr/nn/batch_norm.hpp"
 #include "cxr/nn/chain.hpp"
 #include "cxr/nn/conv.hpp"
+#include "cxr/nn/dropout.hpp"
 #include "cxr/nn/elementwise.hpp"
 #include "cxr/nn/in_bf16.hpp"
 #include "cxr/nn/linear.hpp"
@@ -32,6 +33,7 @@ struct densenet_options {
     std::size_t bottleneck = 4;                              ///< width of the 1×1 convolution in units of the growth rate
     double compression = 0.5;                                ///< θ: share of the channels that a transition keeps, in (0, 1]
     std::size_t classes = 14;                                ///< outputs
+    double dropout = 0;                                      ///< share of the pooled features that a step of training leaves out, in [0, 1)
     convention details = convention::torchvision;            ///< epsilon, momentum, initial weights
 };
 
@@ -74,7 +76,7 @@ template <nn::spec Features>
 [[nodiscard]] constexpr auto with_head(Features features, densenet_options const& o) {
     using namespace nn;
     auto const initial = o.details == convention::keras ? initialisation::glorot_uniform : initialisation::fan_in_uniform;
-    return chain(named("features", features), named("pool", global_average_pool{}), named("classifier", linear{o.classes, initial}));
+    return chain(named("features", features), named("pool", global_average_pool{}), named("dropout", dropout{o.dropout}), named("classifier", linear{o.classes, initial}));
 }
 
 /// DenseNet from images (N, H, W, C) to logits (N, 1, 1, classes); H and W at least 32 pixels.

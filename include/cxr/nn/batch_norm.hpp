@@ -3,6 +3,7 @@
 // Batch normalisation, with the conventions of both families of frameworks.
 
 #include "cxr/nn/layer.hpp"
+#include "cxr/ops/activations.hpp"
 
 namespace cxr::nn {
 
@@ -21,7 +22,8 @@ inline constexpr batch_norm keras_batch_norm{1.001e-5, 0.01, false};
 
 [[nodiscard]] constexpr inference infer(batch_norm const&, shape const& in) { return {in, 2 * in[3], 2 * in[3], 0}; }
 
-/// weight (γ), bias (β), running_mean, running_var, all (C).
+/// weight (γ), bias (β), running_mean, running_var, all (C). Where both running statistics are `fixed`, training normalises by them as inference does, and they stay: what
+/// Keras does where a batch norm is not trainable. PyTorch's frozen parameters alone leave the statistics those of the batch.
 template <class Backend, class T>
 class generic_layer<Backend, batch_norm, T> {
 public:
@@ -30,6 +32,7 @@ public:
         view<T const, 4> in;
         statistics_buffer<memory_of<Backend>> own;
         batch_statistics* statistics = nullptr;
+        bool of_batch = true;  ///< false: they are the running ones
         tensor<double, 1, memory_of<Backend>> inverse_deviation;
         tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;
     };
@@ -47,11 +50,18 @@ public:
         auto const channels = in.values.extent(3);
         t.in = in.values;
         t.statistics = in.statistics;
-        if (t.statistics == nullptr) {
+        t.of_batch = !(mean_.fixed && variance_.fixed);
+        if (t.statistics == nullptr || !t.of_batch) {
             t.own.begin(channels);
             t.statistics = &t.own.statistics;
         }
-        t.statistics->template ensure<Backend, T>(ctx, in.values);
+        if (t.of_batch) {
+            t.statistics->template ensure<Backend, T>(ctx, in.values);
+        } else {
+            ops::convert<Backend, weight_type, double>(ctx, row(mean_.as_vector()), row(t.own.mean.view()));
+            ops::convert<Backend, weight_type, double>(ctx, row(variance_.as_vector()), row(t.own.variance.view()));
+            t.statistics->known = channels;
+        }
         t.inverse_deviation.resize({channels});
         t.scale.resize({channels});
         t.shift.resize({channels});
@@ -67,15 +77,16 @@ public:
     /// Backward of `normalise_rectify`; `d_in` may be `d_out` where not `accumulate`.
     void backward_rectified(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         ops::normalise_rectify_backward<Backend, T>(ctx, t.in, first(t.statistics->mean, weight_.values.size()), t.inverse_deviation.view(), weight_.as_vector(), t.scale.view(),
-                                                    t.shift.view(), d_out, d_in, accumulate, weight_.of(gradients), bias_.of(gradients));
+                                                    t.shift.view(), d_out, d_in, accumulate, t.of_batch, weight_.of(gradients), bias_.of(gradients));
     }
 
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         ops::batch_norm_backward<Backend, T>(ctx, t.in, first(t.statistics->mean, weight_.values.size()), t.inverse_deviation.view(), weight_.as_vector(), d_out, d_in, accumulate,
-                                             weight_.of(gradients), bias_.of(gradients));
+                                             t.of_batch, weight_.of(gradients), bias_.of(gradients));
     }
 
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
+        if (!t.of_batch) return;
         auto const channels = mean_.values.size();
         std::size_t devices = 1;  // whose pixels the statistics were taken of
         if constexpr (requires { ctx.devices(); }) devices = ctx.devices();
@@ -120,6 +131,10 @@ public:
 private:
     using weight_type = master_t<T>;
 
+    template <class U>
+    [[nodiscard]] static view<U, 4> row(view<U, 1> v) {
+        return {v.data(), {1, 1, 1, v.size()}};
+    }
     [[nodiscard]] static view<double const, 1> first(view<double, 1> all, std::size_t channels) { return all.slice(0, 0, channels); }
 
     batch_norm spec_;

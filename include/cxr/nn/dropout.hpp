@@ -20,9 +20,10 @@ struct dropout {
     double rate = 0.5;                                    ///< probability that an element is left out, in [0, 1)
 };
 
-[[nodiscard]] constexpr inference infer(dropout const&, shape const& in) { return {in, 0, 1, 0}; }
+[[nodiscard]] constexpr inference infer(dropout const& s, shape const& in) { return {in, 0, s.rate != 0 ? 1U : 0U, 0}; }
 
-/// `steps` (1): the steps that it has taken, saved with the running statistics so that a resumed run goes on with the next mask; whole up to 2²⁴.
+/// `steps` (1): the steps that it has taken, saved with the running statistics so that a resumed run goes on with the next mask; whole up to 2²⁴. At rate 0 it is the identity
+/// and has no `steps`.
 template <class Backend, class T>
 class generic_layer<Backend, dropout, T> {
 public:
@@ -45,7 +46,7 @@ public:
 
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
-        f(join(path, "steps"), self.steps_);
+        if (self.rate_ != 0) f(join(path, "steps"), self.steps_);
     }
 
     /// The identity.

@@ -14,8 +14,8 @@ struct scale_shift_key {};          ///< kernel(key, tag, context, in, scale, sh
 struct affine_key {};               ///< kernel(key, tag, context, mean, variance, gamma, beta, epsilon, inverse_deviation, scale, shift)
 struct running_statistics_key {};   ///< kernel(key, tag, context, mean, variance, momentum, correction, gate, running_mean, running_variance)
 struct normalise_rectify_key {};    ///< kernel(key, tag, context, in, scale, shift, out)
-struct normalise_rectify_backward_key {};  ///< kernel(key, tag, context, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, d_gamma, d_beta)
-struct batch_norm_backward_key {};  ///< kernel(key, tag, context, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta)
+struct normalise_rectify_backward_key {};  ///< kernel(key, tag, context, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, of_batch, d_gamma, d_beta)
+struct batch_norm_backward_key {};  ///< kernel(key, tag, context, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, of_batch, d_gamma, d_beta)
 
 /// mean(c) and population variance(c) of channel c of `in` (N, H, W, C) over its N·H·W pixels. Throws `contract_violation` on other shapes or no pixel.
 template <backend Backend, class T>
@@ -54,15 +54,15 @@ void scale_shift(context<Backend>& ctx, view<T const, 4> in, view<master_t<T> co
     dispatch<Backend>(scale_shift_key{}, ctx, in, scale, shift, out);
 }
 
-/// The derivative of y = γ · (x − mean) / σ + β where mean and σ are those of the batch: with x̂ = (x − mean) / σ and M pixels,
-/// d_β = Σ d_y, d_γ = Σ d_y·x̂, d_x (+)= γ/σ · (d_y − d_β / M − x̂ · d_γ / M).
+/// The derivative of y = γ · (x − mean) / σ + β: with x̂ = (x − mean) / σ and M pixels, d_β = Σ d_y, d_γ = Σ d_y·x̂, and where mean and σ are those `of_batch`,
+/// d_x (+)= γ/σ · (d_y − d_β / M − x̂ · d_γ / M); where they are constants, as those of an earlier training are, d_x (+)= γ/σ · d_y.
 /// Shapes: in, d_out, d_in (N, H, W, C), the others (C). `d_in` may have no data (null): then only d_γ and d_β are computed.
 template <backend Backend, class T>
 void batch_norm_backward(context<Backend>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation, view<master_t<T> const, 1> gamma,
-                         view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+                         view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, bool of_batch, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
     require_shape(d_out.shape(), in.shape(), "cxr::ops::batch_norm_backward: gradient of the output");
     if (d_in.data() != nullptr) require_shape(d_in.shape(), in.shape(), "cxr::ops::batch_norm_backward: gradient of the input");
-    dispatch<Backend>(batch_norm_backward_key{}, ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta);
+    dispatch<Backend>(batch_norm_backward_key{}, ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, of_batch, d_gamma, d_beta);
 }
 
 /// out = max(scale · in + shift, 0): batch norm and rectifier in one pass. Shapes as in `scale_shift`.
@@ -79,10 +79,10 @@ void normalise_rectify(context<Backend>& ctx, view<T const, 4> in, view<master_t
 template <backend Backend, class T>
 void normalise_rectify_backward(context<Backend>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation, view<master_t<T> const, 1> gamma,
                                 view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate,
-                                view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+                                bool of_batch, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
     require_shape(d_out.shape(), in.shape(), "cxr::ops::normalise_rectify_backward: gradient of the output");
     if (d_in.data() != nullptr) require_shape(d_in.shape(), in.shape(), "cxr::ops::normalise_rectify_backward: gradient of the input");
-    dispatch<Backend>(normalise_rectify_backward_key{}, ctx, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, d_gamma, d_beta);
+    dispatch<Backend>(normalise_rectify_backward_key{}, ctx, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, of_batch, d_gamma, d_beta);
 }
 
 }  // namespace cxr::ops

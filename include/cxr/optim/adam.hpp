@@ -66,7 +66,7 @@ public:
                     // √(v / c²) + ε = (√v + ε c) / c: one loop serves both conventions.
                     static_cast<float>(options_.learning_rate * root / correction1),
                     static_cast<float>(keras ? options_.epsilon : options_.epsilon * root),
-                    static_cast<float>(1 - options_.learning_rate * options_.weight_decay)};
+                    static_cast<float>(options_.learning_rate * options_.weight_decay)};
         numbers_.assign(&current_);
     }
 
@@ -93,7 +93,7 @@ public:
         workers(groups, [&](std::size_t group, std::size_t) {
             auto const range = part(n, groups, group);
             float *const m = first_.data() + offset, *const v = second_.data() + offset;
-            for (std::size_t i = range.first; i < range.last; ++i) ops::adam_move(current_, gradient.data()[i], parameter.data()[i], m[i], v[i]);
+            for (std::size_t i = range.first; i < range.last; ++i) ops::adam_move(current_, 1.0F, gradient.data()[i], parameter.data()[i], m[i], v[i]);
         });
     }
 

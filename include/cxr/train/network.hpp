@@ -48,7 +48,7 @@ public:
     network(context<Backend> const& ctx, Spec const& spec, shape const& image, Loss loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
             Communicator communicator = {})
         : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
-          optimizer_(nn::parameter_count(layer_), options), pieces_(pieces()), value_({1}), communicator_(std::move(communicator)) {
+          optimizer_(nn::parameter_count(layer_), options), pieces_(pieces([](std::string const&) { return 1.0; })), value_({1}), norm_({1}), communicator_(std::move(communicator)) {
         if (loss_.positive_weights().size() != 0) require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
@@ -77,6 +77,29 @@ public:
         }
         next_images_ = images;
         next_targets_ = targets;
+    }
+
+    /// Lets each parameter learn at share(path) of the learning rate, finite and ≥ 0: 1 as it is, 0 not at all: it is frozen, by weight decay too, and its gradient is no part of the
+    /// norm that is clipped. Before the first step. Throws `contract_violation` for other numbers.
+    template <class Share>
+        requires std::is_invocable_r_v<double, Share&, std::string const&>
+    void learn_at(Share&& share) {
+        auto table = pieces(share);
+        pieces_ = std::move(table);
+    }
+
+    /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Before the first step.
+    template <class Fixed>
+        requires std::is_invocable_r_v<bool, Fixed&, std::string const&>
+    void fix_statistics(Fixed&& fixed) {
+        nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.fixed = !p.trainable && fixed(path); });
+    }
+
+    /// Clips the gradient of each step so that its norm, over all parameters that learn, is at most `most`, above 0 (`ops::clip_norm`). A norm that is not finite then counts as
+    /// diverged. Before the first step. Throws `contract_violation` for other numbers.
+    void clip_norm(double most) {
+        require(std::isfinite(most) && most > 0, "cxr::train::network: the largest norm of a gradient must be finite and above 0");
+        clip_norm_ = most;
     }
 
     /// `step` of the batch that was prefetched. Where the backend's work goes on beside the host's, `meanwhile()` is called while it does, else when the step is
@@ -111,8 +134,11 @@ public:
             });
             meanwhile();
             context_.download(view<double const, 1>(value_.view()), view<double, 1>(&value, {1}));
-            if (!std::isfinite(value)) {
+            double norm = 0;
+            if (clip_norm_ != 0) context_.download(view<double const, 1>(norm_.view()), view<double, 1>(&norm, {1}));
+            if (!std::isfinite(value) || !std::isfinite(norm)) {
                 optimizer_.restore(optimizer_.steps() - 1);
+                if (std::isfinite(value)) throw diverged(optimizer_.steps() + 1, norm, "the norm of the gradient");
                 throw diverged(optimizer_.steps() + 1, value);
             }
         }
@@ -167,6 +193,12 @@ private:
             communicator_.sum(context_, gradients_.view());
             ops::scale<Backend, float>(context_, gradients_.view(), 1.0F / static_cast<float>(communicator_.size()));
         }
+        if (clip_norm_ != 0) {
+            ops::clip_norm<Backend, float>(context_, view<piece const, 1>(pieces_.view()), gradients_.view(), clip_norm_, gate, norm_.data());
+            gate = norm_.data();
+            if constexpr (memory::host_accessible)
+                if (!std::isfinite(norm_[0])) throw diverged(optimizer_.steps() + 1, norm_[0], "the norm of the gradient");
+        }
         if constexpr (memory::host_accessible) optimizer_.begin_step();
         optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
         layer_.commit(context_, tape_, gate);
@@ -184,13 +216,17 @@ private:
     [[nodiscard]] view<float const, 2> probabilities() const { return {out_.data(), {out_.extent(0), out_.extent(3)}}; }
     [[nodiscard]] view<float, 2> d_probabilities() { return {d_out_.data(), {d_out_.extent(0), d_out_.extent(3)}}; }
 
-    // Where the trainable parameters lie; their memory stays where it is for the life of the network.
-    [[nodiscard]] tensor<piece, 1, memory> pieces() {
+    // Where the parameters that learn lie; their memory stays where it is for the life of the network.
+    template <class Share>
+    [[nodiscard]] tensor<piece, 1, memory> pieces(Share&& share) {
         std::vector<piece> all;
-        nn::visit(layer_, [&](std::string const&, parameter_type& p) {
+        nn::visit(layer_, [&](std::string const& path, parameter_type& p) {
             if (!p.trainable) return;
+            double const at = share(path);
+            require(std::isfinite(at) && at >= 0, "cxr::train::network: the share of the learning rate of a parameter must be finite and not negative");
+            if (at == 0) return;
             for (std::size_t first = 0; first < p.values.size(); first += ops::piece_elements)
-                all.push_back({p.values.data() + first, p.offset + first, std::min(ops::piece_elements, p.values.size() - first)});
+                all.push_back({p.values.data() + first, p.offset + first, std::min(ops::piece_elements, p.values.size() - first), static_cast<float>(at)});
         });
         tensor<piece, 1, memory> table;
         table.resize({all.size()});
@@ -221,7 +257,8 @@ private:
     tensor<float, 1, memory> gradients_;
     Optimizer optimizer_;
     tensor<piece, 1, memory> pieces_;
-    tensor<double, 1, memory> value_;
+    tensor<double, 1, memory> value_, norm_;  // loss and norm of the gradient of the last step, where kernels write and read them
+    double clip_norm_ = 0;                    // 0: no clipping
     Communicator communicator_;
     tensor<float, 4, memory> images_, out_, d_out_;  // images_ and targets_ only where the backend's memory is not the host's
     tensor<float, 2, memory> targets_;

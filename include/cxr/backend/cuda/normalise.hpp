@@ -240,34 +240,34 @@ struct norm_gradient_of_vector {
 /// Backward of a batch norm, and of a rectifier behind it, by vectors.
 template <class T, bool Rectified>
 void norm_backward(context& ctx, on_thrust::gradient_of_norm<T, Rectified> gradient, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation,
-                   float const* gamma, view<T, 4> d_in, bool accumulate, float* d_gamma, float* d_beta) {
+                   float const* gamma, view<T, 4> d_in, bool accumulate, bool of_batch, float* d_gamma, float* d_beta) {
     auto scratch = ctx.scratch().open();
     auto* const coefficients = scratch.template take<on_thrust::norm_coefficients<float>>(channels);
     auto* const sums = scratch.template take<on_thrust::two_sums>(channels);
     sum_channels<T>(ctx, pixels, channels, norm_gradients_of_vector<T, Rectified>{gradient, mean},
                     on_thrust::finish_parameter_gradients<float>{inverse_deviation, d_gamma, d_beta, sums});
     if (d_in.data() == nullptr) return;
-    on_thrust::make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, sums, coefficients);
+    on_thrust::make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, of_batch, sums, coefficients);
     launch_vectors<T>(ctx, pixels, channels, norm_gradient_of_vector<T, Rectified>{gradient, coefficients, on_thrust::matrix_of(d_in), accumulate});
 }
 
 template <class T>
 void kernel(ops::batch_norm_backward_key key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
-            view<float const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<float, 1> d_gamma, view<float, 1> d_beta) {
+            view<float const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, bool of_batch, view<float, 1> d_gamma, view<float, 1> d_beta) {
     if (!all_whole_vectors(in, d_out) || (d_in.data() != nullptr && !all_whole_vectors(d_in)))
-        return by_functors(key, ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta);
+        return by_functors(key, ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, of_batch, d_gamma, d_beta);
     norm_backward(ctx, on_thrust::gradient_of_norm<T, false>{on_thrust::matrix_of(in), on_thrust::matrix_of(d_out)}, on_thrust::pixel_count(in), in.extent(3), mean.data(),
-                  inverse_deviation.data(), gamma.data(), d_in, accumulate, d_gamma.data(), d_beta.data());
+                  inverse_deviation.data(), gamma.data(), d_in, accumulate, of_batch, d_gamma.data(), d_beta.data());
 }
 
 template <class T>
 void kernel(ops::normalise_rectify_backward_key key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
             view<float const, 1> gamma, view<float const, 1> scale, view<float const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate,
-            view<float, 1> d_gamma, view<float, 1> d_beta) {
+            bool of_batch, view<float, 1> d_gamma, view<float, 1> d_beta) {
     if (!all_whole_vectors(in, d_out) || (d_in.data() != nullptr && !all_whole_vectors(d_in)))
-        return by_functors(key, ctx, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, d_gamma, d_beta);
+        return by_functors(key, ctx, in, mean, inverse_deviation, gamma, scale, shift, d_out, d_in, accumulate, of_batch, d_gamma, d_beta);
     norm_backward(ctx, on_thrust::gradient_of_norm<T, true>{on_thrust::matrix_of(in), on_thrust::matrix_of(d_out), scale.data(), shift.data()}, on_thrust::pixel_count(in),
-                  in.extent(3), mean.data(), inverse_deviation.data(), gamma.data(), d_in, accumulate, d_gamma.data(), d_beta.data());
+                  in.extent(3), mean.data(), inverse_deviation.data(), gamma.data(), d_in, accumulate, of_batch, d_gamma.data(), d_beta.data());
 }
 
 }  // namespace cxr::on_cuda

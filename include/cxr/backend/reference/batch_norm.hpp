@@ -120,7 +120,7 @@ void kernel(ops::normalise_rectify_key, tag, context& ctx, view<T const, 4> in, 
 /// Backward of batch norm where `gradient(x, d, c)` is what reaches the norm's output in channel c, of its input x and the gradient d behind it.
 template <class T, class Gradient>
 void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation, view<T const, 1> gamma, view<T const, 4> d_out,
-                   view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma, view<T, 1> d_beta, Gradient gradient) {
+                   view<T, 4> d_in, bool accumulate, bool of_batch, view<T, 1> d_gamma, view<T, 1> d_beta, Gradient gradient) {
     auto const x = ops::pixels(in);
     auto const dy = ops::pixels(d_out);
     auto const channels = x.channels;
@@ -137,7 +137,7 @@ void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean
             b[k] += g * (row[k] - m[k]);
         }
     });
-    // d_x = γ/σ·d_y − s·(x − mean) − t, s and t per channel
+    // d_x = γ/σ·d_y − s·(x − mean) − t, s and t per channel, 0 where the statistics are no functions of x
     auto const pixels = static_cast<double>(x.pixels);
     T* const slope = scratch.template take<T>(channels);
     T* const pull = scratch.template take<T>(channels);
@@ -147,8 +147,8 @@ void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean
         d_beta[c] = static_cast<T>(sum[c]);
         d_gamma[c] = static_cast<T>(dot[c] * r);
         slope[c] = static_cast<T>(g * r);
-        pull[c] = static_cast<T>(g * r * r * r * dot[c] / pixels);
-        rest[c] = static_cast<T>(g * r * sum[c] / pixels);
+        pull[c] = of_batch ? static_cast<T>(g * r * r * r * dot[c] / pixels) : T{0};
+        rest[c] = of_batch ? static_cast<T>(g * r * sum[c] / pixels) : T{0};
     }
     if (d_in.data() == nullptr) return;
     auto const dx = ops::pixels(d_in);
@@ -164,16 +164,16 @@ void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean
 
 template <class T>
 void kernel(ops::batch_norm_backward_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
-            view<T const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma, view<T, 1> d_beta) {
-    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta, [](T, T d, std::size_t) { return d; });
+            view<T const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, bool of_batch, view<T, 1> d_gamma, view<T, 1> d_beta) {
+    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, of_batch, d_gamma, d_beta, [](T, T d, std::size_t) { return d; });
 }
 
 template <class T>
 void kernel(ops::normalise_rectify_backward_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
-            view<T const, 1> gamma, view<T const, 1> scale, view<T const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<T, 1> d_gamma,
+            view<T const, 1> gamma, view<T const, 1> scale, view<T const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, bool of_batch, view<T, 1> d_gamma,
             view<T, 1> d_beta) {
     T const *const a = scale.data(), *const b = shift.data();
-    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, d_gamma, d_beta, [a, b](T x, T d, std::size_t c) { return a[c] * x + b[c] > 0 ? d : T{0}; });
+    norm_backward(ctx, in, mean, inverse_deviation, gamma, d_out, d_in, accumulate, of_batch, d_gamma, d_beta, [a, b](T x, T d, std::size_t c) { return a[c] * x + b[c] > 0 ? d : T{0}; });
 }
 
 }  // namespace cxr::reference

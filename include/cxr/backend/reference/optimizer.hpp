@@ -27,7 +27,32 @@ void kernel(ops::adam_step_key, tag, context& ctx, view<ops::parameter_piece<T> 
     for_each_piece(ctx, pieces, gate, [=, n = *numbers](ops::parameter_piece<T> const& p) {
         T const* const g = gradients.data() + p.offset;
         T *const m = first.data() + p.offset, *const v = second.data() + p.offset;
-        for (std::size_t i = 0; i < p.count; ++i) ops::adam_move(n, g[i], p.values[i], m[i], v[i]);
+        for (std::size_t i = 0; i < p.count; ++i) ops::adam_move(n, p.share, g[i], p.values[i], m[i], v[i]);
+    });
+}
+
+template <class T>
+void kernel(ops::clip_norm_key, tag, context& ctx, view<ops::parameter_piece<T> const, 1> pieces, view<T, 1> gradients, double most, double const* gate, double* norm) {
+    if (gate != nullptr && !std::isfinite(*gate)) {
+        *norm = *gate;
+        return;
+    }
+    workspace::frame scratch(ctx.scratch());
+    auto* const squares = scratch.template take<double>(pieces.size());
+    ctx.workers()(pieces.size(), [&](std::size_t k, std::size_t) {
+        T const* const g = gradients.data() + pieces[k].offset;
+        double lanes[16] = {};  // so that compilers may use vectors
+        for (std::size_t i = 0; i < pieces[k].count; ++i) lanes[i % 16] += static_cast<double>(g[i]) * static_cast<double>(g[i]);
+        squares[k] = 0;
+        for (double const lane : lanes) squares[k] += lane;
+    });
+    reduce_tree(pieces.size(), [&](std::size_t into, std::size_t from) { squares[into] += squares[from]; });
+    *norm = pieces.size() == 0 ? 0 : std::sqrt(squares[0]);
+    auto const factor = static_cast<T>(ops::clip_factor(*norm, most));
+    if (!std::isfinite(*norm) || factor == 1) return;
+    ctx.workers()(pieces.size(), [&](std::size_t k, std::size_t) {
+        T* const g = gradients.data() + pieces[k].offset;
+        for (std::size_t i = 0; i < pieces[k].count; ++i) g[i] *= factor;
     });
 }
 
@@ -46,7 +71,7 @@ void kernel(ops::sgd_step_key, tag, context& ctx, view<ops::parameter_piece<T> c
     for_each_piece(ctx, pieces, gate, [=, n = *numbers](ops::parameter_piece<T> const& p) {
         T const* const g = gradients.data() + p.offset;
         T* const u = velocity.data() + p.offset;
-        for (std::size_t i = 0; i < p.count; ++i) ops::sgd_move(n, g[i], p.values[i], u[i]);
+        for (std::size_t i = 0; i < p.count; ++i) ops::sgd_move(n, p.share, g[i], p.values[i], u[i]);
     });
 }
 

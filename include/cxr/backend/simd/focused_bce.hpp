@@ -67,7 +67,7 @@ struct double_vectors {
         double const margin = form.margin, alpha_positive = form.alpha ? *form.alpha : 1, alpha_negative = form.alpha ? 1 - *form.alpha : 1;
         doubles const none{}, one = none + 1.0;
         doubles t, a, b, x, p, r, minus_log_p, minus_log_r, dp = one;
-        E::load(t, of.t + at), E::load(a, of.a + at), E::load(b, of.b + at), E::load(x, of.x + at);
+        read_vector(t, of.t + at), read_vector(a, of.a + at), read_vector(b, of.b + at), read_vector(x, of.x + at);
         if constexpr (Logits) {
             doubles e, softplus;
             E::exp(e, x < 0.0 ? x : -x);
@@ -120,8 +120,8 @@ struct double_vectors {
             value *= alpha;
             derivative = alpha * (derivative + (vanishes ? none : gamma * factor * du * (cross / u)));
         }
-        E::store(of.value + at, x == x ? value : x);
-        E::store(of.derivative + at, x == x ? derivative : x);
+        write_vector(of.value + at, x == x ? value : x);
+        write_vector(of.derivative + at, x == x ? derivative : x);
     }
 };
 

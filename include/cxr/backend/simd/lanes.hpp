@@ -22,6 +22,24 @@ struct vector_of {
     using type [[gnu::vector_size(Bytes)]] = T;  ///< the vector
 };
 
+/// A vector where no alignment is promised, over elements of any type.
+template <class V>
+struct [[gnu::packed, gnu::may_alias]] vector_anywhere {
+    V vector;  ///< the vector
+};
+
+/// v = the vector at `p`. Not by memcpy: where g++ believes that a processor moves 32 bytes at best, that goes through the stack in two halves.
+template <class V>
+CXR_INLINE inline void read_vector(V& v, void const* p) {
+    v = static_cast<vector_anywhere<V> const*>(p)->vector;
+}
+
+/// The vector at `p` = v.
+template <class V>
+CXR_INLINE inline void write_vector(void* p, V const& v) {
+    static_cast<vector_anywhere<V>*>(p)->vector = v;
+}
+
 /// Sixteen numbers in `Parts` vectors.
 template <int Parts>
 class lanes_in {
@@ -60,7 +78,7 @@ public:
     /// The sixteen numbers at `p`.
     [[nodiscard]] CXR_INLINE static lanes_in load(float const* p) {
         lanes_in x;
-        for (int i = 0; i < Parts; ++i) __builtin_memcpy(&x.v_[i], p + i * (16 / Parts), sizeof x.v_[i]);
+        for (int i = 0; i < Parts; ++i) read_vector(x.v_[i], p + i * (16 / Parts));
         return x;
     }
     /// The same number sixteen times.
@@ -71,7 +89,7 @@ public:
     }
     /// Writes sixteen numbers to `p`.
     CXR_INLINE friend void store(float* p, lanes_in const& x) {
-        for (int i = 0; i < Parts; ++i) __builtin_memcpy(p + i * (16 / Parts), &x.v_[i], sizeof x.v_[i]);
+        for (int i = 0; i < Parts; ++i) write_vector(p + i * (16 / Parts), x.v_[i]);
     }
 
     CXR_INLINE friend lanes_in operator+(lanes_in const& a, lanes_in const& b) {
@@ -141,10 +159,10 @@ public:
         lanes_in x;
         for (int i = 0; i < Parts; ++i) {
             shorts half;
-            __builtin_memcpy(&half, reinterpret_cast<char const*>(words) + i * static_cast<int>(sizeof half), sizeof half);
+            read_vector(half, reinterpret_cast<char const*>(words) + i * static_cast<int>(sizeof half));
             bits b = __builtin_convertvector(half, bits);
             b <<= 16;
-            __builtin_memcpy(&x.v_[i], &b, sizeof b);
+            x.v_[i] = vector(b);
         }
         return x;
     }
@@ -154,7 +172,7 @@ public:
         if constexpr (Parts == 1) {
             typename vector_of<unsigned short, 32>::type half;
             asm("vcvtneps2bf16 %1, %0" : "=v"(half) : "v"(v_[0]));  // whoever rounds to bfloat16 and has AVX-512 has AVX512_BF16
-            __builtin_memcpy(words, &half, sizeof half);
+            write_vector(words, half);
             return;
         }
 #endif
@@ -163,7 +181,7 @@ public:
             round(i, b);
             b >>= 16;
             shorts half = __builtin_convertvector(b, shorts);
-            __builtin_memcpy(reinterpret_cast<char*>(words) + i * static_cast<int>(sizeof half), &half, sizeof half);
+            write_vector(reinterpret_cast<char*>(words) + i * static_cast<int>(sizeof half), half);
         }
     }
     /// Writes these sixteen numbers and then others, rounded to bfloat16.
@@ -172,7 +190,7 @@ public:
         if constexpr (Parts == 1) {
             typename vector_of<unsigned short, 64>::type both;
             asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
-            __builtin_memcpy(words, &both, sizeof both);
+            write_vector(words, both);
             return;
         }
 #endif
@@ -186,7 +204,7 @@ public:
             typename vector_of<unsigned short, 64>::type both;
             asm("vcvtne2ps2bf16 %1, %2, %0" : "=v"(both) : "v"(v_[0]), "v"(others.v_[0]));
             both = __builtin_shufflevector(both, both, 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23, 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31);
-            __builtin_memcpy(words, &both, sizeof both);
+            write_vector(words, both);
             return;
         }
 #endif
@@ -195,23 +213,23 @@ public:
             round(i, low);
             others.round(i, high);
             low = (low >> 16) | (high & 0xFFFF0000U);
-            __builtin_memcpy(words + i * (16 / Parts), &low, sizeof low);
+            write_vector(words + i * (16 / Parts), low);
         }
     }
     /// Adds the numbers to sixteen others, in double.
     CXR_INLINE void add_to(double* sums) const {
         for (int i = 0; i < Parts; ++i) {
             doubles s;
-            __builtin_memcpy(&s, sums + i * (16 / Parts), sizeof s);
+            read_vector(s, sums + i * (16 / Parts));
             s += __builtin_convertvector(v_[i], doubles);
-            __builtin_memcpy(sums + i * (16 / Parts), &s, sizeof s);
+            write_vector(sums + i * (16 / Parts), s);
         }
     }
 
 private:
     // Bits whose upper half is the nearest bfloat16, the even one of two; NaN stays NaN as long as it is one that a processor makes.
     CXR_INLINE void round(int i, bits& x) const {
-        __builtin_memcpy(&x, &v_[i], sizeof x);
+        x = bits(v_[i]);
         x += 0x7FFFU + ((x >> 16) & 1U);
     }
 

@@ -79,6 +79,7 @@ void finish_norm(Norm const& layer, typename Norm::tape const& tape, channel_pla
         auto const bias = sums.first()[lane], weight = sums.second()[lane] * inverse;
         d_bias[c] = static_cast<float>(bias);
         d_weight[c] = static_cast<float>(weight);
+        if (!tape.of_batch) continue;
         rest.b[lane] -= scale * bias;
         rest.c[lane] -= scale * inverse * weight;
     }

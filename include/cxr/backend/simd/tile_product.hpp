@@ -62,7 +62,7 @@ struct product_lines {
     using row = vector_of<float, 64>::type;
     row r[16], t[16];
 #pragma GCC unroll 16
-    for (int i = 0; i < 16; ++i) __builtin_memcpy(&r[i], words + 16 * i, sizeof r[i]);
+    for (int i = 0; i < 16; ++i) read_vector(r[i], words + 16 * i);
 #pragma GCC unroll 8
     for (int i = 0; i < 16; i += 2) {
         t[i] = __builtin_shufflevector(r[i], r[i + 1], 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
@@ -87,7 +87,7 @@ struct product_lines {
                                __builtin_shufflevector(low, high, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31),
                                __builtin_shufflevector(low_odd, high_odd, 4, 5, 6, 7, 12, 13, 14, 15, 20, 21, 22, 23, 28, 29, 30, 31)};
 #pragma GCC unroll 4
-        for (int q = 0; q < 4; ++q) __builtin_memcpy(words + 16 * (4 * q + j), &column[q], sizeof column[q]);
+        for (int q = 0; q < 4; ++q) write_vector(words + 16 * (4 * q + j), column[q]);
     }
 }
 

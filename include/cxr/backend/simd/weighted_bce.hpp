@@ -40,21 +40,15 @@ struct entries_in {
     using doubles = typename vector_of<double, 64 / Parts>::type;  ///< of every other
     using longs = typename vector_of<std::int64_t, 64 / Parts>::type;      ///< of every other
 
-    /// Reads a vector at `p`.
-    template <class V>
-    CXR_INLINE static void load(V& v, void const* p) { __builtin_memcpy(&v, p, sizeof v); }
-    /// Writes a vector to `p`.
-    template <class V>
-    CXR_INLINE static void store(void* p, V const& v) { __builtin_memcpy(p, &v, sizeof v); }
     /// Reads labels, those of one byte each into an int.
     template <class Label>
     CXR_INLINE static void load_labels(ints& y, Label const* p) {
         if constexpr (sizeof(Label) == 4) {
-            load(y, p);
+            read_vector(y, p);
         } else {
 #if defined(__clang__)
             typename vector_of<std::conditional_t<std::signed_integral<Label>, std::int8_t, std::uint8_t>, static_cast<int>(count)>::type bytes;
-            load(bytes, p);
+            read_vector(bytes, p);
             y = __builtin_convertvector(bytes, ints);
 #else
             // g++ 12 converts such vectors one by one. Words are put into a register each, as a vector that is written in parts and read whole waits for the memory.
@@ -224,10 +218,10 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
         floats scale[2];
         for (int k = 0; k < 2; ++k) {
             for (int h = 0; h < 2; ++h) {
-                E::load(product[k][h], sums.product[k] + half[h]);
-                if constexpr (Form::linear) E::load(added[k][h], sums.added[k] + half[h]);
+                read_vector(product[k][h], sums.product[k] + half[h]);
+                if constexpr (Form::linear) read_vector(added[k][h], sums.added[k] + half[h]);
             }
-            if constexpr (Gradient) E::load(scale[k], batch.scale[k] + v);
+            if constexpr (Gradient) read_vector(scale[k], batch.scale[k] + v);
         }
         for (std::size_t n = 0; n < periods; ++n) {
             auto const i = at + n * sums.period + v;
@@ -238,7 +232,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
             __builtin_prefetch(batch.targets + next);
             if constexpr (Gradient) __builtin_prefetch(batch.gradient + next, 1);
             next += E::count;
-            E::load(x, batch.input + i);
+            read_vector(x, batch.input + i);
             E::load_labels(y, batch.targets + i);
             if constexpr (std::same_as<Label, float>) {
                 positive = floats(y) == 1.0F;
@@ -275,7 +269,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 form.template slope<E>(x, positive, d);
                 d *= positive ? scale[1] : scale[0];
                 if constexpr (may_be_unknown) d = (positive | negative) ? d : floats{};
-                E::store(batch.gradient + i, d);
+                write_vector(batch.gradient + i, d);
             }
         }
         for (int h = 0; h < 2; ++h) {
@@ -283,15 +277,15 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 // The exponent goes into a sum of its own, so that the next product can neither overflow nor vanish.
                 auto const raw = longs(product[k][h]);
                 longs exponent;
-                E::load(exponent, sums.exponent[k] + half[h]);
-                E::store(sums.product[k] + half[h], (raw & 0xFFFFFFFFFFFFFL) | 0x3FF0000000000000L);
-                E::store(sums.exponent[k] + half[h], exponent + (raw >> 52) - 1023);
-                if constexpr (Form::linear) E::store(sums.added[k] + half[h], added[k][h]);
+                read_vector(exponent, sums.exponent[k] + half[h]);
+                write_vector(sums.product[k] + half[h], (raw & 0xFFFFFFFFFFFFFL) | 0x3FF0000000000000L);
+                write_vector(sums.exponent[k] + half[h], exponent + (raw >> 52) - 1023);
+                if constexpr (Form::linear) write_vector(sums.added[k] + half[h], added[k][h]);
             }
             if constexpr (may_be_unknown) {
                 longs before;
-                E::load(before, sums.known + half[h]);
-                E::store(sums.known + half[h], before + known[h]);
+                read_vector(before, sums.known + half[h]);
+                write_vector(sums.known + half[h], before + known[h]);
             }
         }
     }

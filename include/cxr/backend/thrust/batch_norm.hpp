@@ -230,6 +230,7 @@ struct make_norm_coefficients {
     double const *mean, *inverse_deviation;  ///< one a channel, as all below
     W const* gamma;                          ///< γ
     double pixels;                           ///< their number, on all devices
+    bool of_batch;                           ///< whether mean and deviation are functions of x
     two_sums const* sums;                    ///< of d_y and d_y · (x − mean)
     norm_coefficients<W>* coefficients;      ///< of d_x
 
@@ -237,7 +238,10 @@ struct make_norm_coefficients {
     CXR_HOST_DEVICE void operator()(std::size_t c) const {
         auto const sum = sums[c];
         double const r = inverse_deviation[c], g = static_cast<double>(gamma[c]);
-        coefficients[c] = {static_cast<W>(g * r), static_cast<W>(g * r * r * r * sum.second / pixels), static_cast<W>(mean[c]), static_cast<W>(g * r * sum.first / pixels)};
+        if (of_batch)
+            coefficients[c] = {static_cast<W>(g * r), static_cast<W>(g * r * r * r * sum.second / pixels), static_cast<W>(mean[c]), static_cast<W>(g * r * sum.first / pixels)};
+        else
+            coefficients[c] = {static_cast<W>(g * r), W{0}, static_cast<W>(mean[c]), W{0}};
     }
 };
 
@@ -258,40 +262,40 @@ struct apply_norm_gradient {
 
 /// Turns the sums of one device into coefficients of d_x, over all devices that batch norms sum over.
 template <class System, class W>
-void make_coefficients(context<System>& ctx, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation, W const* gamma, two_sums* sums,
-                       norm_coefficients<W>* coefficients) {
+void make_coefficients(context<System>& ctx, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation, W const* gamma, bool of_batch,
+                       two_sums* sums, norm_coefficients<W>* coefficients) {
     auto const devices = devices_of(ctx);
     if constexpr (requires { ctx.sum_over_devices(&sums->first, channels); })
-        if (devices > 1) ctx.sum_over_devices(&sums->first, 2 * channels);  // two doubles a channel
-    for_each(ctx, channels, make_norm_coefficients<W>{mean, inverse_deviation, gamma, static_cast<double>(pixels) * static_cast<double>(devices), sums, coefficients});
+        if (devices > 1 && of_batch) ctx.sum_over_devices(&sums->first, 2 * channels);  // two doubles a channel
+    for_each(ctx, channels, make_norm_coefficients<W>{mean, inverse_deviation, gamma, static_cast<double>(pixels) * static_cast<double>(devices), of_batch, sums, coefficients});
 }
 
 /// Backward of a batch norm, and of a rectifier behind it.
 template <class System, class T, bool Rectified>
 void norm_backward(context<System>& ctx, gradient_of_norm<T, Rectified> gradient, std::size_t pixels, std::size_t channels, double const* mean, double const* inverse_deviation,
-                   master_t<T> const* gamma, view<T, 4> d_in, bool accumulate, master_t<T>* d_gamma, master_t<T>* d_beta) {
+                   master_t<T> const* gamma, view<T, 4> d_in, bool accumulate, bool of_batch, master_t<T>* d_gamma, master_t<T>* d_beta) {
     auto scratch = ctx.scratch().open();
     auto* const coefficients = scratch.template take<norm_coefficients<master_t<T>>>(channels);
     auto* const sums = scratch.template take<two_sums>(channels);
     reduce_columns<two_sums>(ctx, pixels, channels, sum_norm_gradients<T, Rectified>{gradient, mean},
                              finish_parameter_gradients<master_t<T>>{inverse_deviation, d_gamma, d_beta, sums});
-    if (d_in.data() != nullptr) make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, sums, coefficients);
+    if (d_in.data() != nullptr) make_coefficients(ctx, pixels, channels, mean, inverse_deviation, gamma, of_batch, sums, coefficients);
     if (d_in.data() != nullptr) for_each_element(ctx, pixels, channels, apply_norm_gradient<T, Rectified>{gradient, coefficients, matrix_of(d_in), accumulate});
 }
 
 template <class System, class T>
 void kernel(ops::batch_norm_backward_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
-            view<master_t<T> const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+            view<master_t<T> const, 1> gamma, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate, bool of_batch, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
     norm_backward(ctx, gradient_of_norm<T, false>{matrix_of(in), matrix_of(d_out)}, pixel_count(in), in.extent(3), mean.data(), inverse_deviation.data(), gamma.data(), d_in,
-                  accumulate, d_gamma.data(), d_beta.data());
+                  accumulate, of_batch, d_gamma.data(), d_beta.data());
 }
 
 template <class System, class T>
 void kernel(ops::normalise_rectify_backward_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> inverse_deviation,
             view<master_t<T> const, 1> gamma, view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate,
-            view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
+            bool of_batch, view<master_t<T>, 1> d_gamma, view<master_t<T>, 1> d_beta) {
     norm_backward(ctx, gradient_of_norm<T, true>{matrix_of(in), matrix_of(d_out), scale.data(), shift.data()}, pixel_count(in), in.extent(3), mean.data(),
-                  inverse_deviation.data(), gamma.data(), d_in, accumulate, d_gamma.data(), d_beta.data());
+                  inverse_deviation.data(), gamma.data(), d_in, accumulate, of_batch, d_gamma.data(), d_beta.data());
 }
 
 }  // namespace cxr::on_thrust

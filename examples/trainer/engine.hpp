@@ -8,7 +8,7 @@
 #include "cxr/data/image.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/models/densenet.hpp"
-#include "cxr/optim/chosen.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/ops/loss_form.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"

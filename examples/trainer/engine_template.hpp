@@ -11,7 +11,7 @@
 #include "cxr/core/random.hpp"
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/models/densenet.hpp"
-#include "cxr/optim/chosen.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/train/network.hpp"
 
 #include <cstddef>
@@ -124,7 +124,7 @@ private:
     }
     using spec_type = decltype(spec_of({}));
     using loss_type = loss::chosen_loss<Backend>;
-    using network_type = train::network<Backend, spec_type, optim::chosen<memory_of<Backend>>, train::alone, loss_type>;
+    using network_type = train::network<Backend, spec_type, optim::chosen_optimizer<memory_of<Backend>>, train::alone, loss_type>;
 
     static network_type make(engine_options const& o) {
         auto weights = o.weights;

@@ -5,7 +5,7 @@
 #include "train.hpp"
 
 #include "cxr/ops/loss_form.hpp"
-#include "cxr/optim/chosen.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/optim/schedule.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"

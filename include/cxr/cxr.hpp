@@ -76,7 +76,7 @@
 #include "cxr/ops/weighted_bce.hpp"
 #include "cxr/ops/window.hpp"
 #include "cxr/optim/adam.hpp"
-#include "cxr/optim/chosen.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/optim/schedule.hpp"
 #include "cxr/optim/sgd.hpp"
 #include "cxr/stats/class_frequencies.hpp"

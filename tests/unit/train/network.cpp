@@ -5,7 +5,7 @@
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/models/densenet.hpp"
-#include "cxr/optim/chosen.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -22,7 +22,7 @@ using namespace cxr;
 namespace {
 
 constexpr auto spec = models::densenet({.blocks = {1, 1, 1, 1}, .growth = 4, .stem = 8, .classes = 2});
-using network = train::network<reference_backend, std::remove_const_t<decltype(spec)>, optim::chosen<>>;
+using network = train::network<reference_backend, std::remove_const_t<decltype(spec)>, optim::chosen_optimizer<>>;
 using arrays = std::map<std::string, std::vector<float>>;
 
 struct batch {

@@ -16,12 +16,12 @@ using chosen_options = std::variant<adam_options, sgd_options>;
 
 /// `adam` or `sgd`, whichever its options are; everything is as there.
 template <memory Memory = host_memory>
-class chosen {
+class chosen_optimizer {
 public:
     using options_type = chosen_options;  ///< its numbers
 
     /// For `parameters` numbers in all. Throws `contract_violation` where an option is out of its range.
-    chosen(std::size_t parameters, chosen_options const& options)
+    chosen_optimizer(std::size_t parameters, chosen_options const& options)
         : one_(std::visit([&](auto const& o) -> either { return made(parameters, o); }, options)) {}
 
     /// Begins step t + 1; `step` then belongs to it.

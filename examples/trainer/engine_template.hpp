@@ -146,7 +146,7 @@ private:
     // All numbers of the network, and with `optimizer` what it keeps of each trainable one, as the host sees them.
     class mirrors {
     public:
-        mirrors(layered_engine& owner, bool optimizer) {
+        mirrors(layered_engine& owner, bool optimizer) : optimizer_(optimizer) {
             if (optimizer) owner.network_.optimizer().visit([&](char const* name, auto& values) { kept_.emplace_back(name, mirror(values)); });
             owner.network_.visit([&](std::string const& name, typename network_type::parameter_type& p) { parameters_.push_back({name, &p, mirror(p.values)}); });
         }
@@ -155,6 +155,10 @@ private:
         std::vector<io::target> slots() {
             std::vector<io::target> all, more;
             for (auto& [name, p, values] : parameters_) {
+                if (p->of_training) {
+                    if (optimizer_) more.push_back({"optimizer." + name, p->shape, values.view()});
+                    continue;
+                }
                 all.push_back({name, p->shape, values.view()});
                 if (!p->trainable) continue;
                 for (auto& [kind, kept] : kept_) more.push_back({"optimizer." + kind + "." + name, p->shape, kept.view().slice(0, p->offset, p->values.size())});
@@ -176,6 +180,7 @@ private:
             typename network_type::parameter_type* parameter;
             mirror values;
         };
+        bool optimizer_;
         std::vector<std::pair<std::string, mirror>> kept_;
         std::vector<entry> parameters_;
     };

@@ -9,6 +9,7 @@
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/auroc.hpp"
+#include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/train/network.hpp"
 
@@ -24,6 +25,7 @@
 #include <map>
 #include <new>
 #include <string>
+#include <type_traits>
 #include <vector>
 
 namespace guard {
@@ -246,6 +248,52 @@ TEST_CASE("a network trains by a focal loss on a device to the bits of the host"
     for (int step = 0; step < 3; ++step) CHECK(there.step(d.images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
     auto const a = state_of(there), b = state_of(here);
     CHECK(std::equal(a.begin(), a.end(), b.begin()));
+}
+
+TEST_CASE("what is frozen, clipped, left out and learns at a rate of its own does so on a device to the bits of the host", "[properties][thrust]") {
+    data const d;
+    auto const state = [](auto& n) {
+        std::map<std::string, std::vector<float>> all;
+        auto const add = [&](std::string const& name, auto const& t) {
+            auto const host = t.to_host();
+            all[name].assign(host.begin(), host.end());
+        };
+        n.visit([&](std::string const& path, auto& p) { add(path, p.values); });
+        n.optimizer().visit([&](std::string const& name, auto& values) { add("optimizer " + name, values); });
+        return all;
+    };
+    auto const made = []<class Backend>(optim::chosen_options const& options) {
+        auto const dropping = models::densenet({.blocks = {2, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 3, .dropout = 0.4});
+        using network = train::network<Backend, std::remove_const_t<decltype(dropping)>, optim::chosen_optimizer<memory_of<Backend>>>;
+        context<Backend> const ctx(1);
+        return network(ctx, dropping, shape{32, 32, 3}, loss::weighted_loss<Backend>(ctx, std::vector<double>(3, 0.5), std::vector<double>(3, 0.5)), options, cxr::random(4));
+    };
+    auto const named = [](std::string const& path) { return path.starts_with("features.conv0.") || path.starts_with("features.denseblock1.") || path.starts_with("features.norm5."); };
+    for (auto const& options : {optim::chosen_options(optim::adam_options{.weight_decay = 0.1}), optim::chosen_options(optim::sgd_options{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true})})
+        for (bool const running : {true, false}) {
+            auto there = made.operator()<guarded>(options);
+            auto here = made.operator()<plain>(options);
+            auto const settle = [&](auto& n) {
+                n.learn_at([&](std::string const& path) { return named(path) ? 0.0 : path.starts_with("classifier.") ? 10.0 : 1.0; });
+                if (running) n.fix_statistics(named);
+                n.clip_norm(0.05);
+            };
+            settle(there);
+            settle(here);
+            auto const before = state(here);
+            for (int k = 0; k < 3; ++k) CHECK(there.step(d.images.view(), d.targets.view()) == here.step(d.images.view(), d.targets.view()));
+            auto const after = state(here);
+            CHECK(state(there) == after);
+            CHECK(after.at("dropout.steps").front() == 3);
+            for (auto const& [name, values] : before) {
+                if (name.starts_with("optimizer")) continue;
+                INFO(name);
+                CHECK((after.at(name) == values) == (named(name) && (running || name.find(".running_") == std::string::npos)));
+            }
+            CHECK_THROWS_AS(there.clip_norm(1), contract_violation);
+            CHECK_THROWS_AS(there.fix_statistics(named), contract_violation);
+            CHECK_THROWS_AS(there.learn_at([](std::string const&) { return 1.0; }), contract_violation);
+        }
 }
 
 TEST_CASE("a loss that is not finite changes nothing on a device", "[properties][thrust]") {

@@ -22,7 +22,7 @@ struct dropout {
 
 [[nodiscard]] constexpr inference infer(dropout const& s, shape const& in) { return {in, 0, s.rate != 0 ? 1U : 0U, 0}; }
 
-/// `steps` (1): the steps that it has taken, saved with the running statistics so that a resumed run goes on with the next mask; whole up to 2²⁴. At rate 0 it is the identity
+/// `steps` (1): the steps that it has taken, to be saved with the optimizer's state so that a resumed run goes on with the next mask; whole up to 2²⁴. At rate 0 it is the identity
 /// and has no `steps`.
 template <class Backend, class T>
 class generic_layer<Backend, dropout, T> {
@@ -31,7 +31,10 @@ public:
     struct tape {};
 
     /// Throws `contract_violation` for a rate outside [0, 1).
-    generic_layer(builder_of<Backend, T>& b, dropout const& s, shape const&) : rate_(s.rate), numbers_(b.numbers("dropout")), steps_(b.constant({1}, 0, false)) { (void)mask(); }
+    generic_layer(builder_of<Backend, T>& b, dropout const& s, shape const&) : rate_(s.rate), numbers_(b.numbers("dropout")), steps_(b.constant({1}, 0, false)) {
+        steps_.of_training = true;
+        (void)mask();
+    }
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
         if (out.statistics != nullptr) out.statistics->known = 0;

@@ -80,25 +80,29 @@ public:
     }
 
     /// Lets each parameter learn at share(path) of the learning rate, finite and ≥ 0: 1 as it is, 0 not at all: it is frozen, by weight decay too, and its gradient is no part of the
-    /// norm that is clipped. Before the first step. Throws `contract_violation` for other numbers.
+    /// norm that is clipped. Throws `contract_violation` for other numbers, and on a device after the first step, which was recorded.
     template <class Share>
         requires std::is_invocable_r_v<double, Share&, std::string const&>
     void learn_at(Share&& share) {
+        require_not_recorded();
         auto table = pieces(share);
         pieces_ = std::move(table);
     }
 
-    /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Before the first step.
+    /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Throws `contract_violation` on a device
+    /// after the first step, which was recorded.
     template <class Fixed>
         requires std::is_invocable_r_v<bool, Fixed&, std::string const&>
     void fix_statistics(Fixed&& fixed) {
+        require_not_recorded();
         nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.fixed = !p.trainable && fixed(path); });
     }
 
     /// Clips the gradient of each step so that its norm, over all parameters that learn, is at most `most`, above 0 (`ops::clip_norm`). A norm that is not finite then counts as
-    /// diverged. Before the first step. Throws `contract_violation` for other numbers.
+    /// diverged. Throws `contract_violation` for other numbers, and on a device after the first step, which was recorded.
     void clip_norm(double most) {
         require(std::isfinite(most) && most > 0, "cxr::train::network: the largest norm of a gradient must be finite and above 0");
+        require_not_recorded();
         clip_norm_ = most;
     }
 
@@ -184,6 +188,10 @@ public:
 
 private:
     using piece = ops::parameter_piece<float>;
+
+    void require_not_recorded() const {
+        if constexpr (!memory::host_accessible) require(gradients_.size() == 0, "cxr::train::network: how it learns is settled before the first step on a device");
+    }
 
     // Backward and everything that changes the network; where the number at `gate` is not finite, nothing does.
     void learn(double const* gate) {

@@ -2,9 +2,10 @@
 #include "train.hpp"
 
 #include "data.hpp"
-#include "plots.hpp"
-#include "progress.hpp"
+#include "recorder.hpp"
 #include "train_options.hpp"
+#include "train_plan.hpp"
+#include "train_recipe.hpp"
 
 #include "cxr/core/error.hpp"
 #include "cxr/data/leakage.hpp"
@@ -16,7 +17,6 @@
 #include "cxr/version.hpp"
 
 #include <algorithm>
-#include <chrono>
 #include <memory>
 #include <optional>
 #include <tuple>
@@ -28,157 +28,6 @@ namespace {
 
 // Who does what backends are not asked for.
 constexpr auto no_backend = "no backend, on the processor";
-
-json state_json(train::fit_state const& s, optim::schedule_state const& schedule) {
-    auto const number = [](std::optional<double> const& value) { return value ? json(*value) : json(); };
-    return {{"step", s.step},
-            {"epoch", s.epoch},
-            {"batch", s.batch},
-            {"loss_sum", s.loss_sum},
-            {"validation_due", s.validation_due},
-            {"best", number(s.best)},
-            {"best_loss", number(s.best_loss)},
-            {"epochs_since_best", s.epochs_since_best},
-            {"schedule", {{"reductions", schedule.reductions}, {"best", number(schedule.best)}, {"epochs_since", schedule.epochs_since}}}};
-}
-
-// Where a training and its schedule stand.
-std::pair<train::fit_state, optim::schedule_state> state_from(io::checkpoint const& c, std::string const& path) {
-    auto const found = c.metadata.find("cxr.train");
-    if (found == c.metadata.end()) throw io_error(path + ": no metadata cxr.train, expected the checkpoint of a training");
-    try {
-        auto const j = json::parse(found->second);
-        train::fit_state s;
-        j.at("step").get_to(s.step);
-        j.at("epoch").get_to(s.epoch);
-        j.at("batch").get_to(s.batch);
-        j.at("loss_sum").get_to(s.loss_sum);
-        if (!j.at("best").is_null()) s.best = j.at("best").get<double>();
-        // Older checkpoints lack these two, and the schedule.
-        s.validation_due = j.value("validation_due", false);
-        if (j.contains("best_loss") && !j.at("best_loss").is_null()) s.best_loss = j.at("best_loss").get<double>();
-        j.at("epochs_since_best").get_to(s.epochs_since_best);
-        optim::schedule_state schedule;
-        if (j.contains("schedule")) {
-            auto const& kept = j.at("schedule");
-            kept.at("reductions").get_to(schedule.reductions);
-            kept.at("epochs_since").get_to(schedule.epochs_since);
-            if (!kept.at("best").is_null()) schedule.best = kept.at("best").get<double>();
-        }
-        return {s, schedule};
-    } catch (json::exception const&) {
-        throw io_error(path + ": metadata cxr.train is not the state of a training");
-    }
-}
-
-std::string number(std::optional<double> const& value) { return value ? fmt::format("{:.3f}", *value) : std::string("undefined"); }
-
-// Keeps the run's folder and the terminal up to date.
-class recorder {
-public:
-    recorder(run_folder& folder, engine& network, io::checkpoint const& description, optim::schedule const& schedule, train::scheduled<engine> const& scheduled, console const& out)
-        : folder_(folder), network_(network), description_(description), schedule_(schedule), scheduled_(scheduled), out_(out), bar_(out.shows_progress()) {}
-
-    void on_step(train::step_report const& r) {
-        folder_.keep();
-        folder_.add(step_row{r.step, r.loss, rate_ = scheduled_.rate()});
-        bar_.update(fmt::format("epoch {}", r.epoch), r.batch, r.batches, r.images, fmt::format("loss {:.4f}", r.epoch_loss));
-    }
-
-    void on_epoch(train::epoch_report const& r) {
-        bar_.finish();
-        folder_.add(log_row{r.epoch, r.step, rate_, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
-        out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} (mean over {} of {}) · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
-                   number(r.valid_auroc_mean), metrics::defined(r.valid_auroc), counted(r.valid_auroc.size(), "class", "classes"), r.images_per_second);
-    }
-
-    void on_checkpoint(train::fit_state const& s, bool best) {
-        bar_.finish();
-        auto checkpoint = description_;
-        checkpoint.metadata["cxr.step"] = std::to_string(s.step);
-        checkpoint.metadata["cxr.epoch"] = std::to_string(s.epoch);
-        checkpoint.metadata["cxr.train"] = state_json(s, schedule_.state()).dump();
-        network_.save(checkpoint);
-        folder_.flush();
-        checkpoint.save(folder_.file("last.safetensors"));
-        out_.debug("step {}: {} written{}", s.step, folder_.file("last.safetensors"), best ? ", and best.safetensors" : "");
-        if (!best) return;
-        // Who predicts needs no moments of the optimizer.
-        std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });
-        checkpoint.save(folder_.file("best.safetensors"));
-    }
-
-private:
-    run_folder& folder_;
-    engine& network_;
-    io::checkpoint const& description_;
-    optim::schedule const& schedule_;
-    train::scheduled<engine> const& scheduled_;
-    console const& out_;
-    double rate_ = 0;  // of the last step
-    progress_bar bar_;
-};
-
-constexpr double mb = 1024.0 * 1024.0;
-
-// What training needs, in MB, estimated.
-struct memory_plan {
-    double parameters, activations, loader, checkpoint;
-
-    [[nodiscard]] double all() const { return parameters + activations + loader + checkpoint; }
-};
-
-// Weights, gradients, and what the optimizer keeps, Adam's two moments or a velocity, and weights packed both ways where a DenseNet of the backend's own does so; what a step keeps of each image; the loader's four batches
-// ahead; a copy of what is saved.
-memory_plan plan_memory(train_options const& o, engine_description const& d, backend_entry const& backend, std::size_t batch) {
-    auto const megabytes = [](std::size_t numbers) { return 4 * static_cast<double>(numbers) / mb; };
-    std::size_t const kept = o.optimizer == "sgd" ? 1 : 2;
-    return {megabytes(((backend.whole_densenet ? 4 : 2) + kept) * d.parameters + d.statistics), megabytes(d.activations_an_image * batch),
-            megabytes(4 * batch * o.model.size.height * o.model.size.width * o.model.channels), megabytes((1 + kept) * d.parameters + d.statistics)};
-}
-
-void print_plan(train_options const& o, engine& network, backend_entry const& backend, std::size_t batch, std::size_t batches, std::size_t rows, console const& out) {
-    auto const d = network.describe();
-    auto const steps = o.steps != 0 ? o.steps : o.epochs * batches;
-    auto const memory = plan_memory(o, d, backend, batch);
-    out.print("plan         {} of {} from {} images of {} × {} × {}", counted(steps, "step", "steps"), counted(batch, "image", "images"), rows, o.model.size.height, o.model.size.width, o.model.channels);
-    out.print("parameters   {} trainable, {} running statistics", d.parameters, d.statistics);
-    out.print("work         {:.2f} GFLOP an image forward, about three times as much in training", d.flops_an_image / 1e9);
-    out.print("memory       about {:.0f} MB: {:.0f} for weights, gradients and the optimizer, {:.0f} for activations and gradients, {:.0f} for batches read ahead, {:.0f} for a checkpoint being written",
-              memory.all(), memory.parameters, memory.activations, memory.loader, memory.checkpoint);
-    out.print("             (estimated from the sizes of the tensors that the backend's layers keep; program and scratch memory, some 10 %, come on top)");
-}
-
-// One step before the clock runs, one that counts, on made-up images.
-double seconds_a_step(train_options const& o, engine& network, std::size_t batch, std::size_t classes) {
-    tensor<float, 4> images({batch, o.model.size.height, o.model.size.width, o.model.channels});
-    tensor<float, 2> targets({batch, classes});
-    random const numbers(1);
-    for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(2 * numbers.uniform(i) - 1);
-    network.step(images.view(), targets.view());
-    auto const begin = std::chrono::steady_clock::now();
-    network.step(images.view(), targets.view());
-    return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
-}
-
-void plot_run(run_folder const& folder) {
-    std::vector<double> steps, losses, at, train_loss, valid_loss, auroc_at, auroc;
-    for (auto const& s : folder.steps()) {
-        steps.push_back(static_cast<double>(s.step));
-        losses.push_back(s.loss);
-    }
-    for (auto const& r : folder.log()) {
-        at.push_back(static_cast<double>(r.step));
-        train_loss.push_back(r.train_loss);
-        valid_loss.push_back(r.valid_loss);
-        if (r.valid_auroc_mean) {
-            auroc_at.push_back(static_cast<double>(r.step));
-            auroc.push_back(*r.valid_auroc_mean);
-        }
-    }
-    plot_losses(folder.file("loss"), steps, losses, at, train_loss, valid_loss);
-    if (!auroc.empty()) plot_auroc(folder.file("auroc"), auroc_at, auroc);
-}
 
 }  // namespace
 
@@ -193,8 +42,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     } else if (!o.out.empty() && run_folder::holds_run(o.out)) {
         throw io_error(o.out + ": already holds a run; continue it with --resume or choose another --out");
     }
-    if (o.class_weights.empty()) o.class_weights = o.loss == "weighted-bce" ? "train" : "none";
-    if (o.weight_decay < 0 && !o.given.contains("weight-decay")) o.weight_decay = o.optimizer == "adamw" ? 0.01 : 0;
+    complete_recipe(o);
     check_train_options(o);
     auto const& backend = find_backend_with_layers(global.backend);
     auto const bf16 = wants_bf16(o.precision, backend);

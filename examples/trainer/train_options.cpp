@@ -1,22 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
-// The options of `cxr train`: how they are declared, checked, kept and taken up again, and what they mean.
+// The options of `cxr train`: how they are declared, checked, kept and taken up again.
 
 #include "train_options.hpp"
 
+#include "train_recipe.hpp"
+
 #include "cxr/core/error.hpp"
-#include "cxr/loss/focused_loss.hpp"
-#include "cxr/stats/class_weights.hpp"
 
 #include <algorithm>
 #include <array>
-#include <cmath>
 #include <filesystem>
 #include <fstream>
-#include <initializer_list>
 #include <limits>
-#include <optional>
 #include <sstream>
-#include <utility>
 
 namespace cxr::trainer {
 
@@ -26,9 +22,6 @@ namespace fs = std::filesystem;
 
 std::string absolute(std::string const& path) { return path.empty() ? path : fs::absolute(path).lexically_normal().string(); }
 
-// Rules that --class-weights names; anything else is a file.
-constexpr std::array weight_rules{"train", "inverse", "effective", "pos-weight", "none"};
-bool is_weight_rule(std::string const& name) { return std::find(weight_rules.begin(), weight_rules.end(), name) != weight_rules.end(); }
 // Calls f(name, value) for every option that makes a run what it is, by its name on the command line: config.json holds them, and --resume takes them from there.
 template <class F>
 void for_each_option(train_options& o, label_options& l, global_options& g, F const& f) {
@@ -103,79 +96,6 @@ json read_config(std::string const& path) {
     }
 }
 
-// The number that --alpha names, if it names one.
-std::optional<double> alpha_of(train_options const& o) {
-    if (o.alpha == "none") return std::nullopt;
-    double value = 0;
-    std::istringstream in(o.alpha);
-    in >> value;
-    require_usage(!in.fail() && in.peek() == std::istringstream::traits_type::eof() && value >= 0 && value <= 1, "--alpha " + o.alpha + ": expected a number from 0 to 1, or none");
-    return value;
-}
-
-void check_loss_options(train_options const& o) {
-    require_usage(o.loss == "weighted-bce" || o.loss == "bce" || o.loss == "focal" || o.loss == "asymmetric", "--loss " + o.loss + ": expected weighted-bce, bce, focal or asymmetric");
-    auto const only_for = [&](char const* option, bool right, std::string const& what) { require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for " + what); };
-    only_for("gamma", o.loss == "focal", "--loss focal");
-    only_for("alpha", o.loss == "focal", "--loss focal");
-    only_for("gamma-positive", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("gamma-negative", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("margin", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("class-weights", o.loss != "bce" || o.class_weights == "none", "losses other than bce, which weighs all labels 1");
-    only_for("beta", o.class_weights == "effective", "--class-weights effective");
-    auto const not_negative = [](char const* option, double value) { require_usage(std::isfinite(value) && value >= 0, fmt::format("{} {}: expected a finite number of at least 0", option, value)); };
-    not_negative("--gamma", o.gamma);
-    not_negative("--gamma-positive", o.gamma_positive);
-    not_negative("--gamma-negative", o.gamma_negative);
-    auto const below_one = [](char const* option, double value) { require_usage(value >= 0 && value < 1, fmt::format("{} {}: expected at least 0 and less than 1", option, value)); };
-    below_one("--margin", o.margin);
-    below_one("--smoothing", o.smoothing);
-    below_one("--beta", o.beta);
-    static_cast<void>(alpha_of(o));
-}
-
-void check_optimizer_options(train_options const& o) {
-    auto const is = [&](char const* name) { return o.optimizer == name; };
-    require_usage(is("adam") || is("adamw") || is("sgd"), "--optimizer " + o.optimizer + ": expected adam, adamw or sgd");
-    auto const only_for = [&](char const* option, bool right, char const* what) {
-        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --optimizer " + what);
-    };
-    only_for("weight-decay", is("adamw") || is("sgd"), "adamw and sgd");
-    only_for("momentum", is("sgd"), "sgd");
-    only_for("nesterov", is("sgd"), "sgd");
-    auto const finite = [](char const* option, double value, bool right, char const* expected) {
-        require_usage(std::isfinite(value) && right, fmt::format("--{} {}: expected a finite number {}", option, value, expected));
-    };
-    finite("lr", o.lr, o.lr > 0, "above 0");
-    finite("head-lr", o.head_lr, o.head_lr > 0 || !o.given.contains("head-lr"), "above 0");
-    finite("weight-decay", o.weight_decay, o.weight_decay > 0 || (!is("adamw") && o.weight_decay == 0), is("adamw") ? "above 0; without it AdamW is --optimizer adam" : "of at least 0");
-    finite("momentum", o.momentum, o.momentum >= 0 && o.momentum < 1, "of at least 0 and below 1");
-    require_usage(!is("sgd") || !o.nesterov || o.momentum > 0, "--nesterov: needs a --momentum above 0");
-    finite("clip-norm", o.clip_norm, o.clip_norm > 0 || !o.given.contains("clip-norm"), "above 0");
-    require_usage(o.frozen_batch_norm == "running" || o.frozen_batch_norm == "batch", "--frozen-batch-norm " + o.frozen_batch_norm + ": expected running or batch");
-    require_usage(!o.given.contains("frozen-batch-norm") || !o.freeze.empty(), "--frozen-batch-norm: only with --freeze");
-}
-
-stats::class_weights weights_from_file(std::string const& path, std::vector<std::string> const& classes) {
-    std::ifstream in(path);
-    if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them, or one of the rules train, inverse, effective, pos-weight, none");
-    try {
-        auto const list = json::parse(in).at("classes");
-        stats::class_weights w;
-        for (auto const& name : classes) {
-            auto const found = std::find_if(list.begin(), list.end(), [&](auto const& c) { return c.at("name") == name; });
-            if (found == list.end()) throw io_error(path + ": no weights of class " + name);
-            w.positive.push_back(found->at("positive_weight").template get<double>());
-            w.negative.push_back(found->at("negative_weight").template get<double>());
-            if (!std::isfinite(w.positive.back()) || !std::isfinite(w.negative.back()) || w.positive.back() < 0 || w.negative.back() < 0)
-                throw io_error(path + ": weights of class " + name + ", expected finite numbers of at least 0");
-        }
-        return w;
-    } catch (json::exception const& e) {
-        throw io_error(path + ": expected class weights as `cxr stats --json` writes them: " + e.what());
-    }
-}
-
 }  // namespace
 
 json options_json(train_options o, label_options l, global_options g) {
@@ -233,41 +153,6 @@ double memory_limit(std::string const& text) {
     return unit == 'G' ? 1024 * value : value;
 }
 
-ops::loss_form loss_form_of(train_options const& o) {
-    if (o.loss == "focal") return loss::focal{o.gamma, alpha_of(o), o.smoothing}.form();
-    if (o.loss == "asymmetric") return loss::asymmetric{o.gamma_positive, o.gamma_negative, o.margin, o.smoothing}.form();
-    return loss::bce{o.smoothing}.form();
-}
-
-optim::chosen_options optimizer_of(train_options const& o) {
-    if (o.optimizer == "sgd") return optim::sgd_options{.learning_rate = o.lr, .momentum = o.momentum, .weight_decay = o.weight_decay, .nesterov = o.nesterov};
-    return optim::adam_options{.learning_rate = o.lr, .weight_decay = o.weight_decay};
-}
-
-optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from) {
-    using kind = optim::schedule_kind;
-    constexpr std::array<std::pair<char const*, kind>, 5> kinds{{{"constant", kind::constant}, {"cosine", kind::cosine}, {"step", kind::step}, {"plateau", kind::plateau}, {"one-cycle", kind::one_cycle}}};
-    auto const found = std::find_if(kinds.begin(), kinds.end(), [&](auto const& k) { return k.first == o.schedule; });
-    require_usage(found != kinds.end(), "--schedule " + o.schedule + ": expected constant, cosine, step, plateau or one-cycle");
-    auto const is = [&](char const* name) { return o.schedule == name; };
-    auto const only_for = [&](char const* option, bool right, char const* what) {
-        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --schedule " + what);
-    };
-    only_for("min-lr", is("cosine") || is("plateau"), "cosine and plateau");
-    only_for("schedule-epochs", is("step"), "step");
-    only_for("schedule-factor", is("step") || is("plateau"), "step and plateau");
-    only_for("schedule-patience", is("plateau"), "plateau");
-    require_usage(std::isfinite(o.min_lr) && o.min_lr >= 0 && o.min_lr <= o.lr, fmt::format("--min-lr {}: expected 0 to --lr, which is {}", o.min_lr, o.lr));
-    require_usage(o.schedule_factor > 0 && o.schedule_factor < 1, fmt::format("--schedule-factor {}: expected above 0 and below 1", o.schedule_factor));
-    require_usage(!is("step") || o.schedule_epochs != 0, "--schedule step: --schedule-epochs is needed, the epochs between two changes");
-    require_usage(!is("one-cycle") || o.warmup == 0, fmt::format("--warmup {}: expected 0 with --schedule one-cycle, which rises by itself", o.warmup));
-    require_usage(!is("cosine") || steps > o.warmup, fmt::format("--schedule cosine: {} in all, expected more than --warmup {}", counted(steps, "step", "steps"), o.warmup));
-    require_usage(!is("one-cycle") || steps >= 4, fmt::format("--schedule one-cycle: {} in all, expected at least 4", counted(steps, "step", "steps")));
-    return optim::schedule({.kind = found->second, .learning_rate = o.lr, .warmup = o.warmup, .steps = steps, .smallest = o.min_lr, .epochs = o.schedule_epochs, .factor = o.schedule_factor,
-                            .patience = o.schedule_patience},
-                           from);
-}
-
 void check_train_options(train_options const& o) {
     require_usage(!o.train.empty(), "--train is needed: the table of the training set");
     require_usage(!o.valid.empty(), "--valid is needed: the table of the validation set");
@@ -275,22 +160,12 @@ void check_train_options(train_options const& o) {
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
-    check_loss_options(o);
-    check_optimizer_options(o);
+    check_recipe(o);
     // How many steps there will be is known when the table has been read; this looks at all else.
     static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
     if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     check_model_options(o.model);
-}
-
-stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes) {
-    if (o.loss == "bce" || o.class_weights == "none") return {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
-    if (o.class_weights == "train") return stats::course_weights(frequencies);
-    if (o.class_weights == "inverse") return stats::inverse_frequency_weights(frequencies);
-    if (o.class_weights == "effective") return stats::effective_number_weights(frequencies, o.beta);
-    if (o.class_weights == "pos-weight") return stats::pos_weight(frequencies);
-    return weights_from_file(o.class_weights, classes);
 }
 
 void add_train_options(CLI::App& c, train_options& o) {

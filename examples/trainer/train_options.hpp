@@ -1,18 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the options of `cxr train` mean.
+// The options of `cxr train` on the command line and in config.json.
 
 #include "train.hpp"
 
-#include "cxr/ops/loss_form.hpp"
-#include "cxr/optim/chosen_optimizer.hpp"
-#include "cxr/optim/schedule.hpp"
-#include "cxr/stats/class_frequencies.hpp"
-#include "cxr/stats/class_weights.hpp"
-
-#include <cstdint>
 #include <string>
-#include <vector>
 
 namespace cxr::trainer {
 
@@ -31,17 +23,5 @@ json resume_options(train_options& o, label_options& l, global_options& g);
 
 /// The MB that --memory names. Throws `usage_error`.
 double memory_limit(std::string const& text);
-
-/// What is made of the cross-entropy.
-ops::loss_form loss_form_of(train_options const& o);
-
-/// What takes the steps.
-optim::chosen_options optimizer_of(train_options const& o);
-
-/// How the learning rate changes in a run of so many steps. Throws `usage_error` where an option does not fit.
-optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from);
-
-/// What labels weigh, by rule or from a file. Throws `io_error`.
-stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes);
 
 }  // namespace cxr::trainer

@@ -179,7 +179,11 @@ class Run(CommandTest):
                 self.assertEqual(values(before, old, name) == values(after, new, name), stays, (mode, name))
         self.assertNotEqual(self.read("running", "last.safetensors"), self.read("batch", "last.safetensors"))
         # A run may go on with everything learning.
-        self.good("train", "--resume", "--out", self.path("running"), "--steps", "5", "--freeze", "classifier.*", "--quiet")
+        self.good("train", "--resume", "--out", self.path("running"), "--steps", "5", "--freeze", "none", "--quiet")
+        thawed, newest = read_safetensors(self.path("running", "last.safetensors"))
+        for name in before:
+            if not name.startswith("__"):
+                self.assertNotEqual(values(before, old, name), values(thawed, newest, name), name)
 
     def test_optimizer_options_out_of_range(self):
         arguments = self.train_arguments()

@@ -38,14 +38,19 @@ public:
 
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
         if (out.statistics != nullptr) out.statistics->known = 0;
+        if (rate_ == 0) return pass(ctx, in.values, out.values, false);
         ops::dropout<Backend, T>(ctx, mask(), in.values, out.values, false);
     }
 
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<master_t<T>, 1>) const {
-        if (d_in.data() != nullptr) ops::dropout<Backend, T>(ctx, mask(), d_out, d_in, accumulate);
+        if (d_in.data() == nullptr) return;
+        if (rate_ == 0) return pass(ctx, d_out, d_in, accumulate);
+        ops::dropout<Backend, T>(ctx, mask(), d_out, d_in, accumulate);
     }
 
-    void commit(context<Backend>& ctx, tape&, double const* gate) { ops::count_step<Backend, master_t<T>>(ctx, gate, steps_.values.view()); }
+    void commit(context<Backend>& ctx, tape&, double const* gate) {
+        if (rate_ != 0) ops::count_step<Backend, master_t<T>>(ctx, gate, steps_.values.view());
+    }
 
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
@@ -56,12 +61,17 @@ public:
     struct frozen {
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
-            if (in.data() != out.data()) ops::copy<Backend, T>(ctx, in, out);
+            pass(ctx, in, out, false);
         }
     };
     [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
 
 private:
+    // The identity, in place or not.
+    static void pass(context<Backend>& ctx, view<T const, 4> from, view<T, 4> to, bool accumulate) {
+        if (accumulate || from.data() != to.data()) ops::copy<Backend, T>(ctx, from, to, accumulate);
+    }
+
     [[nodiscard]] ops::dropout_mask<master_t<T>> mask() const { return {numbers_, steps_.values.data(), rate_}; }
 
     double rate_;

@@ -141,9 +141,9 @@ public:
             double norm = 0;
             if (clip_norm_ != 0) context_.download(view<double const, 1>(norm_.view()), view<double, 1>(&norm, {1}));
             if (!std::isfinite(value) || !std::isfinite(norm)) {
-                optimizer_.restore(optimizer_.steps() - 1);
-                if (std::isfinite(value)) throw diverged(optimizer_.steps() + 1, norm, "the norm of the gradient");
-                throw diverged(optimizer_.steps() + 1, value);
+                auto const step = optimizer_.steps();
+                optimizer_.restore(step - 1);
+                throw std::isfinite(value) ? diverged(step, norm, "the norm of the gradient") : diverged(step, value);
             }
         }
         return value;

@@ -17,6 +17,7 @@
 #include <cstring>
 #include <functional>
 #include <map>
+#include <new>
 #include <span>
 #include <string>
 #include <string_view>
@@ -40,6 +41,7 @@ struct named_tensor {
 struct checkpoint {
     std::map<std::string, std::string> metadata;  ///< `cxr.classes`, `cxr.architecture`, … ; `cxr.version` is set by `save`
     std::vector<named_tensor> tensors;            ///< in the order of the file
+    std::vector<std::string> ignored = {};        ///< names in the file of what is no part of a network's state, from `load`
 
     /// Writes a safetensors file, all tensors as F32, whole or not at all; without copying them.
     /// Throws `io_error` that begins with the path (the old file is untouched then), and `contract_violation` for names
@@ -55,8 +57,8 @@ struct checkpoint {
     }
 };
 
-/// Reads a checkpoint, or any other safetensors file: F32 as it is, F64, F16 and BF16 as the nearest float. Tensors of
-/// integers and booleans, such as PyTorch's `num_batches_tracked`, are no part of a network's state here and are left out.
+/// Reads a checkpoint, or any other safetensors file: F32 as it is, F64, F16 and BF16 as the nearest float; a finite F64 that no float is near to is an error. Tensors of
+/// integers and booleans, such as PyTorch's `num_batches_tracked`, are no part of a network's state here: `ignored` names them.
 /// Throws `io_error` that begins with the path: a broken file, or a checkpoint of a newer version than this one's.
 [[nodiscard]] inline checkpoint load(std::string const& path) {
     auto file = read_safetensors(path);
@@ -69,17 +71,30 @@ struct checkpoint {
             throw io_error(path + ": a checkpoint of version " + json_string(text) + ", expected at most " +
                            std::to_string(checkpoint_version) + (number ? "; a newer cxr wrote it" : ""));
     }
-    checkpoint result{std::move(file.metadata), {}};
-    for (auto& entry : file.tensors) {
-        if (!is_floating(entry.type)) continue;
-        auto const n = entry.shape.size();
-        named_tensor t{std::move(entry.name), entry.shape, std::vector<float>(n)};
-        if (entry.type == dtype::f32) {
-            if (n != 0) std::memcpy(t.values.data(), entry.bytes.data(), n * sizeof(float));
-        } else {
-            for (std::size_t i = 0; i < n; ++i) t.values[i] = to_float(entry.type, entry.bytes.data() + i * size_of(entry.type));
+    checkpoint result{std::move(file.metadata), {}, {}};
+    try {
+        for (auto& entry : file.tensors) {
+            if (!is_floating(entry.type)) {
+                result.ignored.push_back(std::move(entry.name));
+                continue;
+            }
+            auto const n = entry.shape.size();
+            named_tensor t{std::move(entry.name), entry.shape, std::vector<float>(n)};
+            if (entry.type == dtype::f32) {
+                if (n != 0) std::memcpy(t.values.data(), entry.bytes.data(), n * sizeof(float));
+            } else {
+                for (std::size_t i = 0; i < n; ++i) {
+                    auto const* const element = entry.bytes.data() + i * size_of(entry.type);
+                    t.values[i] = to_float(entry.type, element);
+                    double wide = 0;
+                    if (entry.type == dtype::f64 && std::isinf(t.values[i])) std::memcpy(&wide, element, sizeof wide);
+                    if (wide != 0 && std::isfinite(wide)) throw io_error(path + ": element " + std::to_string(i) + " of " + t.name + " is too large for a float, expected numbers that one holds");
+                }
+            }
+            result.tensors.push_back(std::move(t));
         }
-        result.tensors.push_back(std::move(t));
+    } catch (std::bad_alloc const&) {
+        throw io_error(path + ": no memory for its " + std::to_string(file.content.bytes().size()) + " bytes");
     }
     return result;
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// As much JSON (RFC 8259) as the header of a safetensors file has: strings, unsigned integers, arrays and objects.
+// JSON (RFC 8259) as weight files have it: the header of a safetensors file, the configuration of a model of Keras.
 
 #include "cxr/core/error.hpp"
 
@@ -126,6 +126,38 @@ public:
         return value;
     }
 
+    /// A number, the nearest double.
+    double number() {
+        skip_space();
+        double value = 0;
+        auto const* const begin = text_.data() + at_;
+        auto const [end, code] = std::from_chars(begin, text_.data() + text_.size(), value);
+        auto const text = text_.substr(at_, static_cast<std::size_t>(end - begin));
+        auto const digit = [&](std::size_t i) { return i < text.size() && text[i] >= '0' && text[i] <= '9'; };
+        std::size_t const first = text.starts_with('-') ? 1 : 0;
+        // from_chars takes inf, .5, 1. and 01 too, which are no JSON.
+        bool const strict = digit(first) && digit(text.size() - 1) && !(text[first] == '0' && digit(first + 1));
+        if (code != std::errc() || !strict) fail("a number");
+        at_ += text.size();
+        return value;
+    }
+
+    /// Reads over any value. Throws where it is nested more than `deepest` deep.
+    void skip(std::size_t deepest = 64) {
+        if (deepest == 0) fail("values that are nested less deep");
+        auto const c = begins_with();
+        if (c == '{') object([&](std::string const&) { skip(deepest - 1); });
+        else if (c == '[') array([&] { skip(deepest - 1); });
+        else if (c == '"') static_cast<void>(string());
+        else if (!accept_word("true") && !accept_word("false") && !accept_word("null")) static_cast<void>(number());
+    }
+
+    /// The character that the next value begins with, `{`, `[`, `"`, `n` of null, …; '\0' at the end.
+    [[nodiscard]] char begins_with() {
+        skip_space();
+        return next();
+    }
+
     /// Nothing but spaces may follow.
     void end() {
         skip_space();
@@ -151,6 +183,12 @@ private:
         skip_space();
         if (next() != c) return false;
         ++at_;
+        return true;
+    }
+
+    bool accept_word(std::string_view word) {
+        if (!text_.substr(at_).starts_with(word)) return false;
+        at_ += word.size();
         return true;
     }
 

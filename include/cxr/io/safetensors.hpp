@@ -9,23 +9,18 @@
 #include "cxr/io/atomic_file.hpp"
 #include "cxr/io/dtype.hpp"
 #include "cxr/io/json.hpp"
+#include "cxr/io/mapped_file.hpp"
 #include "cxr/io/safetensors_header.hpp"
 
 #include <algorithm>
-#include <array>
-#include <cerrno>
 #include <cstddef>
 #include <cstdint>
-#include <filesystem>
-#include <fstream>
-#include <ios>
 #include <map>
-#include <memory>
 #include <new>
 #include <set>
 #include <span>
 #include <string>
-#include <system_error>
+#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -43,49 +38,35 @@ struct tensor_entry {
 struct safetensors_file {
     std::map<std::string, std::string> metadata;  ///< the free text of the header
     std::vector<tensor_entry> tensors;            ///< in the order of their bytes
-    std::unique_ptr<std::byte[]> content;         ///< what the entries look into
+    mapped_file content;                          ///< what the entries look into
 };
 
 /// Reads a file. Throws `io_error` that begins with `path` and says what was expected, before any tensor is read, where
-/// the file is not what it claims. Takes as much memory as the file is long.
+/// the file is not what it claims. The tensors stay in the file, which is mapped into memory.
 [[nodiscard]] inline safetensors_file read_safetensors(std::string const& path) {
     auto const fail = [&](std::string const& what) { throw io_error(path + ": " + what); };
-    std::error_code code;
-    auto const status = std::filesystem::status(path, code);
-    if (code) fail("cannot be opened: " + code.message());
-    if (!std::filesystem::is_regular_file(status)) fail("is not a file, expected a safetensors file");
-    errno = 0;
-    std::ifstream file(path, std::ios::binary);
-    if (!file) fail("cannot be opened: " + std::generic_category().message(errno));
-    std::uint64_t const length = std::filesystem::file_size(path, code);
-    if (code) fail("cannot be read: " + code.message());
-    auto const fill = [&](void* to, std::uint64_t bytes) {
-        if (!file.read(static_cast<char*>(to), static_cast<std::streamsize>(bytes))) fail("cannot be read to its end");
-    };
-
+    safetensors_file result{{}, {}, mapped_file(path, "a safetensors file")};
+    auto const bytes = result.content.bytes();
+    std::uint64_t const length = bytes.size();
     if (length <= 8) fail(std::to_string(length) + " bytes, expected a safetensors file of 10 or more");
-    std::array<unsigned char, 8> prefix{};
-    fill(prefix.data(), prefix.size());
     std::uint64_t header_length = 0;
-    for (std::size_t i = 8; i-- > 0;) header_length = header_length << 8U | prefix[i];
+    for (std::size_t i = 8; i-- > 0;) header_length = header_length << 8U | static_cast<std::uint64_t>(bytes[i]);
     auto const longest = std::min<std::uint64_t>(longest_safetensors_header, length - 8);
     if (header_length == 0 || header_length > longest)
         fail("not a safetensors file: header of " + std::to_string(header_length) + " bytes, expected 1 to " +
              std::to_string(longest));
     try {
-        std::string json(header_length, '\0');
-        fill(json.data(), header_length);
-        auto const data_size = length - 8 - header_length;
-        auto header = parse_safetensors_header(json, data_size, path);
-        safetensors_file result{std::move(header.metadata), {}, std::make_unique_for_overwrite<std::byte[]>(data_size)};
-        fill(result.content.get(), data_size);
+        std::string_view const json(reinterpret_cast<char const*>(bytes.data()) + 8, header_length);
+        auto const data = bytes.subspan(8 + header_length);
+        auto header = parse_safetensors_header(json, data.size(), path);
+        result.metadata = std::move(header.metadata);
         for (auto& m : header.members) {
             auto const [begin, end] = m.offsets;
-            result.tensors.push_back({std::move(m.name), m.type, m.shape, {result.content.get() + begin, end - begin}});
+            result.tensors.push_back({std::move(m.name), m.type, m.shape, data.subspan(begin, end - begin)});
         }
         return result;
     } catch (std::bad_alloc const&) {
-        throw io_error(path + ": no memory for its " + std::to_string(length) + " bytes");
+        throw io_error(path + ": no memory for the header of its " + std::to_string(length) + " bytes");
     }
 }
 

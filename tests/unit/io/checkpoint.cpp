@@ -101,7 +101,7 @@ TEST_CASE("checkpoint: what cannot be saved leaves the old file") {
 TEST_CASE("checkpoint: other floating types become float; integers and booleans are left out") {
     temporary_folder const folder;
     auto const path = folder / "foreign.safetensors";
-    std::vector<double> const d{1.0 / 3, 1e300};
+    std::vector<double> const d{1.0 / 3, std::numeric_limits<double>::infinity()};
     std::vector<std::uint16_t> const half{0x3C00, 0xC000, 0x0001}, brain{0x3F80, 0xC000, 0x7F80};
     std::vector<std::int64_t> const integers{5};
     std::vector<std::uint8_t> const booleans{1, 0, 1};
@@ -113,6 +113,11 @@ TEST_CASE("checkpoint: other floating types become float; integers and booleans 
     CHECK(c.tensors[0].values == std::vector<float>{1.0F / 3, std::numeric_limits<float>::infinity()});
     CHECK(c.tensors[1].values == std::vector<float>{1, -2, 0x1p-24F});
     CHECK(c.tensors[2].values == std::vector<float>{1, -2, std::numeric_limits<float>::infinity()});
+    for (double const large : {1e39, -1e300}) {
+        std::vector<double> const beyond{3e38, large};
+        write_safetensors(path, std::vector<tensor_entry>{entry_of("d", dtype::f64, beyond)});
+        CHECK(message_of<cxr::io_error>([&] { (void)load(path); }) == path + ": element 1 of d is too large for a float, expected numbers that one holds");
+    }
 }
 
 TEST_CASE("checkpoint: a newer version is refused, and so is one that is no number") {

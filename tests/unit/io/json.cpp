@@ -87,6 +87,42 @@ TEST_CASE("JSON: integers fill 64 bits, and nothing else is one") {
         CHECK(complaint([&] { (void)parsed_number(bad); }).starts_with("x at byte 0: expected an integer"));
 }
 
+TEST_CASE("JSON: numbers are the nearest double, and what is no JSON number is refused") {
+    auto const number = [](std::string const& text) {
+        json_reader r(text, "x");
+        auto const value = r.number();
+        r.end();
+        return value;
+    };
+    CHECK(number("1.001e-05") == 1.001e-05);
+    CHECK(number(" -0.5E+1 ") == -5);
+    CHECK(number("0") == 0);
+    CHECK(number("10") == 10);
+    for (auto const* const bad : {"", "-", "+1", ".5", "1.", "01", "-01", "inf", "-inf", "nan", "-nan", "1e999", "0x1", "true", "\"1\""}) {
+        INFO(bad);
+        CHECK_FALSE(complaint([&] { (void)number(bad); }).empty());
+    }
+}
+
+TEST_CASE("JSON: any value can be read over, as deep as is allowed") {
+    auto const rest = [](std::string const& text, std::size_t deepest = 64) {
+        json_reader r(text, "x");
+        r.skip(deepest);
+        r.end();
+    };
+    for (auto const* const good : {"null", "true", "false", "-1.5e3", "\"a\"", "[]", "{}", " { \"a\" : [ null , true , { \"b\" : -1 } ] } "}) {
+        INFO(good);
+        CHECK(complaint([&] { rest(good); }).empty());
+    }
+    for (auto const* const bad : {"", "nul", "truefalse", "[1,]", "{\"a\"}", "{\"a\":1,\"a\":2}", "[1 2]", "[", "'a'"}) {
+        INFO(bad);
+        CHECK(complaint([&] { rest(bad); }).starts_with("x at byte "));
+    }
+    CHECK(complaint([&] { rest("[[1]]", 3); }).empty());
+    CHECK(complaint([&] { rest("[[1]]", 2); }) == "x at byte 2: expected values that are nested less deep");
+    CHECK(complaint([&] { rest(std::string(1'000'000, '[')); }) == "x at byte 64: expected values that are nested less deep");
+}
+
 TEST_CASE("JSON: objects and arrays are read in order, with any white space") {
     CHECK(parsed_object("{}").empty());
     CHECK(parsed_object(" { \"a\" : [ 1 , 2 ] ,\t\"b\":\r\n[] } ") == "a:1,2,b:");

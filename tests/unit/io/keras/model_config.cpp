@@ -1,0 +1,72 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "cxr/io/keras/model_config.hpp"
+
+#include "cxr/io/keras/model_json.hpp"
+#include "temporary_folder.hpp"
+#include "tiny_network.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <string>
+
+using namespace cxr;
+using namespace cxr::io::keras;
+
+namespace {
+
+std::string layer(std::string const& kind, std::string const& config) { return R"({"class_name": ")" + kind + R"(", "config": {"name": "x", )" + config + "}}"; }
+std::string model(std::string const& layers) { return R"({"class_name": "Functional", "config": {"name": "m", "layers": [)" + layers + "]}}"; }
+std::string complaint(std::string const& text) {
+    return message_of<io_error>([&] { (void)read_model_config(text, "f: config"); });
+}
+
+}  // namespace
+
+TEST_CASE("read_model_config: size of the images, epsilon of the batch norms and the head's activation, in nested models too") {
+    auto const inner = model(layer("InputLayer", R"("batch_input_shape": [null, null, null, 3], "sparse": false)") + "," + layer("BatchNormalization", R"("axis": [3], "epsilon": 1.001e-05, "momentum": -0.5e+1)"));
+    auto const c = read_model_config(model(layer("InputLayer", R"("batch_shape": [null, 224, 320, 3])") + "," + inner + "," + layer("Activation", R"("activation": "relu")") + "," +
+                                           layer("Dense", R"("units": 14, "activation": "sigmoid", "kernel_constraint": null)")),
+                                     "f");
+    CHECK(c.height == 224);
+    CHECK(c.width == 320);
+    CHECK(c.activation == "sigmoid");
+    CHECK(c.details == models::convention::keras);
+    CHECK(read_model_config(model(layer("BatchNormalization", R"("epsilon": 1e-05)")), "f").details == models::convention::torchvision);
+    CHECK_FALSE(read_model_config(model(""), "f").details);
+    CHECK(read_model_config(model(layer("Dense", R"("activation": "linear")") + "," + layer("Softmax", R"("axis": -1)")), "f").activation == "softmax");
+    CHECK(read_model_config(model(layer("Dense", R"("activation": "linear")") + "," + layer("Activation", R"("activation": "sigmoid")")), "f").activation == "sigmoid");
+}
+
+TEST_CASE("read_model_config: epsilons that no network here has, and what is no JSON, are errors that name the file") {
+    CHECK(complaint(model(layer("BatchNormalization", R"("epsilon": 0.001)"))) == "f: config: the epsilon of x is 0.001000, expected Keras' 1.001e-5 or torchvision's 1e-5");
+    CHECK(complaint(model(layer("BatchNormalization", R"("epsilon": 1e-05)") + "," + layer("BatchNormalization", R"("epsilon": 1.001e-05)"))).starts_with("f: config: the epsilon of x is not that of the other"));
+    CHECK(complaint("").starts_with("f: config at byte 0: expected an object"));
+    CHECK(complaint(model("") + "x").find("expected the end") != std::string::npos);
+    auto const whole = model(layer("InputLayer", R"("batch_shape": [null, 224, 320, 3])"));
+    for (std::size_t n = 0; n < whole.size(); ++n) CHECK(complaint(whole.substr(0, n)).starts_with("f: config at byte "));
+    CHECK(complaint(R"({"class_name": )" + std::string(100'000, '[')).find("nested less deep") != std::string::npos);
+    std::string models;
+    for (int i = 0; i < 1000; ++i) models += R"({"class_name": "Functional", "config": {"layers": [)";
+    CHECK(complaint(models).find("nested less deep") != std::string::npos);
+    CHECK_FALSE(complaint(model(layer("InputLayer", R"("batch_shape": [null, -1, 3])"))).empty());
+    CHECK_FALSE(complaint(model(layer("BatchNormalization", R"("epsilon": nan)"))).empty());
+}
+
+TEST_CASE("densenet_json: says what read_model_config reads, in the words of either generation") {
+    for (auto const g : {generation::second, generation::third})
+        for (auto const details : {models::convention::keras, models::convention::torchvision}) {
+            auto s = test::tiny_structure();
+            s.options.details = details;
+            auto const text = densenet_json(s, g, 96, "dense_1");
+            auto const c = read_model_config(text, "f");
+            CHECK(c.height == 96);
+            CHECK(c.width == 96);
+            CHECK(c.activation == "sigmoid");
+            CHECK(c.details == details);
+            CHECK(text.find(g == generation::second ? "\"batch_input_shape\"" : "\"batch_shape\"") != std::string::npos);
+            CHECK(text.find(g == generation::second ? "conv1/conv" : "conv1_conv") != std::string::npos);
+            s.options.classes = 0;
+            CHECK(read_model_config(densenet_json(s, g, 0, ""), "f").activation.empty());
+            CHECK(read_model_config(densenet_json(s, g, 0, ""), "f").height == 0);
+        }
+}

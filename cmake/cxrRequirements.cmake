@@ -9,7 +9,7 @@
 # cxr_<component>_pc_requires    for pkg-config: the third party's own packages
 # cxr_<component>_pc_libs        for pkg-config: what to link where it has none
 
-set(cxr_components eigen xtensor onednn image table thrust cuda)
+set(cxr_components eigen xtensor onednn image table keras onnx thrust cuda)
 
 set(cxr_core_packages Threads:libc6-dev)
 set(cxr_core_links Threads::Threads)
@@ -47,6 +47,19 @@ set(cxr_table_headers data/gzip.hpp data/label_table.hpp)
 set(cxr_table_packages ZLIB:zlib1g-dev)
 set(cxr_table_links ZLIB::ZLIB)
 set(cxr_table_pc_requires zlib)
+
+set(cxr_keras_parents core)
+set(cxr_keras_headers io/keras/*.hpp)
+set(cxr_keras_packages HDF5C:libhdf5-dev LibArchive:libarchive-dev)
+set(cxr_keras_links HDF5C::HDF5C LibArchive::LibArchive)
+set(cxr_keras_pc_requires hdf5 libarchive)
+# ONNX's own messages, compiled by Debian. Its package file uses the target of protobuf without looking for it, so that one is found first.
+set(cxr_onnx_parents core)
+set(cxr_onnx_headers io/onnx_model.hpp io/onnx_graph.hpp io/read_onnx.hpp io/write_onnx.hpp)
+set(cxr_onnx_packages Protobuf:libprotobuf-dev ONNX:libonnx-dev)
+set(cxr_onnx_links onnx_proto)
+set(cxr_onnx_pc_requires protobuf)
+set(cxr_onnx_pc_libs -lonnx_proto)
 
 # Thrust's systems OpenMP and TBB are the consumer's choice: he compiles with OpenMP, or links TBB, where he includes their header. No CUDA is needed.
 set(cxr_thrust_parents eigen)

@@ -61,6 +61,8 @@ void add_train(CLI::App& app, chosen_command& chosen);
 void add_predict(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr evaluate`.
 void add_evaluate(CLI::App& app, chosen_command& chosen);
+/// Adds `cxr convert`.
+void add_convert(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr bench`.
 void add_bench(CLI::App& app, chosen_command& chosen);
 /// Adds `cxr demo`.

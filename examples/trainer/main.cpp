@@ -50,18 +50,18 @@ void prepare_heap() {
 #endif
 }
 
-constexpr std::array planned_commands{"explain", "convert", "calibrate", "compare", "pack", "report"};
+constexpr std::array planned_commands{"explain", "calibrate", "compare", "pack", "report"};
 
 int run(int argc, char** argv) {
     if (argc > 1 && std::find(planned_commands.begin(), planned_commands.end(), std::string(argv[1])) != planned_commands.end())
-        return fail(usage, "the command '" + std::string(argv[1]) + "' does not exist yet; there are stats, check, split, train, predict, evaluate, bench and demo");
+        return fail(usage, "the command '" + std::string(argv[1]) + "' does not exist yet; there are stats, check, split, train, predict, evaluate, convert, bench and demo");
 
     CLI::App app("Chest X-rays: class statistics, leak check, splits, training, prediction and evaluation of DenseNets.", "cxr");
     chosen_command chosen;
     app.set_version_flag("--version", [] { return version_text(); }, "versions of cxr, the compiler, the backends built in and their libraries");
     app.require_subcommand(1);
     app.footer("Exit status: 0 done, 1 a file, data, memory or device is at fault, 2 wrong usage, 3 check found a leak, 130 interrupted.\n"
-               "Not there yet: explain, convert, calibrate, compare, pack, report; TensorBoard events.");
+               "Not there yet: explain, calibrate, compare, pack, report; TensorBoard events.");
     add_demo(app, chosen);
     add_stats(app, chosen);
     add_check(app, chosen);
@@ -69,13 +69,14 @@ int run(int argc, char** argv) {
     add_train(app, chosen);
     add_predict(app, chosen);
     add_evaluate(app, chosen);
+    add_convert(app, chosen);
     add_bench(app, chosen);
     // An option given twice counts as given last, so that scripts can append to a command.
     for (auto* const command : app.get_subcommands({}))
         for (auto* const option : command->get_options())
             if (option->get_expected_max() == 1 && option->get_items_expected_max() == 1) option->take_last();
     if (argc > 1 && argv[1][0] != '-' && app.get_subcommands([&](CLI::App const* c) { return c->get_name() == argv[1]; }).empty())
-        return fail(usage, "unknown command '" + std::string(argv[1]) + "', expected one of stats, check, split, train, predict, evaluate, bench and demo");
+        return fail(usage, "unknown command '" + std::string(argv[1]) + "', expected one of stats, check, split, train, predict, evaluate, convert, bench and demo");
     try {
         app.parse(argc, argv);
     } catch (CLI::Success const& e) {

@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "model.hpp"
 
+#include "weight_file.hpp"
+
 #include "cxr/core/error.hpp"
+#include "cxr/io/densenet_tensors.hpp"
 
 #include <algorithm>
 #include <array>
@@ -205,20 +208,22 @@ data::preprocess preprocess_for(model_options const& o) {
     return p;
 }
 
-io::checkpoint load_weight_file(std::string const& path) {
-    namespace fs = std::filesystem;
-    std::error_code ignored;
-    if (fs::is_regular_file(path, ignored)) {
-        std::string begin(8, '\0');
-        std::ifstream(path, std::ios::binary).read(begin.data(), 8);
-        auto const extension = fs::path(path).extension().string();
-        auto const is = [&](std::string_view signature, std::initializer_list<char const*> extensions) {
-            return (!signature.empty() && begin.starts_with(signature)) || std::find(extensions.begin(), extensions.end(), extension) != extensions.end();
-        };
-        std::string const format = is("\x89HDF\r\n\x1a\n", {".h5", ".hdf5"}) ? "Keras' HDF5" : is("", {".keras"}) ? "Keras' .keras" : is("", {".onnx"}) ? "ONNX" : is("PK\3\4", {".pt", ".pth"}) ? "PyTorch's .pt" : "";
-        require_usage(format.empty(), path + ": " + format + " cannot be read yet, expected a .safetensors file");
-    }
-    return io::load(path);
+void take_from_file(model_options& o, std::set<std::string> const& names, io::weights const& w, std::string const& path) {
+    auto const free = [&](std::initializer_list<char const*> options) { return std::none_of(options.begin(), options.end(), [&](auto const* name) { return names.contains(name); }); };
+    if (free({"convention"}) && w.convention) o.convention = *w.convention == models::convention::keras ? "keras" : "torchvision";
+    if (free({"size"}) && w.size != 0) o.size = w.size;
+    auto const first = std::find_if(w.state.tensors.begin(), w.state.tensors.end(), [](auto const& t) { return t.name == "features.conv0.weight" && t.shape.rank() == 4; });
+    if (free({"channels"}) && first != w.state.tensors.end() && (first->shape[1] == 1 || first->shape[1] == 3)) o.channels = first->shape[1];
+    if (!free({"architecture", "blocks", "growth", "stem", "compression"})) return;
+    auto const s = io::densenet_structure_of(w.state, path);
+    auto const& n = s.options;
+    if (n.bottleneck != 4) throw io_error(path + ": its bottlenecks are " + std::to_string(n.bottleneck) + " times the growth, expected 4 times");
+    for (auto const& [name, known] : architectures())
+        if (known.blocks == n.blocks && known.growth == n.growth && known.stem == n.stem) o.architecture = name;
+    o.blocks.assign(n.blocks.begin(), n.blocks.end());
+    o.growth = n.growth;
+    o.stem = n.stem;
+    o.compression = n.compression;
 }
 
 void check_extent(io::checkpoint const& checkpoint, std::string const& path, engine_options const& o) {
@@ -255,9 +260,22 @@ void check_no_contradiction(std::set<std::string> const& names, model_options co
         require_usage(!names.contains(name) || wanted.at(name) == value, "--" + name + " " + wanted.at(name).dump() + ": " + path + " was made with " + value.dump());
 }
 
+// A head of another kind or size, said before anything is built.
+void check_head(io::weights const& w, std::string const& path, std::size_t classes) {
+    auto const& c = w.state;
+    auto const head = std::find_if(c.tensors.begin(), c.tensors.end(), [](auto const& t) { return t.name == "classifier.weight"; });
+    std::string const remedy = "; only cxr train begins a head anew (--weights, --new-head)";
+    if (head == c.tensors.end()) throw io_error(path + ": has no head (classifier.weight is missing), expected one of " + counted(classes, "output", "outputs") + remedy);
+    if (head->shape.rank() == 2 && head->shape[0] != classes)
+        throw io_error(path + ": its head (classifier.weight) has " + counted(head->shape[0], "output", "outputs") + ", expected " + std::to_string(classes) + ", as many as --classes names" + remedy);
+    if (!w.activation.empty() && w.activation != "sigmoid" && w.activation != "linear")
+        throw io_error(path + ": its head ends in " + w.activation + ", expected sigmoid, a probability of each class by itself, or linear, its logit");
+}
+
 }  // namespace
 
-opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global, bool winograd, bool bf16) {
+opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global, bool winograd, bool bf16,
+                        console const& out) {
     namespace fs = std::filesystem;
     opened_model m;
     m.path = path;
@@ -267,7 +285,8 @@ opened_model open_model(std::string const& path, model_options const& given, std
         if (!fs::exists(m.path, ignored)) m.path = (fs::path(path) / "last.safetensors").string();
         if (!fs::exists(m.path, ignored)) throw io_error(path + ": neither best.safetensors nor last.safetensors, expected the folder of a run");
     }
-    auto const checkpoint = load_weight_file(m.path);
+    auto weights = load_weight_file(m.path);
+    auto const& checkpoint = weights.state;
     if (checkpoint.metadata.contains("cxr.architecture")) {
         m.options = model_options_from(checkpoint, m.path);
         check_no_contradiction(names, given, m.options, m.path);
@@ -277,7 +296,11 @@ opened_model open_model(std::string const& path, model_options const& given, std
         require_usage(!classes.empty(), "--classes is needed: " + m.path + " is a weight file that has no class list");
         m.options = given;
         m.classes = classes;
+        take_from_file(m.options, names, weights, m.path);
         check_model_options(m.options);
+        check_head(weights, m.path, m.classes.size());
+        io::match_input_channels(weights, m.options.channels);
+        print_coverage(weights, m.path, out);
         require_usage(m.options.preprocess != "featurewise", "--preprocess featurewise: a weight file carries no mean and deviation; only a checkpoint of cxr does");
     }
     auto e = engine_options_for(m.options, m.classes.size());

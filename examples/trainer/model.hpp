@@ -8,6 +8,7 @@
 
 #include "cxr/data/preprocess.hpp"
 #include "cxr/io/checkpoint.hpp"
+#include "cxr/io/placement.hpp"
 
 #include <cstddef>
 #include <memory>
@@ -85,16 +86,17 @@ struct opened_model {
     std::unique_ptr<engine> network;      ///< with the weights
 };
 
-/// Reads weights. Throws `usage_error` for a format that cannot be read yet, and `io_error`.
-io::checkpoint load_weight_file(std::string const& path);
+/// Gives the options that the command line leaves open, as `names` tells, the values that a weight file says: architecture, convention, channels, size.
+/// Throws `io_error` that begins with `path` where its tensors make no DenseNet.
+void take_from_file(model_options& options, std::set<std::string> const& names, io::weights const& weights, std::string const& path);
 
 /// Throws `io_error` where a network of these options has far more numbers than the checkpoint, before hours are spent on building it.
 void check_extent(io::checkpoint const& checkpoint, std::string const& path, engine_options const& options);
 
 /// Opens a run folder (its best checkpoint, else its last), a checkpoint, or a weight file, for which `given` and `classes`
 /// say what it does not; `names` are the options that were given, which may not contradict a checkpoint. `winograd`: by Winograd's filtering, where the backend has it; `bf16`: in bfloat16, which it has.
-/// Throws `io_error` or `usage_error`.
+/// Of a weight file the architecture is the file's where none of its options is given. Throws `io_error` or `usage_error`.
 opened_model open_model(std::string const& path, model_options const& given, std::set<std::string> const& names, std::vector<std::string> const& classes, global_options const& global,
-                        bool winograd, bool bf16);
+                        bool winograd, bool bf16, console const& out);
 
 }  // namespace cxr::trainer

@@ -71,7 +71,7 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
     check_class_names(labels.classes);
     expect_writable(o.out);
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
-    auto model = open_model(o.model, o.given, o.names, labels.classes, global, !o.direct, bf16);
+    auto model = open_model(o.model, o.given, o.names, labels.classes, global, !o.direct, bf16, out);
     for (auto const& name : labels.classes)
         require_usage(std::find(model.classes.begin(), model.classes.end(), name) != model.classes.end(), "--classes " + name + ": not among the classes of " + model.path);
     auto [names, folder] = images_of(o, labels);

@@ -6,6 +6,7 @@
 #include "train_options.hpp"
 #include "train_plan.hpp"
 #include "train_recipe.hpp"
+#include "weight_file.hpp"
 
 #include "cxr/core/error.hpp"
 #include "cxr/data/leakage.hpp"
@@ -48,12 +49,25 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const bf16 = wants_bf16(o.precision, backend);
     auto const last_path = run_folder::file(o.out, "last.safetensors");
     if (o.resume) {
-        from = load_weight_file(last_path);
+        from = load_weight_file(last_path).state;
         std::tie(state, scheduled_so_far) = state_from(*from, last_path);
         auto const kept = model_options_from(*from, last_path);
         o.model.mean = kept.mean;
         o.model.deviation = kept.deviation;
         labels.classes = classes_of(*from, last_path);
+    }
+    std::optional<io::weights> weights;
+    json weights_json;
+    if (!o.resume && !o.weights.empty()) {
+        weights = load_weight_file(o.weights);
+        io::drop_optimizer(*weights);
+        take_from_file(o.model, o.given, *weights, o.weights);
+        check_model_options(o.model);
+        io::match_input_channels(*weights, o.model.channels);
+        weights_json = coverage_json(*weights, o.weights);
+        if (o.new_head) io::drop_head(*weights);
+        else if (!weights->activation.empty() && weights->activation != "sigmoid" && weights->activation != "linear")
+            out.warn("{}: its head ends in {}, and goes on with a sigmoid; --new-head begins it anew", o.weights, weights->activation);
     }
 
     // Everything that can be wrong with the data is found before anything is written.
@@ -148,9 +162,14 @@ train_outcome run_training(train_options o, label_options labels, global_options
         if (state.batch > train_loader.batches())
             throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
         from.reset();
-    } else if (!o.weights.empty()) {
-        auto const left = network->load_weights(load_weight_file(o.weights), o.weights);
+    } else if (weights) {
+        auto const left = network->load_weights(weights->state, o.weights);
+        print_coverage(*weights, o.weights, out);
         for (auto const& name : left) out.print("new: {} (not as in {})", name, o.weights);
+        weights_json["new"] = left;
+        if (left.empty() && weights->state.metadata.contains("cxr.classes") && classes_of(weights->state, o.weights) != classes)
+            out.warn("{}: its head has other classes than {}, or in another order; --new-head begins it anew", o.weights, o.train);
+        weights.reset();
     }
 
     if (o.dry_run) {
@@ -184,6 +203,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
                 {"operations", json::object()},
                 {"seed", global.seed}};
     for (auto const& [operation, by] : operations) config["operations"][operation] = by;
+    if (!weights_json.is_null()) config["weights"] = weights_json;
+    if (o.resume && old_config.contains("weights")) config["weights"] = old_config["weights"];
     if (o.resume) {
         auto history = old_config.value("resumed_at_steps", json::array());
         history.push_back(state.step);

@@ -19,29 +19,30 @@ namespace cxr::trainer {
 
 /// The options of `cxr train`.
 struct train_options {
-    std::string train, valid, images, out;  ///< tables, folder of the images, folder of the run
-    model_options model;                    ///< architecture and preprocessing
-    std::string weights;                    ///< weight file to start from; empty: random weights
-    std::size_t batch = 8;                  ///< images of a step
-    std::size_t epochs = 3;                 ///< ignored where `steps` is given
-    std::uint64_t steps = 0;                ///< 0: by epochs
-    std::string loss = "weighted-bce";      ///< weighted-bce, bce, focal or asymmetric
-    double gamma = 2;                       ///< focal: focusing parameter
-    std::string alpha = "0.25";             ///< focal: weight of positive labels beside 1 - alpha of negative ones, or none
-    double gamma_positive = 1;              ///< asymmetric: focusing parameter of positive labels
-    double gamma_negative = 4;              ///< asymmetric: that of negative ones
-    double margin = 0.05;                   ///< asymmetric: probability up to which negatives do not count
-    double smoothing = 0;                   ///< of labels
-    std::string class_weights;              ///< rule, or a JSON file as `cxr stats --json` writes it; empty: train for weighted-bce, none for others
-    double beta = 0.999;                    ///< of class weights by the effective number of samples
-    std::string optimizer = "adam";         ///< adam, adamw or sgd
-    double lr = 1e-3;                       ///< learning rate
-    double head_lr = 0;                     ///< that of the head; 0: the same
-    double weight_decay = -1;               ///< adamw: decoupled; sgd: added to the gradient; below 0: not given, 0.01 for adamw and 0 for others
-    double momentum = 0.9;                  ///< sgd
-    bool nesterov = false;                  ///< sgd: whether steps look ahead
-    double clip_norm = 0;                   ///< largest norm of a gradient; 0: any
-    std::vector<std::string> freeze;        ///< patterns of parameters that do not learn
+    std::string train, valid, images, out;      ///< tables, folder of the images, folder of the run
+    model_options model;                        ///< architecture and preprocessing
+    std::string weights;                        ///< weight file to start from; empty: random weights
+    bool new_head = false;                      ///< begin the head anew, even where that of `weights` would fit
+    std::size_t batch = 8;                      ///< images of a step
+    std::size_t epochs = 3;                     ///< ignored where `steps` is given
+    std::uint64_t steps = 0;                    ///< 0: by epochs
+    std::string loss = "weighted-bce";          ///< weighted-bce, bce, focal or asymmetric
+    double gamma = 2;                           ///< focal: focusing parameter
+    std::string alpha = "0.25";                 ///< focal: weight of positive labels beside 1 - alpha of negative ones, or none
+    double gamma_positive = 1;                  ///< asymmetric: focusing parameter of positive labels
+    double gamma_negative = 4;                  ///< asymmetric: that of negative ones
+    double margin = 0.05;                       ///< asymmetric: probability up to which negatives do not count
+    double smoothing = 0;                       ///< of labels
+    std::string class_weights;                  ///< rule, or a JSON file as `cxr stats --json` writes it; empty: train for weighted-bce, none for others
+    double beta = 0.999;                        ///< of class weights by the effective number of samples
+    std::string optimizer = "adam";             ///< adam, adamw or sgd
+    double lr = 1e-3;                           ///< learning rate
+    double head_lr = 0;                         ///< that of the head; 0: the same
+    double weight_decay = -1;                   ///< adamw: decoupled; sgd: added to the gradient; below 0: not given, 0.01 for adamw and 0 for others
+    double momentum = 0.9;                      ///< sgd
+    bool nesterov = false;                      ///< sgd: whether steps look ahead
+    double clip_norm = 0;                       ///< largest norm of a gradient; 0: any
+    std::vector<std::string> freeze;            ///< patterns of parameters that do not learn
     std::string frozen_batch_norm = "running";  ///< what frozen batch norms normalise by: running or batch statistics
     std::string schedule = "constant";      ///< constant, cosine, step, plateau or one-cycle
     std::size_t warmup = 0;                 ///< steps in which the learning rate rises

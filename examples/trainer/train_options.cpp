@@ -40,6 +40,7 @@ void for_each_option(train_options& o, label_options& l, global_options& g, F co
     f("preprocess", o.model.preprocess);
     f("resize", o.model.resize);
     f("weights", o.weights);
+    f("new-head", o.new_head);
     f("batch", o.batch);
     f("epochs", o.epochs);
     f("steps", o.steps);
@@ -114,6 +115,7 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     auto const path = run_folder::file(o.out, "config.json");
     if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
     require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
+    require_usage(!o.given.contains("new-head"), "--new-head: a run that --resume continues has its weights already");
     check_model_options(o.model);
     auto const config = read_config(path);
     try {
@@ -165,6 +167,7 @@ void check_train_options(train_options const& o) {
     static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));
     if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
+    require_usage(!o.new_head || !o.weights.empty(), "--new-head: needs --weights, the file whose head is left out");
     check_model_options(o.model);
 }
 
@@ -195,7 +198,8 @@ void add_train_options(CLI::App& c, train_options& o) {
                   "none for the others")
         ->group(group);
     c.add_option("--beta", o.beta, "of --class-weights effective, 0 to below 1")->capture_default_str()->group(group);
-    c.add_option("--weights", o.weights, "start from the weights of this .safetensors file; the head may differ")->group(group);
+    c.add_option("--weights", o.weights, "start from the weights of this file: .safetensors, Keras' .h5, .hdf5, .weights.h5 or .keras; architecture and --convention are the file's unless given; the head may differ and is then new")->group(group);
+    c.add_flag("--new-head", o.new_head, "with --weights: begin the head anew, even where the file's would fit")->group(group);
     auto* const patience = c.add_option("--patience", o.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
     expect_whole_number(patience->capture_default_str()->group(group), 0, most);
     c.add_option("--optimizer", o.optimizer, "adam, adamw, or sgd")->capture_default_str()->group(group);
@@ -204,7 +208,7 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_flag("--nesterov", o.nesterov, "sgd: steps that look ahead, as Nesterov's")->group(group);
     c.add_option("--head-lr", o.head_lr, "learning rate of the head where it is another than --lr; --schedule changes both in the same ratio")->group(group);
     c.add_option("--clip-norm", o.clip_norm, "largest norm of the gradient of a step, over all parameters that learn; longer ones are shortened to it")->group(group);
-    c.add_option("--freeze", o.freeze, "parameters that do not learn, as patterns of their paths, such as 'features.conv0.*,features.norm0.*,features.denseblock1.*'")->delimiter(',')->group(group);
+    c.add_option("--freeze", o.freeze, "parameters that do not learn, as patterns of their paths, such as 'features.conv0.*,features.norm0.*,features.denseblock1.*'; none lets a run that --resume continues learn as a whole")->delimiter(',')->group(group);
     c.add_option("--frozen-batch-norm", o.frozen_batch_norm,
                   "what batch norms that --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
                   "running statistics go on; as PyTorch's requires_grad = False)")

@@ -38,7 +38,7 @@ BACKENDS = {"reference": None, "simd": "reference", "eigen": "reference", "xtens
 BACKEND_MAY = OPS | {"nn", "models"}
 
 # A component's headers include those of the core, of its parents and its own; and these third parties.
-COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen", "image": "core", "table": "core", "thrust": "eigen", "cuda": "thrust"}
+COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen", "image": "core", "table": "core", "keras": "core", "onnx": "core", "thrust": "eigen", "cuda": "thrust"}
 THIRD_PARTY = {
     "eigen": r"Eigen/|omp\.h",
     "xtensor": r"(xtensor|xtl)/",
@@ -47,6 +47,8 @@ THIRD_PARTY = {
     "thrust": r"thrust/|omp\.h|tbb/|cuda_runtime(_api)?\.h",
     "cuda": r"(cuda_runtime(_api)?|cuda_bf16|cublasLt|cudnn(_\w+)?|nccl|driver_types)\.h",
     "table": r"zlib\.h",
+    "keras": r"(hdf5|archive|archive_entry)\.h",
+    "onnx": r"(onnx|google/protobuf)/",
 }
 # The C++ standard library has no dot in its names; these come with the compiler and the C library.
 PLATFORM = r"(sys/|linux/|(immintrin|cpuid|arm_neon|unistd|fcntl|sched|pthread|errno|signal|dirent)\.h$)"

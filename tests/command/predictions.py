@@ -146,13 +146,20 @@ class Predict(CommandTest):
             header["__metadata__"]["cxr.preprocess"] = json.dumps({**old, "normalise": "featurewise", "mean": mean, "deviation": deviation})
             self.bad(1, *self.predict(model=self.write("m.safetensors", safetensors(header, data))), says=["m.safetensors", "cxr.preprocess", "3 channels"])
 
-    def test_weights_in_formats_that_cannot_be_read_yet(self):
+    def test_weights_that_are_broken_or_pickled(self):
         data = self.maker.data_set()
-        for name, content in (("a.h5", b""), ("a.keras", b"PK\3\4"), ("a.onnx", b"\x08"), ("a.pt", b"PK\3\4"), ("a.pth", b"x"), ("hdf", b"\x89HDF\r\n\x1a\n....")):
+        for name, content, says in (
+            ("a.h5", b"", "HDF5"),
+            ("a.keras", b"PK\3\4", "zip archive"),
+            ("hdf", b"\x89HDF\r\n\x1a\n....", "HDF5"),
+            ("a.pt", b"PK\3\4", "safetensors.torch.save_file"),
+            ("a.pth", b"x", "executes the code"),
+            ("b", b"\x80\x02}", "pickled"),
+        ):
             model = self.write(name, content)
             with self.unchanged():
-                self.bad(2, *self.predict(model=model), "--classes", "A,B", says=[name, "cannot be read yet", ".safetensors"])
-                self.bad(2, "train", *data, *SMALL, "--weights", model, "--out", self.path("run"), says=[name, "cannot be read yet", ".safetensors"])
+                self.bad(1, *self.predict(model=model), "--classes", "A,B", says=[name, says])
+                self.bad(1, "train", *data, *SMALL, "--weights", model, "--out", self.path("run"), says=[name, says])
 
     def test_nothing_half_written(self):
         images = self.maker.path("images")

@@ -34,7 +34,7 @@ class Usage(CommandTest):
         self.bad(2, "stats", "--csv", "x.csv", "--no-such-option", says=["--no-such-option"])
 
     def test_commands_that_do_not_exist_yet_say_so(self):
-        for command in ("explain", "convert", "calibrate", "compare", "pack", "report"):
+        for command in ("explain", "calibrate", "compare", "pack", "report"):
             self.bad(2, command, "--out", "x", says=[command, "does not exist yet"])
 
     def test_options_that_do_not_exist_yet_say_so(self):

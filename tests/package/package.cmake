@@ -45,13 +45,13 @@ set(find_installed ${configure} -D CMAKE_PREFIX_PATH=${prefix})
 
 if(CASE STREQUAL "every_component")
     install_headers()
-    run(${find_installed} -S ${here}/consumer -D COMPONENTS=eigen,xtensor,onednn,image,table,thrust)
+    run(${find_installed} -S ${here}/consumer -D COMPONENTS=eigen,xtensor,onednn,image,table,keras,onnx,thrust)
     run(${CMAKE_COMMAND} --build ${build})
     run(${build}/consumer)
 elseif(CASE STREQUAL "core_only")
     install_headers()
     set(hidden "")
-    foreach(package IN ITEMS Eigen3 xtl xtensor OpenCL dnnl PNG ZLIB Thrust CUDAToolkit)
+    foreach(package IN ITEMS Eigen3 xtl xtensor OpenCL dnnl PNG ZLIB Protobuf ONNX Thrust CUDAToolkit)
         list(APPEND hidden -D CMAKE_DISABLE_FIND_PACKAGE_${package}=ON)
     endforeach()
     run(${find_installed} -S ${here}/core_only ${hidden})
@@ -85,7 +85,7 @@ elseif(CASE STREQUAL "pkg_config")
         run(${folder}/${name})
     endfunction()
     compile(${here}/core_only/main.cpp core_only cxr)
-    compile(${here}/consumer/main.cpp consumer cxr-eigen cxr-xtensor cxr-onednn cxr-image cxr-table cxr-thrust)
+    compile(${here}/consumer/main.cpp consumer cxr-eigen cxr-xtensor cxr-onednn cxr-image cxr-table cxr-keras cxr-onnx cxr-thrust)
     run(pkg-config --modversion cxr cxr-image)
     file(STRINGS ${CXR_SOURCE_DIR}/include/cxr/version.hpp version REGEX "version = \"")
     string(REGEX REPLACE ".*\"([0-9.]+)\".*" "\\1" version "${version}")
@@ -134,7 +134,8 @@ elseif(CASE STREQUAL "missing_third_party")
         triple
         IN ITEMS
             "eigen Eigen3 libeigen3-dev" "xtensor xtensor libxtensor-dev" "onednn dnnl libdnnl-dev"
-            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "image JPEG libjpeg62-turbo-dev" "table ZLIB zlib1g-dev" "thrust Thrust libthrust-dev"
+            "onednn OpenCL ocl-icd-opencl-dev" "image PNG libpng-dev" "image JPEG libjpeg62-turbo-dev" "table ZLIB zlib1g-dev" "keras HDF5C libhdf5-dev" "keras LibArchive libarchive-dev" "onnx Protobuf libprotobuf-dev" "onnx ONNX libonnx-dev"
+            "thrust Thrust libthrust-dev"
     )
         string(REPLACE " " ";" triple "${triple}")
         list(GET triple 0 component)
@@ -149,7 +150,7 @@ elseif(CASE STREQUAL "missing_third_party")
 elseif(CASE STREQUAL "unknown_component")
     install_headers()
     expect_failure(
-        "cxr has no component 'eigne'; it has: eigen, xtensor, onednn, image, table, thrust, cuda."
+        "cxr has no component 'eigne'; it has: eigen, xtensor, onednn, image, table, keras, onnx, thrust, cuda."
         ${find_installed} -S ${here}/consumer -D COMPONENTS=eigne
     )
 elseif(CASE STREQUAL "component_left_out")

@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: Apache-2.0
+// `cxr convert`: weights from one format to another, and what is in a file.
+
+#include "card.hpp"
+#include "command.hpp"
+#include "console.hpp"
+#include "weight_file.hpp"
+
+#include "cxr/core/error.hpp"
+
+#include <memory>
+#include <string>
+#include <vector>
+
+namespace cxr::trainer {
+
+namespace {
+
+struct convert_options {
+    std::vector<std::string> files;
+    bool list = false;
+};
+
+json list_tensors(std::string const& path, console const& out) {
+    auto const tensors = format_of(path).list(path);
+    std::vector<std::vector<std::string>> rows{{"tensor", "shape", "here"}};
+    auto j = json::array();
+    std::size_t numbers = 0;
+    for (auto const& t : tensors) {
+        rows.push_back({t.name, to_string(t.shape), t.place.empty() ? "-" : t.place});
+        j.push_back({{"name", t.name}, {"shape", std::vector<std::size_t>(t.shape.begin(), t.shape.end())}, {"here", t.place}});
+        numbers += t.shape.size();
+    }
+    out.table(rows);
+    out.print("{} of {}: {}, {}", counted(tensors.size(), "tensor", "tensors"), path, format_of(path).name, counted(numbers, "number", "numbers"));
+    return {{"file", path}, {"format", format_of(path).name}, {"tensors", j}};
+}
+
+json convert_file(std::string const& from, std::string const& to, console const& out) {
+    auto const& format = format_to_write(to);
+    require_usage(!same_file(from, to), to + ": is the file to convert too, expected another");
+    auto weights = load_weight_file(from);
+    io::drop_optimizer(weights);
+    auto const left_out = format.write(to, weights);
+    print_coverage(weights, from, out);
+    out.print("{}: {}", to, format.name);
+    for (auto const& what : left_out) out.print("{}: {}", to, what);
+    if (!format.keeps_convention && weights.convention != models::convention::keras)
+        out.warn("{}: cannot say that epsilon is torchvision's 1e-5 in these batch norms; Keras' DenseNet has 1.001e-5, which changes outputs by some 1e-6; .keras and .h5 keep it", to);
+    auto j = coverage_json(weights, from);
+    j["out"] = to;
+    j["out_format"] = format.name;
+    j["left_out"] = left_out;
+    j["card"] = write_card(from, to, weights, out);
+    return j;
+}
+
+}  // namespace
+
+void add_convert(CLI::App& app, chosen_command& chosen) {
+    struct options {
+        convert_options convert;
+        global_options global;
+    };
+    auto const o = std::make_shared<options>();
+    auto* const c = app.add_subcommand("convert", "weights from one format to another, or what is in a file");
+    c->add_option("files", o->convert.files, "the file to read, and the one to write; its ending says the format: .safetensors (torchvision's names), .h5 or .hdf5 (a whole model of Keras 2),\n"
+                                             ".weights.h5 (weights of Keras 3), .keras (a whole model of Keras 3), .onnx (any batch, height and width, with the sigmoid)")
+        ->required();
+    c->add_flag("--list", o->convert.list, "print the names and shapes of the tensors of a file, and their names here, and write nothing");
+    add_global_options(*c, o->global);
+    c->callback([o, &chosen] {
+        chosen = [o] {
+            console const out(o->global);
+            auto const& files = o->convert.files;
+            require_usage(files.size() == (o->convert.list ? 1U : 2U), o->convert.list ? "--list: expected one file, got " + std::to_string(files.size()) : "convert: expected two files, one to read and one to write, got " + std::to_string(files.size()));
+            out.expect_result();
+            out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], out));
+            return done;
+        };
+    });
+}
+
+}  // namespace cxr::trainer

@@ -1,0 +1,145 @@
+// SPDX-License-Identifier: Apache-2.0
+#include "weight_file.hpp"
+
+#include "cxr/core/error.hpp"
+#include "cxr/io/fingerprint.hpp"
+#include "cxr/io/keras/read.hpp"
+#include "cxr/io/keras/write.hpp"
+#include "cxr/io/pickle.hpp"
+#include "cxr/io/read_onnx.hpp"
+#include "cxr/io/write_onnx.hpp"
+
+#include <algorithm>
+#include <filesystem>
+#include <fstream>
+#include <map>
+#include <utility>
+
+namespace cxr::trainer {
+
+namespace {
+
+io::weights read_safetensors(std::string const& path) {
+    auto w = io::place_torch(io::load(path), path);
+    auto const own = w.state.metadata.find("cxr.architecture");
+    if (own != w.state.metadata.end()) {
+        auto const j = json::parse(own->second, nullptr, false);
+        if (j.is_object() && j.contains("convention")) w.convention = j["convention"] == "keras" ? models::convention::keras : models::convention::torchvision;
+    }
+    return w;
+}
+
+std::vector<listed_tensor> list_safetensors(std::string const& path) {
+    auto const w = read_safetensors(path);
+    std::map<std::string, std::string> places;
+    for (auto const& p : w.coverage.placed) places.emplace(p.found, p.name);
+    std::vector<listed_tensor> all;
+    for (auto const& t : io::read_safetensors(path).tensors) all.push_back({t.name, t.shape, places.contains(t.name) ? places[t.name] : ""});
+    return all;
+}
+
+std::vector<std::string> write_safetensors(std::string const& path, io::weights const& from) {
+    auto state = from.state;
+    if (from.convention && !state.metadata.contains("cxr.architecture"))
+        state.metadata["cxr.convention"] = *from.convention == models::convention::keras ? "keras" : "torchvision";
+    state.save(path);
+    return {};
+}
+
+std::vector<listed_tensor> list_keras(std::string const& path) {
+    std::vector<listed_tensor> all;
+    for (auto const& a : io::keras::read_arrays(path).arrays) all.push_back({a.found, a.shape, io::keras::torch_name(a)});
+    return all;
+}
+
+std::vector<listed_tensor> list_onnx(std::string const& path) {
+    auto const w = io::read_onnx(path);
+    std::map<std::string, cxr::shape> shapes;
+    for (auto const& t : w.state.tensors) shapes.emplace(t.name, t.shape);
+    std::vector<listed_tensor> all;
+    for (auto const& p : w.coverage.placed) all.push_back({p.found, shapes.at(p.name), p.name});
+    return all;
+}
+
+// A file without a sigmoid or without the trained batch norms is the library's to write.
+std::vector<std::string> write_onnx(std::string const& path, io::weights const& from) {
+    return io::write_onnx(path, from.state, {.details = from.convention.value_or(models::convention::torchvision)});
+}
+
+template <io::keras::layout Layout>
+std::vector<std::string> write_keras(std::string const& path, io::weights const& from) {
+    io::keras::write(path, from, Layout);
+    std::vector<std::string> left;
+    if (from.state.metadata.contains("cxr.classes")) left.push_back("classes, preprocessing and the rest of the metadata left out: files of Keras have no place for them");
+    return left;
+}
+
+bool ends_with(std::string const& path, std::vector<std::string> const& endings) {
+    return std::any_of(endings.begin(), endings.end(), [&](auto const& e) { return path.ends_with(e); });
+}
+
+}  // namespace
+
+std::vector<weight_format> const& weight_formats() {
+    using io::keras::layout;
+    constexpr std::string_view hdf5 = "\x89HDF\r\n\x1a\n", zip = "PK\3\4";
+    // What a broken file leaves open in the HDF5 library, it would complain about when the process ends.
+    static auto const closes_nothing = H5dont_atexit();
+    static_cast<void>(closes_nothing);
+    static std::vector<weight_format> const all{
+        {"safetensors", {".safetensors"}, {}, read_safetensors, list_safetensors, write_safetensors, true},
+        {"Keras 3 weights", {".weights.h5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras3>, false},
+        {"Keras 2 HDF5", {".h5", ".hdf5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras2>, true},
+        {"Keras 3 archive", {".keras"}, zip, io::keras::read, list_keras, write_keras<layout::archive>, true},
+        {"ONNX", {".onnx"}, {}, io::read_onnx, list_onnx, write_onnx, true},
+    };
+    return all;
+}
+
+weight_format const& format_of(std::string const& path) {
+    io::refuse_pickle(path);
+    std::string begin(8, '\0');
+    std::ifstream file(path, std::ios::binary);
+    file.read(begin.data(), static_cast<std::streamsize>(begin.size()));
+    begin.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
+    auto const& all = weight_formats();
+    for (auto const& f : all)
+        if (!f.signature.empty() && begin.starts_with(f.signature)) return f;
+    for (auto const& f : all)
+        if (ends_with(path, f.endings)) return f;
+    return all.front();
+}
+
+weight_format const& format_to_write(std::string const& path) {
+    std::string endings;
+    for (auto const& f : weight_formats()) {
+        if (f.write == nullptr) continue;
+        if (ends_with(path, f.endings)) return f;
+        for (auto const& e : f.endings) endings += (endings.empty() ? "" : ", ") + e;
+    }
+    throw usage_error(path + ": its ending says no format, expected one of " + endings);
+}
+
+io::weights load_weight_file(std::string const& path) { return format_of(path).read(path); }
+
+void print_coverage(io::weights const& w, std::string const& path, console const& out) {
+    auto const& c = w.coverage;
+    out.print("weights {} ({}): {} read, {} placed, {} of them renamed, {} ignored", path, w.format, counted(c.read(), "tensor", "tensors"), c.placed.size(), c.renamed(), c.ignored.size());
+    for (auto const& note : c.notes) out.print("weights {}", note);
+    for (auto const& p : c.placed) out.debug("{}: {} is {}", path, p.found, p.name);
+    for (auto const& name : c.ignored) out.debug("{}: {} is ignored", path, name);
+}
+
+json coverage_json(io::weights const& w, std::string const& path) {
+    auto const print = io::fingerprint_of(w.state);
+    return {{"file", std::filesystem::absolute(path).lexically_normal().string()},
+            {"format", w.format},
+            {"read", w.coverage.read()},
+            {"placed", w.coverage.placed.size()},
+            {"renamed", w.coverage.renamed()},
+            {"ignored", w.coverage.ignored},
+            {"notes", w.coverage.notes},
+            {"fingerprint", {{"tensors", print.tensors}, {"parameters", print.parameters}, {"checksum", print.checksum}}}};
+}
+
+}  // namespace cxr::trainer

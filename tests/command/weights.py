@@ -1,0 +1,200 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`cxr convert`, and weight files of every format in `cxr predict` and `cxr train --weights`."""
+
+import json
+import os
+import shutil
+import struct
+import unittest
+import zipfile
+
+from _cxr_command import *
+
+FORMATS = ("w.safetensors", "w.h5", "w.hdf5", "w.weights.h5", "w.keras")
+
+
+class Weights(CommandTest):
+    @classmethod
+    def setUpClass(cls):
+        cls.maker = CommandTest()
+        cls.maker.setUp()
+        cls.maker.good(*cls.maker.train_arguments(), "--steps", "1", "--quiet")
+        cls.model = cls.maker.path("run", "last.safetensors")
+        cls.images = cls.maker.path("images")
+
+    @classmethod
+    def tearDownClass(cls):
+        cls.maker.doCleanups()
+
+    def network(self, path):
+        """Name, shape and bytes of every tensor of a safetensors file, the optimizer's aside."""
+        header, data = read_safetensors(path)
+        return {
+            name: (entry["shape"], data[slice(*entry["data_offsets"])])
+            for name, entry in header.items()
+            if name != "__metadata__" and not name.startswith("optimizer.")
+        }
+
+    def predict(self, model, *more):
+        self.good("predict", "--model", model, "--images", self.images, "--out", self.path("p.csv"), "--threads", "1", *more)
+        return self.read("p.csv")
+
+    def test_every_format_and_back_bit_for_bit(self):
+        for name in FORMATS:
+            with self.subTest(name):
+                said = self.good_json("convert", self.model, self.path(name))
+                self.assertEqual(said["out"], self.path(name))
+                back = self.good_json("convert", self.path(name), self.path("back.safetensors"))
+                self.assertEqual(self.network(self.path("back.safetensors")), self.network(self.model))
+                self.assertEqual(back["fingerprint"], said["fingerprint"])
+                self.assertEqual(back["read"], back["placed"] + len(back["ignored"]))
+                for other in FORMATS:  # from each to each
+                    self.good("convert", self.path(name), self.path("other." + other), "--quiet", "--log-level", "error")
+                    self.good("convert", self.path("other." + other), self.path("back.safetensors"), "--quiet")
+                    self.assertEqual(self.network(self.path("back.safetensors")), self.network(self.model))
+
+    def test_predictions_are_the_same_from_every_format(self):
+        expected = self.predict(self.model)
+        for name in FORMATS:
+            with self.subTest(name):
+                result = self.good("convert", self.model, self.path(name))
+                self.assertEqual("1.001e-5" in result.stderr, name == "w.weights.h5")
+                # Only weights of Keras 3 by themselves cannot say which epsilon they were trained with.
+                more = ["--convention", "torchvision"] if name == "w.weights.h5" else []
+                if name != "w.safetensors":
+                    more += ["--size", "32", "--resize", "area", "--classes", "A,B"]
+                self.assertEqual(self.predict(self.path(name), *more), expected)
+
+    def test_training_from_every_format(self):
+        data = self.data_set()
+        print_of_model = self.good_json("convert", self.model, self.path("w.safetensors"))["fingerprint"]
+        small = [*SMALL[SMALL.index("--size") :], "--batch", "4", "--steps", "1", "--convention", "torchvision"]
+        losses = set()
+        for name in FORMATS:
+            with self.subTest(name):
+                self.good("convert", self.model, self.path(name))
+                run = self.path("run-" + name)
+                result = self.good("train", *data, *small, "--weights", self.path(name), "--out", run)
+                tensors = len(self.network(self.model))
+                self.assertIn(f"{tensors} placed", result.stdout)
+                with open(os.path.join(run, "config.json")) as file:
+                    config = json.load(file)
+                self.assertEqual(config["weights"]["fingerprint"], print_of_model)
+                self.assertEqual(config["weights"]["new"], [])
+                self.assertEqual(config["architecture"]["blocks"], [1, 1, 1, 1])
+                self.assertEqual(config["architecture"]["growth"], 4)
+                losses.add(read_csv(os.path.join(run, "steps.csv"))[0]["loss"])
+        self.assertEqual(len(losses), 1)
+
+    def test_the_head(self):
+        data = self.data_set()
+        small = [*SMALL, "--batch", "4", "--steps", "1"]
+        self.good("convert", self.model, self.path("w.h5"))
+        fits = self.good("train", *data, *small, "--weights", self.path("w.h5"), "--out", self.path("a"))
+        self.assertNotIn("new:", fits.stdout)
+        anew = self.good("train", *data, *small, "--weights", self.path("w.h5"), "--new-head", "--out", self.path("b"))
+        self.assertIn("new: classifier.weight", anew.stdout)
+        self.assertIn("classifier.bias (2) is left out: the head begins anew", anew.stdout)
+        with open(self.path("b", "config.json")) as file:
+            config = json.load(file)
+        self.assertTrue(config["options"]["new-head"])
+        self.assertEqual(config["weights"]["new"], ["classifier.weight", "classifier.bias"])
+        self.good("train", "--resume", "--out", self.path("b"), "--steps", "2", "--quiet")
+        with open(self.path("b", "config.json")) as file:
+            self.assertEqual(json.load(file)["weights"], config["weights"])
+        three = self.data_set(classes=("A", "B", "C"))
+        other = self.good("train", *three, *small, "--weights", self.path("w.h5"), "--out", self.path("c"))
+        self.assertIn("new: classifier.weight", other.stdout)
+        with self.unchanged():
+            self.bad(2, "train", *data, *small, "--new-head", "--out", self.path("d"), says=["--new-head", "--weights"])
+            self.bad(2, "train", "--resume", "--out", self.path("b"), "--new-head", says=["--new-head", "--resume"])
+            self.bad(1, "predict", "--model", self.path("w.h5"), "--images", self.images, "--size", "32", "--classes", "A,B,C", "--out", self.path("p.csv"), says=["w.h5", "2 outputs", "expected 3", "--new-head"])
+        classes = self.data_set(classes=("A", "D"))
+        warned = self.good("train", *classes, *small, "--weights", self.model, "--out", self.path("e"))
+        self.assertIn("its head has other classes", warned.stderr)
+
+    def test_a_head_that_is_no_sigmoid(self):
+        self.good("convert", self.model, self.path("w.keras"))
+        arguments = ["--images", self.images, "--classes", "A,B", "--out", self.path("p.csv"), "--quiet"]
+        for activation, fits in (("linear", True), ("softmax", False)):
+            other = self.path(activation + ".keras")
+            with zipfile.ZipFile(self.path("w.keras")) as old, zipfile.ZipFile(other, "w") as new:
+                for member in old.infolist():
+                    content = old.read(member)
+                    if member.filename == "config.json":
+                        self.assertIn(b'"activation": "sigmoid"', content)
+                        content = content.replace(b'"activation": "sigmoid"', f'"activation": "{activation}"'.encode())
+                    new.writestr(member, content)
+            if fits:
+                self.good("predict", "--model", other, *arguments)
+            else:
+                self.bad(1, "predict", "--model", other, *arguments, says=["softmax.keras", "softmax", "expected sigmoid"])
+                warned = self.good("train", *self.data_set(), "--size", "32", "--batch", "4", "--steps", "1", "--weights", other, "--out", self.path("run"))
+                self.assertIn("ends in softmax", warned.stderr)
+
+    def test_what_went_where(self):
+        header, data = read_safetensors(self.model)
+        wrapped = {("module." + k if k != "__metadata__" and not k.startswith("optimizer.") else k): v for k, v in header.items() if k != "__metadata__"}
+        begin = len(data)
+        wrapped["module.features.norm0.num_batches_tracked"] = {"dtype": "I64", "shape": [], "data_offsets": [begin, begin + 8]}
+        model = self.write("m.safetensors", safetensors(wrapped, data + struct.pack("<q", 7)))
+        result = self.good("predict", "--model", model, "--images", self.images, "--size", "32", "--classes", "A,B", "--out", self.path("p.csv"), "--log-level", "debug")
+        tensors = len(self.network(self.model))
+        self.assertIn(f"{tensors} of them renamed, 1 ignored", result.stdout)
+        self.assertIn("module.features.norm0.weight is features.norm0.weight", result.stderr)
+        self.assertIn("module.features.norm0.num_batches_tracked is ignored", result.stderr)
+
+    def test_list(self):
+        for name in FORMATS:
+            self.good("convert", self.model, self.path(name))
+            with self.unchanged():
+                said = self.good_json("convert", "--list", self.path(name))
+                text = self.good("convert", self.path(name), "--list").stdout
+            here = {t["here"] for t in said["tensors"]}
+            self.assertTrue(set(self.network(self.model)) <= here | {"classifier.weight", "classifier.bias"})
+            self.assertIn("features.denseblock1.denselayer1.conv2.weight", here)
+            self.assertIn(said["tensors"][0]["name"], text)
+        self.assertEqual([t["shape"] for t in said["tensors"] if t["here"] == "features.conv0.weight"], [[7, 7, 3, 8]])
+
+    def test_bad_usage_and_bad_files(self):
+        self.good("convert", self.model, self.path("w.h5"))
+        self.write("broken.h5", self.read("w.h5")[:5000])
+        self.write("broken.safetensors", b"x" * 100)
+        with self.unchanged():
+            self.bad(2, "convert", self.path("w.h5"), says=["two files"])
+            self.bad(2, "convert", "--list", self.path("w.h5"), self.path("x.h5"), says=["--list", "one file"])
+            self.bad(2, "convert", self.path("w.h5"), self.path("x.bin"), says=["x.bin", ".safetensors", ".weights.h5", ".keras"])
+            self.bad(2, "convert", self.path("w.h5"), self.path("w.h5"), says=["w.h5", "expected another"])
+            self.bad(1, "convert", self.path("none.h5"), self.path("x.keras"), says=["none.h5"])
+            self.bad(1, "convert", self.path("broken.h5"), self.path("x.keras"), says=["broken.h5", "HDF5"])
+            self.bad(1, "convert", "--list", self.path("broken.safetensors"), says=["broken.safetensors"])
+            self.bad(1, "convert", self.path("w.h5"), self.path("none", "x.keras"), says=["x.keras"])
+            self.bad(1, "convert", self.path("w.h5"), self.path("x.keras"), file_limit=1000, says=["x.keras"])
+
+    def test_files_of_other_frameworks(self):
+        folder = os.environ.get("CXR_REFERENCE_DIR")
+        if folder is None:
+            self.skipTest("CXR_REFERENCE_DIR is not set, the folder with files/small*")
+        folder = os.path.join(folder, "files")
+        classes = ",".join(f"class{i}" for i in range(14))
+        data = self.data_set()
+        for name in sorted(os.listdir(folder)):
+            if not name.startswith("small") or name.endswith((".json", ".onnx")):
+                continue
+            with self.subTest(name):
+                path = os.path.join(folder, name)
+                self.good("convert", "--list", path, "--quiet")
+                names = ",".join(f"class{i}" for i in range(18)) if "-18" in name else classes
+                arguments = ["predict", "--model", path, "--images", self.images, "--size", "64", "--classes", names, "--out", self.path("p.csv")]
+                if "notop" in name:
+                    self.bad(1, *arguments, "--quiet", says=[name, "no head"])
+                else:
+                    self.good(*arguments)
+                trained = self.good("train", *data, "--size", "32", "--batch", "4", "--steps", "1", "--weights", path, "--out", self.path(name))
+                self.assertIn("new: classifier.weight", trained.stdout)
+                self.assertIn("placed", trained.stdout)
+                shutil.rmtree(self.path(name))
+
+
+if __name__ == "__main__":
+    unittest.main()

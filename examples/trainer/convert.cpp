@@ -19,6 +19,7 @@ namespace {
 struct convert_options {
     std::vector<std::string> files;
     bool list = false;
+    bool keep_optimizer = false;
 };
 
 json list_tensors(std::string const& path, console const& out) {
@@ -36,11 +37,13 @@ json list_tensors(std::string const& path, console const& out) {
     return {{"file", path}, {"format", format_of(path).name}, {"tensors", j}};
 }
 
-json convert_file(std::string const& from, std::string const& to, console const& out) {
+json convert_file(std::string const& from, std::string const& to, bool keep_optimizer, console const& out) {
     auto const& format = format_to_write(to);
+    require_usage(!keep_optimizer || format.keeps_optimizer, "--keep-optimizer: " + to + " cannot hold an optimizer's state here, expected a file .safetensors");
     require_usage(!same_file(from, to), to + ": is the file to convert too, expected another");
     auto weights = load_weight_file(from);
-    io::drop_optimizer(weights);
+    if (!keep_optimizer) io::drop_optimizer(weights);
+    else if (!weights.state.metadata.contains("cxr.optimizer")) throw io_error(from + ": holds no state of an optimizer to keep");
     auto const left_out = format.write(to, weights);
     print_coverage(weights, from, out);
     out.print("{}: {}", to, format.name);
@@ -68,6 +71,7 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
                                              ".weights.h5 (weights of Keras 3), .keras (a whole model of Keras 3), .onnx (any batch, height and width, with the sigmoid)")
         ->required();
     c->add_flag("--list", o->convert.list, "print the names and shapes of the tensors of a file, and their names here, and write nothing");
+    c->add_flag("--keep-optimizer", o->convert.keep_optimizer, "write the state of Adam or AdamW too, for cxr train --keep-optimizer; to .safetensors only");
     add_global_options(*c, o->global);
     c->callback([o, &chosen] {
         chosen = [o] {
@@ -75,7 +79,7 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
             auto const& files = o->convert.files;
             require_usage(files.size() == (o->convert.list ? 1U : 2U), o->convert.list ? "--list: expected one file, got " + std::to_string(files.size()) : "convert: expected two files, one to read and one to write, got " + std::to_string(files.size()));
             out.expect_result();
-            out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], out));
+            out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], o->convert.keep_optimizer, out));
             return done;
         };
     });

@@ -60,7 +60,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     json weights_json;
     if (!o.resume && !o.weights.empty()) {
         weights = load_weight_file(o.weights);
-        io::drop_optimizer(*weights);
+        if (!o.keep_optimizer) io::drop_optimizer(*weights);
         take_from_file(o.model, o.given, *weights, o.weights);
         check_model_options(o.model);
         io::match_input_channels(*weights, o.model.channels);
@@ -163,7 +163,13 @@ train_outcome run_training(train_options o, label_options labels, global_options
             throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
         from.reset();
     } else if (weights) {
-        auto const left = network->load_weights(weights->state, o.weights);
+        std::vector<std::string> left;
+        if (o.keep_optimizer) {
+            network->load(weights->state, o.weights, true);
+            out.print("optimizer {} goes on after {}", o.optimizer, counted(optimizer_steps(weights->state, o.weights, o.optimizer), "step", "steps"));
+        } else {
+            left = network->load_weights(weights->state, o.weights);
+        }
         print_coverage(*weights, o.weights, out);
         for (auto const& name : left) out.print("new: {} (not as in {})", name, o.weights);
         weights_json["new"] = left;

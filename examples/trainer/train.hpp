@@ -22,6 +22,7 @@ struct train_options {
     std::string train, valid, images, out;      ///< tables, folder of the images, folder of the run
     model_options model;                        ///< architecture and preprocessing
     std::string weights;                        ///< weight file to start from; empty: random weights
+    bool keep_optimizer = false;                ///< go on with the optimizer's state in `weights` too
     bool new_head = false;                      ///< begin the head anew, even where that of `weights` would fit
     std::size_t batch = 8;                      ///< images of a step
     std::size_t epochs = 3;                     ///< ignored where `steps` is given

@@ -41,6 +41,7 @@ void for_each_option(train_options& o, label_options& l, global_options& g, F co
     f("resize", o.model.resize);
     f("weights", o.weights);
     f("new-head", o.new_head);
+    f("keep-optimizer", o.keep_optimizer);
     f("batch", o.batch);
     f("epochs", o.epochs);
     f("steps", o.steps);
@@ -115,7 +116,7 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     auto const path = run_folder::file(o.out, "config.json");
     if (!run_folder::holds_run(o.out)) throw io_error(o.out + ": holds no run to continue with --resume");
     require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
-    require_usage(!o.given.contains("new-head"), "--new-head: a run that --resume continues has its weights already");
+    for (auto const* const option : {"new-head", "keep-optimizer"}) require_usage(!o.given.contains(option), std::string("--") + option + ": a run that --resume continues has its weights already");
     check_model_options(o.model);
     auto const config = read_config(path);
     try {
@@ -168,6 +169,8 @@ void check_train_options(train_options const& o) {
     if (o.augment != "none" && o.augment != "flip" && o.augment != "standard") throw usage_error("--augment " + o.augment + ": expected none, flip or standard");
     if (!o.memory.empty()) static_cast<void>(memory_limit(o.memory));
     require_usage(!o.new_head || !o.weights.empty(), "--new-head: needs --weights, the file whose head is left out");
+    require_usage(!o.keep_optimizer || !o.weights.empty(), "--keep-optimizer: needs --weights, the file that holds its state");
+    require_usage(!o.keep_optimizer || !o.new_head, "--keep-optimizer: not with --new-head, of which the file's optimizer knows nothing");
     check_model_options(o.model);
 }
 
@@ -198,8 +201,9 @@ void add_train_options(CLI::App& c, train_options& o) {
                   "none for the others")
         ->group(group);
     c.add_option("--beta", o.beta, "of --class-weights effective, 0 to below 1")->capture_default_str()->group(group);
-    c.add_option("--weights", o.weights, "start from the weights of this file: .safetensors, Keras' .h5, .hdf5, .weights.h5 or .keras; architecture and --convention are the file's unless given; the head may differ and is then new")->group(group);
+    c.add_option("--weights", o.weights, "start from the weights of this file: .safetensors, Keras' .h5, .hdf5, .weights.h5 or .keras, .onnx; architecture and --convention are the file's unless given; the head may differ and is then new")->group(group);
     c.add_flag("--new-head", o.new_head, "with --weights: begin the head anew, even where the file's would fit")->group(group);
+    c.add_flag("--keep-optimizer", o.keep_optimizer, "with --weights: go on with the state of Adam or AdamW that the file holds, its steps included: a checkpoint, or a whole model of Keras that was compiled")->group(group);
     auto* const patience = c.add_option("--patience", o.patience, "ends after this many epochs without a better validation AUROC, or loss where no AUROC is defined; 0: never");
     expect_whole_number(patience->capture_default_str()->group(group), 0, most);
     c.add_option("--optimizer", o.optimizer, "adam, adamw, or sgd")->capture_default_str()->group(group);

@@ -87,11 +87,11 @@ std::vector<weight_format> const& weight_formats() {
     static auto const closes_nothing = H5dont_atexit();
     static_cast<void>(closes_nothing);
     static std::vector<weight_format> const all{
-        {"safetensors", {".safetensors"}, {}, read_safetensors, list_safetensors, write_safetensors, true},
-        {"Keras 3 weights", {".weights.h5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras3>, false},
-        {"Keras 2 HDF5", {".h5", ".hdf5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras2>, true},
-        {"Keras 3 archive", {".keras"}, zip, io::keras::read, list_keras, write_keras<layout::archive>, true},
-        {"ONNX", {".onnx"}, {}, io::read_onnx, list_onnx, write_onnx, true},
+        {"safetensors", {".safetensors"}, {}, read_safetensors, list_safetensors, write_safetensors, true, true},
+        {"Keras 3 weights", {".weights.h5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras3>, false, false},
+        {"Keras 2 HDF5", {".h5", ".hdf5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras2>, false, true},
+        {"Keras 3 archive", {".keras"}, zip, io::keras::read, list_keras, write_keras<layout::archive>, false, true},
+        {"ONNX", {".onnx"}, {}, io::read_onnx, list_onnx, write_onnx, false, true},
     };
     return all;
 }

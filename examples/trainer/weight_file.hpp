@@ -28,6 +28,7 @@ struct weight_format {
     io::weights (*read)(std::string const& path);
     std::vector<listed_tensor> (*list)(std::string const& path);
     std::vector<std::string> (*write)(std::string const& path, io::weights const& from);  ///< returns what it had to leave out, in sentences
+    bool keeps_optimizer;                                                                 ///< whether its files may hold an optimizer's state
     bool keeps_convention;                                                                ///< whether its files say whose epsilon their batch norms have
 };
 

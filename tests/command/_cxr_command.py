@@ -34,6 +34,25 @@ def png(width, height, pixels, claimed=None):
     return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
+def samplewise(content):
+    """The rows of three channels of an image that `png` made, as --preprocess samplewise makes them."""
+    at, packed = 8, b""
+    while at < len(content):
+        (n,) = struct.unpack(">I", content[at : at + 4])
+        kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + n]
+        if kind == b"IHDR":
+            width, height = struct.unpack(">II", body[:8])
+        if kind == b"IDAT":
+            packed += body
+        at += 12 + n
+    rows = zlib.decompress(packed)
+    pixels = [list(rows[y * (width + 1) + 1 : (y + 1) * (width + 1)]) for y in range(height)]
+    every = [v for row in pixels for v in row]
+    mean = sum(every) / len(every)
+    deviation = (sum((v - mean) ** 2 for v in every) / len(every)) ** 0.5
+    return [[[(v - mean) / (deviation + 1e-6)] * 3 for v in row] for row in pixels]
+
+
 def jpeg(blocks, claimed=None):
     """An 8-bit gray baseline JPEG whose 8 × 8 blocks have the values of `blocks`, rows of them; `claimed` is another (width, height) for its header."""
     width, height = claimed or (8 * len(blocks[0]), 8 * len(blocks))
@@ -212,6 +231,7 @@ __all__ = [
     "read_csv",
     "read_safetensors",
     "safetensors",
+    "samplewise",
     "signal",
     "struct",
     "subprocess",

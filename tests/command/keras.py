@@ -1,12 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What `cxr convert` writes is loaded by Keras 3 and Keras 2 and leads to the same probabilities. CXR_KERAS_PYTHON names a Python that has keras, tensorflow and tf_keras; it skips without."""
+"""What `cxr convert` writes is loaded by Keras 3 and Keras 2 and leads to the same probabilities and the same training steps, and what they have trained goes on here with their optimizer's state.
+CXR_KERAS_PYTHON names a Python that has keras, tensorflow and tf_keras; it skips without."""
 
 import json
 import os
-import struct
 import subprocess
 import unittest
-import zlib
 
 from _cxr_command import *
 
@@ -44,6 +43,39 @@ for name, make in made.items():
 json.dump(result, open(out, "w"))
 """
 
+STEPS = """
+import json, sys
+import numpy, keras, tf_keras, tensorflow as tf
+folder, out = sys.argv[1:]
+images, labels, positive, negative = (numpy.array(v) for v in json.load(open(folder + "/batch.json")))
+
+def loss(y, p):
+    w = lambda v: tf.cast(v, p.dtype)
+    y = tf.cast(y, p.dtype)
+    return tf.reduce_sum(-w(positive) * y * tf.math.log(p) - w(negative) * (1 - y) * tf.math.log(1 - p), -1)
+
+def steps(k, name, dtype):
+    k.backend.set_floatx("float32")
+    weights = k.models.load_model(folder + "/" + name).get_weights()
+    k.backend.set_floatx(dtype)
+    model = k.models.load_model(folder + "/" + name)
+    model.set_weights(weights)
+    assert {numpy.dtype(w.dtype).name for w in model.get_weights()} == {dtype}
+    model.compile(optimizer=k.optimizers.Adam(1e-3, epsilon=1e-7), loss=loss)
+    losses = []
+    for step in range(3):
+        losses.append(float(numpy.asarray(model.train_on_batch(images.astype(dtype), labels.astype(dtype)))))
+        if step == 0 and dtype == "float32":
+            for ending in ((".keras", ".h5") if k is keras else (".h5",)):
+                model.save(folder + "/" + k.__name__ + "-trained" + ending)
+    return losses
+
+result = {}
+for k, name in ((keras, "w.keras"), (tf_keras, "w.h5")):
+    result[k.__name__] = {dtype: steps(k, name, dtype) for dtype in ("float64", "float32")}
+json.dump(result, open(out, "w"))
+"""
+
 
 @unittest.skipIf(PYTHON is None, "CXR_KERAS_PYTHON is not set, a Python with keras, tensorflow and tf_keras")
 class Keras(CommandTest):
@@ -56,11 +88,8 @@ class Keras(CommandTest):
             self.good("convert", model, self.path(name))
         expected = self.good_json("predict", "--model", model, "--images", self.path("images"), "--out", self.path("p.csv"), "--direct")
         # What the network sees, from the pictures' own pixels.
-        self.write("program.py", PROGRAM)
-        self.write("images.json", json.dumps([self.samplewise(name) for name in expected["images"]]))
-        done = subprocess.run([PYTHON, self.path("program.py"), self.folder, self.path("said.json")], capture_output=True, text=True, timeout=900, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""})
-        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
-        said = json.loads(self.read("said.json"))
+        self.write("images.json", json.dumps([samplewise(self.read("images", name)) for name in expected["images"]]))
+        said = self.run_keras(PROGRAM)
         self.assertEqual(len(said), 5)
         for name, answer in said.items():
             with self.subTest(name):
@@ -74,23 +103,46 @@ class Keras(CommandTest):
             self.assertEqual(back["fingerprint"], fingerprint)
             self.assertEqual(back["placed"], fingerprint["tensors"])
 
-    def samplewise(self, name):
-        """The rows of three channels of an image that `data_set` wrote, as --preprocess samplewise makes them."""
-        content, at, packed = self.read("images", name), 8, b""
-        while at < len(content):
-            (n,) = struct.unpack(">I", content[at : at + 4])
-            kind, body = content[at + 4 : at + 8], content[at + 8 : at + 8 + n]
-            if kind == b"IHDR":
-                width, height = struct.unpack(">II", body[:8])
-            if kind == b"IDAT":
-                packed += body
-            at += 12 + n
-        rows = zlib.decompress(packed)
-        pixels = [list(rows[y * (width + 1) + 1 : (y + 1) * (width + 1)]) for y in range(height)]
-        every = [v for row in pixels for v in row]
-        mean = sum(every) / len(every)
-        deviation = (sum((v - mean) ** 2 for v in every) / len(every)) ** 0.5
-        return [[[(v - mean) / (deviation + 1e-6)] * 3 for v in row] for row in pixels]
+    def test_training_steps_are_theirs_and_go_on_from_their_optimizer(self):
+        rows = 8  # all of them in every batch, so their order is no matter
+        data = self.data_set(train=rows, size=32)
+        small = ["--batch", str(rows), "--lr", "1e-3", "--quiet"]
+        shape = ["--blocks", "1,2,1,1", "--size", "32", "--convention", "keras"]
+        self.good("train", *data, *shape, *small, "--steps", "1", "--out", self.path("run"))
+        model = self.path("run", "last.safetensors")
+        for name in ("w.keras", "w.h5"):
+            self.good("convert", model, self.path(name), "--quiet")
+        table = read_csv(self.path("train.csv"))
+        with open(self.path("run", "config.json")) as file:
+            config = json.load(file)
+        batch = [[samplewise(self.read("images", row["Image"])) for row in table], [[int(row[c]) for c in "AB"] for row in table], config["positive_weights"], config["negative_weights"]]
+        self.write("batch.json", json.dumps(batch))
+        said = self.run_keras(STEPS)
+
+        def ours(weights, steps, *more):
+            self.runs = getattr(self, "runs", 0) + 1
+            return self.good_json("train", *data, *small, "--steps", str(steps), "--weights", weights, "--out", self.path(f"run-{self.runs}"), *more)["steps"]
+
+        for name, losses in said.items():
+            exact = losses["float64"]
+            # Float32's own error, as theirs; the steps amplify it.
+            allowed = [4 * max(abs(a - b), 2e-7 * b) for a, b in zip(losses["float32"], exact)]
+            for what, here, there in (("from our weights", ours(model, 3), 0), *((f"from what {ending} holds", ours(self.path(name + "-trained" + ending), 2, "--keep-optimizer"), 1) for ending in ((".keras", ".h5") if name == "keras" else (".h5",)))):
+                errors = [abs(a - b) for a, b in zip(here, exact[there:])]
+                print(f"{name}, {what}: losses {here}, theirs in float64 {exact[there:]}, in float32 {losses['float32'][there:]}")
+                self.assertEqual(len(here), 3 - there)
+                for error, most in zip(errors, allowed[there:]):
+                    self.assertLess(error, most)
+        # Without the moments the next step is another one.
+        anew = ours(self.path("keras-trained.h5"), 2)
+        self.assertGreater(abs(anew[1] - exact[2]), 10 * allowed[2])
+
+    def run_keras(self, program):
+        """What a program writes as JSON; it gets the folder and the file to write."""
+        self.write("program.py", program)
+        done = subprocess.run([PYTHON, self.path("program.py"), self.folder, self.path("said.json")], capture_output=True, text=True, timeout=900, env={**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3", "CUDA_VISIBLE_DEVICES": ""})
+        self.assertEqual(done.returncode, 0, done.stderr[-3000:])
+        return json.loads(self.read("said.json"))
 
 
 if __name__ == "__main__":

@@ -207,8 +207,7 @@ public:
     /// The elements of an array of floating-point numbers of any width, row-major, as floats; `n` of them. Throws `io_error` where they cannot be read, lie outside the file, or one is finite and
     /// too large for a float.
     [[nodiscard]] std::vector<float> floats(hdf5_object const& array, std::string const& name, std::size_t n) const {
-        hdf5_object const layout(H5Dget_create_plist(array.id()), H5Pclose);
-        if (!layout || H5Pget_external_count(layout.id()) > 0) throw io_error(path_ + ": the elements of " + name + " lie in another file, expected them in this one");
+        check_inside(array, name);
         hdf5_object const type(H5Dget_type(array.id()), H5Tclose);
         std::vector<float> values(n);
         auto const read = [&](hid_t as, void* to) {
@@ -231,7 +230,21 @@ public:
         return values;
     }
 
+    /// A count that a scalar holds, such as an optimizer's steps; none where it is something else.
+    [[nodiscard]] std::optional<std::uint64_t> count(hdf5_object const& scalar, std::string const& name) const {
+        hdf5_object const type(H5Dget_type(scalar.id()), H5Tclose);
+        if (!type || H5Tget_class(type.id()) != H5T_INTEGER || extents(scalar, name).size() != 1) return std::nullopt;
+        check_inside(scalar, name);
+        std::int64_t value = -1;
+        if (H5Dread(scalar.id(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value) < 0) throw io_error(path_ + ": " + reason(name + " cannot be read"));
+        return value < 0 ? std::nullopt : std::optional(static_cast<std::uint64_t>(value));
+    }
+
 private:
+    void check_inside(hdf5_object const& array, std::string const& name) const {
+        hdf5_object const layout(H5Dget_create_plist(array.id()), H5Pclose);
+        if (!layout || H5Pget_external_count(layout.id()) > 0) throw io_error(path_ + ": the elements of " + name + " lie in another file, expected them in this one");
+    }
     void check_text(std::string const& text, std::string const& where) const {
         if (!is_utf8(text)) throw io_error(path_ + ": " + where + " is not UTF-8");
     }

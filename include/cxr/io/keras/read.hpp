@@ -6,6 +6,8 @@
 #include "cxr/io/keras/hdf5.hpp"
 #include "cxr/io/keras/model_config.hpp"
 #include "cxr/io/keras/names.hpp"
+#include "cxr/io/keras/optimizer.hpp"
+#include "cxr/io/keras/rehearsed.hpp"
 #include "cxr/io/mapped_file.hpp"
 #include "cxr/io/placement.hpp"
 
@@ -31,6 +33,7 @@ inline constexpr std::uint64_t largest_member = std::uint64_t{1} << 30;
 /// The arrays of an HDF5 file, and the names of what is no weight of a network: optimizers' state, counters.
 struct arrays_of_file {
     std::vector<array> arrays;         ///< in the order of the file's lists
+    optimizer_arrays optimizer;        ///< of a whole model that was compiled
     std::vector<std::string> ignored;  ///< paths
     std::string format;                ///< "Keras 2 HDF5", "Keras 3 HDF5", …
     std::vector<std::string> notes;    ///< what was done beyond reading
@@ -102,6 +105,45 @@ inline void read_listed(hdf5_file const& file, hdf5_object const& root, std::str
     }
 }
 
+// One array of an optimizer, `name` of its list or number.
+inline void read_slot(hdf5_file const& file, hdf5_object const& data, std::string const& found, std::optional<slot_name> const& name, optimizer_arrays& into) {
+    if (!name || !hdf5_file::is_floating(data)) return into.others.push_back(found);
+    auto const shape = file.extents(data, found);
+    into.slots.push_back({name->kind, {name->layer, name->weight, shape, file.floats(data, found, shape.size()), found}});
+    into.name = name->optimizer;
+}
+
+// A whole model's optimizer: a list of names as an attribute.
+inline void read_listed_optimizer(hdf5_file const& file, hdf5_object const& group, arrays_of_file& into) {
+    auto const listed = list_of(file, group, "weight_names");
+    if (!listed) {
+        walk_limits limits;
+        return name_all(file, group, "optimizer_weights", into.ignored, limits);
+    }
+    for (auto const& name : *listed) {
+        auto const found = "optimizer_weights/" + name;
+        auto const data = file.open(name, &group);
+        if (!data || hdf5_file::is_group(data)) throw io_error(file.path() + ": the array " + found + " of its list is missing");
+        auto const last = name.substr(name.rfind('/') + 1);  // all of it where there is no slash
+        if (last == "iter:0" || last == "iteration:0" || last == "iteration") into.optimizer.steps = file.count(data, found);
+        read_slot(file, data, found, slot_of(name), into.optimizer);
+    }
+}
+
+// That of an archive: its steps, its learning rate, and two moments of each trainable weight in their order.
+inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& vars, std::string const& path, arrays_of_file& into) {
+    auto const said = file.strings(vars, "name");
+    auto const optimizer = optimizer_called(said && said->size() == 1 ? said->front() : "adam");
+    auto const n = file.names(vars).size();
+    for (std::size_t k = 0; k < n; ++k) {
+        auto const found = path + "/vars/" + std::to_string(k);
+        auto const data = file.open(std::to_string(k), &vars);
+        if (!data || hdf5_file::is_group(data)) throw io_error(file.path() + ": the array " + found + " is missing, expected vars/0 to vars/" + std::to_string(n - 1));
+        if (k == 0) into.optimizer.steps = file.count(data, found);
+        read_slot(file, data, found, k < 2 ? std::nullopt : std::optional(slot_name{k % 2 == 0 ? "m" : "v", optimizer, {}, {}}), into.optimizer);
+    }
+}
+
 // A layer of Keras 3's weights: a group with vars/0, vars/1, …
 struct numbered_layer {
     std::string path, kind;  // conv2d of conv2d_7
@@ -165,6 +207,10 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays
         auto const vars = file.open(l.path + "/vars", &root);
         auto const known = words.find(l.kind);
         auto const names = file.names(vars);
+        if (l.path == "/optimizer") {
+            read_numbered_optimizer(file, vars, l.path, into);
+            continue;
+        }
         if (known == words.end() || l.path.starts_with("/optimizer")) {
             for (auto const& n : names) into.ignored.push_back(l.path + "/vars/" + n);
             continue;
@@ -191,9 +237,8 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays
 
 namespace detail {
 
-// An HDF5 file, or its bytes.
-[[nodiscard]] inline arrays_of_file read_hdf5(std::string const& path, std::span<std::byte> image = {}) {
-    hdf5_session const silence;
+// An HDF5 file, or its bytes, within a session.
+[[nodiscard]] inline arrays_of_file read_in_session(std::string const& path, std::span<std::byte> image) {
     hdf5_file const file(path, image);
     arrays_of_file result;
     auto const root = file.open("/");
@@ -205,14 +250,19 @@ namespace detail {
     if (auto const layers = list_of(file, list_in, "layer_names")) {
         result.format = std::string(second ? "Keras 2" : "Keras 3") + (whole ? " whole model" : " weights") + ", HDF5";
         read_listed(file, list_in, whole ? "model_weights/" : "", *layers, result);
-        walk_limits limits;
-        if (auto const optimizer = file.open("optimizer_weights", &root); optimizer && hdf5_file::is_group(optimizer)) name_all(file, optimizer, "optimizer_weights", result.ignored, limits);
+        if (auto const optimizer = file.open("optimizer_weights", &root); optimizer && hdf5_file::is_group(optimizer)) read_listed_optimizer(file, optimizer, result);
         if (auto const config = file.strings(root, "model_config"); config && !config->empty()) result.config = read_model_config(config->front(), path + ": model_config");
         return result;
     }
     result.format = "Keras 3 weights, HDF5";
     read_numbered(file, root, result);
     return result;
+}
+
+// The same by itself. The library trusts some of a file's inner addresses and crashes where they are wrong.
+[[nodiscard]] inline arrays_of_file read_hdf5(std::string const& path, std::span<std::byte> image = {}) {
+    hdf5_session const silence;  // while a child is made no other thread is in the library
+    return rehearsed(path, "the HDF5 library", [&] { return read_in_session(path, image); });
 }
 
 // A member of a zip archive, whole. Names are compared, never followed: nothing is written anywhere.
@@ -273,12 +323,13 @@ namespace detail {
     return result;
 }
 
-/// A weight file of Keras (`read_arrays`) under torchvision's names, which must make a DenseNet. Throws `io_error` that begins with `path`.
+/// A weight file of Keras (`read_arrays`) under torchvision's names, which must make a DenseNet, with Adam's state of a whole model where it has one (`place_optimizer`). Throws `io_error` that begins with `path`.
 [[nodiscard]] inline weights read(std::string const& path) {
     auto from = read_arrays(path);
     auto result = place(std::move(from.arrays), from.format, path);
     result.coverage.ignored = std::move(from.ignored);
     result.coverage.notes = std::move(from.notes);
+    place_optimizer(std::move(from.optimizer), result);
     if (from.config.details) result.convention = from.config.details;
     if (from.config.height == from.config.width) result.size = from.config.height;
     result.activation = from.config.activation;

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <cstdint>
 #include <functional>
 #include <stdexcept>
 #include <string>
@@ -41,11 +42,20 @@ inline bool same_tensors(io::checkpoint const& a, io::checkpoint const& b) {
 /// An HDF5 file that is being made. Throws `std::runtime_error` where the library refuses.
 class hdf5_builder {
 public:
-    explicit hdf5_builder(std::string const& path) : file_(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose) {
+    explicit hdf5_builder(std::string const& path) : hdf5_builder(object(H5Fcreate(path.c_str(), H5F_ACC_TRUNC, H5P_DEFAULT, H5P_DEFAULT), H5Fclose)) {}
+
+private:
+    using object = io::keras::hdf5_object;
+
+    explicit hdf5_builder(object file) : file_(std::move(file)) {
         links_ = {H5Pcreate(H5P_LINK_CREATE), H5Pclose};
         H5Pset_create_intermediate_group(links_.id(), 1);
         check(file_.id());
     }
+
+public:
+    /// One that is open already, and stays so.
+    static hdf5_builder of(hid_t file) { return hdf5_builder(object(file, [](hid_t) -> herr_t { return 0; })); }
 
     /// The file, for the library.
     [[nodiscard]] hid_t id() const { return file_.id(); }
@@ -60,6 +70,12 @@ public:
     void doubles(std::string const& path, cxr::shape const& s, std::vector<double> const& values) {
         object const data = array(path, s, false, H5T_IEEE_F64LE);
         check(H5Dwrite(data.id(), H5T_NATIVE_DOUBLE, H5S_ALL, H5S_ALL, H5P_DEFAULT, values.data()));
+    }
+
+    /// A whole number.
+    void count(std::string const& path, std::int64_t value) {
+        object const data = array(path, {}, false, H5T_STD_I64LE);
+        check(H5Dwrite(data.id(), H5T_NATIVE_INT64, H5S_ALL, H5S_ALL, H5P_DEFAULT, &value));
     }
 
     /// A list of strings, of one length or of varying ones.
@@ -80,8 +96,6 @@ public:
     void no_strings(std::string const& at, std::string const& name) { attribute(at, name, H5T_IEEE_F64LE, 0, nullptr); }
 
 private:
-    using object = io::keras::hdf5_object;
-
     static void check(hid_t code) {
         if (code < 0) throw std::runtime_error("the test's HDF5 file could not be made");
     }

@@ -7,6 +7,7 @@
 #include "weight_file.hpp"
 
 #include "cxr/core/error.hpp"
+#include "cxr/io/densenet_tensors.hpp"
 
 #include <memory>
 #include <string>
@@ -20,6 +21,7 @@ struct convert_options {
     std::vector<std::string> files;
     bool list = false;
     bool keep_optimizer = false;
+    written_form form;
 };
 
 json list_tensors(std::string const& path, console const& out) {
@@ -37,14 +39,23 @@ json list_tensors(std::string const& path, console const& out) {
     return {{"file", path}, {"format", format_of(path).name}, {"tensors", j}};
 }
 
-json convert_file(std::string const& from, std::string const& to, bool keep_optimizer, console const& out) {
+json convert_file(std::string const& from, std::string const& to, bool keep_optimizer, written_form form, console const& out) {
     auto const& format = format_to_write(to);
     require_usage(!keep_optimizer || format.keeps_optimizer, "--keep-optimizer: " + to + " cannot hold an optimizer's state here, expected a file .safetensors");
+    require_usage(format.has_forms || !form.folded, "--fold: only for .onnx, whose files may have batch norms folded into convolutions");
+    require_usage(format.has_forms || !form.logits, "--logits: only for .onnx, whose files may end without a sigmoid");
     require_usage(!same_file(from, to), to + ": is the file to convert too, expected another");
     auto weights = load_weight_file(from);
     if (!keep_optimizer) io::drop_optimizer(weights);
     else if (!weights.state.metadata.contains("cxr.optimizer")) throw io_error(from + ": holds no state of an optimizer to keep");
-    auto const left_out = format.write(to, weights);
+    static_cast<void>(io::densenet_structure_of(weights.state, from));  // whatever the format, it is a network that is written
+    auto const& end = weights.activation;
+    bool const sigmoid = format.ends_in_sigmoid && !form.logits;
+    if (sigmoid && !end.empty() && end != "sigmoid" && end != "linear")
+        throw io_error(from + ": its head ends in " + end + ", and a " + format.name + " here in a sigmoid; .safetensors and .weights.h5 hold the weights alone" + (format.has_forms ? ", and --logits ends before it" : ""));
+    auto const card = make_card(from, to, weights, out);
+    auto left_out = format.write(to, weights, form);
+    if (sigmoid && end == "linear") left_out.push_back("ends in a sigmoid, where " + from + " ends in the logits themselves");
     print_coverage(weights, from, out);
     out.print("{}: {}", to, format.name);
     for (auto const& what : left_out) out.print("{}: {}", to, what);
@@ -54,7 +65,8 @@ json convert_file(std::string const& from, std::string const& to, bool keep_opti
     j["out"] = to;
     j["out_format"] = format.name;
     j["left_out"] = left_out;
-    j["card"] = write_card(from, to, weights, out);
+    if (card) put_card(*card, to, out);
+    j["card"] = card.has_value();
     return j;
 }
 
@@ -72,6 +84,8 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
         ->required();
     c->add_flag("--list", o->convert.list, "print the names and shapes of the tensors of a file, and their names here, and write nothing");
     c->add_flag("--keep-optimizer", o->convert.keep_optimizer, "write the state of Adam or AdamW too, for cxr train --keep-optimizer; to .safetensors only");
+    c->add_flag("--fold", o->convert.form.folded, "to .onnx: batch norms behind a convolution become part of it");
+    c->add_flag("--logits", o->convert.form.logits, "to .onnx: end in the logits, without the sigmoid");
     add_global_options(*c, o->global);
     c->callback([o, &chosen] {
         chosen = [o] {
@@ -79,7 +93,7 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
             auto const& files = o->convert.files;
             require_usage(files.size() == (o->convert.list ? 1U : 2U), o->convert.list ? "--list: expected one file, got " + std::to_string(files.size()) : "convert: expected two files, one to read and one to write, got " + std::to_string(files.size()));
             out.expect_result();
-            out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], o->convert.keep_optimizer, out));
+            out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], o->convert.keep_optimizer, o->convert.form, out));
             return done;
         };
     });

@@ -211,12 +211,23 @@ data::preprocess preprocess_for(model_options const& o) {
 void take_from_file(model_options& o, std::set<std::string> const& names, io::weights const& w, std::string const& path) {
     auto const free = [&](std::initializer_list<char const*> options) { return std::none_of(options.begin(), options.end(), [&](auto const* name) { return names.contains(name); }); };
     if (free({"convention"}) && w.convention) o.convention = *w.convention == models::convention::keras ? "keras" : "torchvision";
-    if (free({"size"}) && w.size != 0) o.size = w.size;
+    auto const s = io::densenet_structure_of(w.state, path);
+    if (free({"size"}) && w.height != 0 && w.width != 0) {
+        for (auto const side : {w.height, w.width})
+            if (side < least_size || side > most_size) throw io_error(fmt::format("{}: its images are {} × {} pixels, expected at least {} and at most {}; --size says otherwise", path, w.height, w.width, least_size, most_size));
+        o.size = {w.height, w.width};
+    }
+    if (w.state.metadata.contains("cxr.architecture") && w.state.metadata.contains("cxr.preprocess")) {
+        auto const own = model_options_from(w.state, path);
+        if (free({"preprocess"})) o.preprocess = own.preprocess;
+        if (free({"resize"})) o.resize = own.resize;
+    }
     auto const first = std::find_if(w.state.tensors.begin(), w.state.tensors.end(), [](auto const& t) { return t.name == "features.conv0.weight" && t.shape.rank() == 4; });
     if (free({"channels"}) && first != w.state.tensors.end() && (first->shape[1] == 1 || first->shape[1] == 3)) o.channels = first->shape[1];
     if (!free({"architecture", "blocks", "growth", "stem", "compression"})) return;
-    auto const s = io::densenet_structure_of(w.state, path);
     auto const& n = s.options;
+    for (auto const& [what, number] : {std::pair("stem", n.stem), std::pair("growth", n.growth), std::pair("first block", n.blocks[0]), std::pair("second block", n.blocks[1]), std::pair("third block", n.blocks[2]), std::pair("fourth block", n.blocks[3])})
+        if (number > 1000) throw io_error(fmt::format("{}: the {} of its DenseNet is {}, expected at most 1000", path, what, number));
     if (n.bottleneck != 4) throw io_error(path + ": its bottlenecks are " + std::to_string(n.bottleneck) + " times the growth, expected 4 times");
     for (auto const& [name, known] : architectures())
         if (known.blocks == n.blocks && known.growth == n.growth && known.stem == n.stem) o.architecture = name;

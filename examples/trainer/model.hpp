@@ -86,7 +86,7 @@ struct opened_model {
     std::unique_ptr<engine> network;      ///< with the weights
 };
 
-/// Gives the options that the command line leaves open, as `names` tells, the values that a weight file says: architecture, convention, channels, size.
+/// Gives the options that the command line leaves open, as `names` tells, the values that a weight file says: architecture, convention, channels, size, and of a checkpoint how images are prepared.
 /// Throws `io_error` that begins with `path` where its tensors make no DenseNet.
 void take_from_file(model_options& options, std::set<std::string> const& names, io::weights const& weights, std::string const& path);
 

@@ -64,7 +64,6 @@ train_outcome run_training(train_options o, label_options labels, global_options
         take_from_file(o.model, o.given, *weights, o.weights);
         check_model_options(o.model);
         io::match_input_channels(*weights, o.model.channels);
-        weights_json = coverage_json(*weights, o.weights);
         if (o.new_head) io::drop_head(*weights);
         else if (!weights->activation.empty() && weights->activation != "sigmoid" && weights->activation != "linear")
             out.warn("{}: its head ends in {}, and goes on with a sigmoid; --new-head begins it anew", o.weights, weights->activation);
@@ -163,6 +162,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
             throw io_error(last_path + ": stands at batch " + std::to_string(state.batch) + " of an epoch, but " + o.train + " makes only " + std::to_string(train_loader.batches()));
         from.reset();
     } else if (weights) {
+        auto const head = std::find_if(weights->state.tensors.begin(), weights->state.tensors.end(), [](auto const& t) { return t.name == "classifier.weight"; });
+        if (!o.keep_optimizer && head != weights->state.tensors.end() && head->shape[0] != classes.size()) io::drop_head(*weights);
+        weights_json = coverage_json(*weights, o.weights);
         std::vector<std::string> left;
         if (o.keep_optimizer) {
             network->load(weights->state, o.weights, true);

@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "weight_file.hpp"
 
+#include "model.hpp"
+
 #include "cxr/core/error.hpp"
 #include "cxr/io/fingerprint.hpp"
 #include "cxr/io/keras/read.hpp"
@@ -26,6 +28,15 @@ io::weights read_safetensors(std::string const& path) {
         auto const j = json::parse(own->second, nullptr, false);
         if (j.is_object() && j.contains("convention")) w.convention = j["convention"] == "keras" ? models::convention::keras : models::convention::torchvision;
     }
+    auto const said = [&](char const* key) { return w.state.metadata.contains(key) ? w.state.metadata.at(key) : std::string(); };
+    w.activation = said("cxr.activation");
+    auto const prepared = json::parse(said("cxr.preprocess"), nullptr, false);
+    if (prepared.is_object() && prepared.contains("size")) try {
+            auto const size = prepared["size"].get<data::image_size>();
+            w.height = size.height;
+            w.width = size.width;
+        } catch (json::exception const&) {  // who needs the preprocessing reads all of it, and says what is wrong
+        }
     return w;
 }
 
@@ -34,12 +45,17 @@ std::vector<listed_tensor> list_safetensors(std::string const& path) {
     std::map<std::string, std::string> places;
     for (auto const& p : w.coverage.placed) places.emplace(p.found, p.name);
     std::vector<listed_tensor> all;
-    for (auto const& t : io::read_safetensors(path).tensors) all.push_back({t.name, t.shape, places.contains(t.name) ? places[t.name] : ""});
+    for (auto const& t : io::read_safetensors(path).tensors) {
+        auto place = places.contains(t.name) ? places[t.name] : "";
+        bool const ours = place.starts_with("features.") || place.starts_with("classifier.") || place.starts_with("optimizer.");
+        all.push_back({t.name, t.shape, ours ? place : ""});
+    }
     return all;
 }
 
-std::vector<std::string> write_safetensors(std::string const& path, io::weights const& from) {
+std::vector<std::string> write_safetensors(std::string const& path, io::weights const& from, written_form) {
     auto state = from.state;
+    if (!from.activation.empty() && from.activation != "sigmoid") state.metadata["cxr.activation"] = from.activation;
     if (from.convention && !state.metadata.contains("cxr.architecture"))
         state.metadata["cxr.convention"] = *from.convention == models::convention::keras ? "keras" : "torchvision";
     state.save(path);
@@ -61,17 +77,18 @@ std::vector<listed_tensor> list_onnx(std::string const& path) {
     return all;
 }
 
-// A file without a sigmoid or without the trained batch norms is the library's to write.
-std::vector<std::string> write_onnx(std::string const& path, io::weights const& from) {
-    return io::write_onnx(path, from.state, {.details = from.convention.value_or(models::convention::torchvision)});
+std::vector<std::string> write_onnx(std::string const& path, io::weights const& from, written_form form) {
+    return io::write_onnx(path, from.state, {.details = from.convention.value_or(models::convention::torchvision), .folded = form.folded, .logits = form.logits});
 }
 
 template <io::keras::layout Layout>
-std::vector<std::string> write_keras(std::string const& path, io::weights const& from) {
+std::vector<std::string> write_keras(std::string const& path, io::weights const& from, written_form) {
     io::keras::write(path, from, Layout);
-    std::vector<std::string> left;
-    if (from.state.metadata.contains("cxr.classes")) left.push_back("classes, preprocessing and the rest of the metadata left out: files of Keras have no place for them");
-    return left;
+    std::string names;
+    for (auto const& [key, value] : from.state.metadata)
+        if (key != "cxr.version") names += (names.empty() ? "" : ", ") + key;
+    if (names.empty()) return {};
+    return {"metadata left out, for which files of Keras have no place: " + names};
 }
 
 bool ends_with(std::string const& path, std::vector<std::string> const& endings) {
@@ -87,16 +104,18 @@ std::vector<weight_format> const& weight_formats() {
     static auto const closes_nothing = H5dont_atexit();
     static_cast<void>(closes_nothing);
     static std::vector<weight_format> const all{
-        {"safetensors", {".safetensors"}, {}, read_safetensors, list_safetensors, write_safetensors, true, true},
-        {"Keras 3 weights", {".weights.h5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras3>, false, false},
-        {"Keras 2 HDF5", {".h5", ".hdf5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras2>, false, true},
-        {"Keras 3 archive", {".keras"}, zip, io::keras::read, list_keras, write_keras<layout::archive>, false, true},
-        {"ONNX", {".onnx"}, {}, io::read_onnx, list_onnx, write_onnx, false, true},
+        {"safetensors", {".safetensors"}, {}, read_safetensors, list_safetensors, write_safetensors, true, true, false, false},
+        {"Keras 3 weights", {".weights.h5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras3>, false, false, false, false},
+        {"Keras 2 HDF5", {".h5", ".hdf5"}, hdf5, io::keras::read, list_keras, write_keras<layout::keras2>, false, true, true, false},
+        {"Keras 3 archive", {".keras"}, zip, io::keras::read, list_keras, write_keras<layout::archive>, false, true, true, false},
+        {"ONNX", {".onnx"}, {}, io::read_onnx, list_onnx, write_onnx, false, true, true, true},
     };
     return all;
 }
 
 weight_format const& format_of(std::string const& path) {
+    std::error_code ignored;
+    if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) throw io_error(path + ": is not a file, expected one with weights");
     io::refuse_pickle(path);
     std::string begin(8, '\0');
     std::ifstream file(path, std::ios::binary);
@@ -120,7 +139,11 @@ weight_format const& format_to_write(std::string const& path) {
     throw usage_error(path + ": its ending says no format, expected one of " + endings);
 }
 
-io::weights load_weight_file(std::string const& path) { return format_of(path).read(path); }
+io::weights load_weight_file(std::string const& path) {
+    auto w = format_of(path).read(path);
+    io::require_sound(w.state, path);
+    return w;
+}
 
 void print_coverage(io::weights const& w, std::string const& path, console const& out) {
     auto const& c = w.coverage;
@@ -139,7 +162,7 @@ json coverage_json(io::weights const& w, std::string const& path) {
             {"renamed", w.coverage.renamed()},
             {"ignored", w.coverage.ignored},
             {"notes", w.coverage.notes},
-            {"fingerprint", {{"tensors", print.tensors}, {"parameters", print.parameters}, {"checksum", print.checksum}}}};
+            {"fingerprint", {{"layers", print.layers}, {"tensors", print.tensors}, {"parameters", print.parameters}, {"checksum", print.checksum}}}};
 }
 
 }  // namespace cxr::trainer

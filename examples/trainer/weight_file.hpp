@@ -20,6 +20,12 @@ struct listed_tensor {
     std::string place;  ///< its name here; empty where it has none
 };
 
+/// How a network is written, where a format leaves a choice: ONNX does.
+struct written_form {
+    bool folded = false;  ///< batch norms behind a convolution become part of it
+    bool logits = false;  ///< without the sigmoid at the end
+};
+
 /// A format of weight files. A new one is a line of `weight_formats()`.
 struct weight_format {
     std::string name;                  ///< in messages, "Keras 3 weights"
@@ -27,9 +33,11 @@ struct weight_format {
     std::string_view signature;        ///< its first bytes; empty where it has none of its own
     io::weights (*read)(std::string const& path);
     std::vector<listed_tensor> (*list)(std::string const& path);
-    std::vector<std::string> (*write)(std::string const& path, io::weights const& from);  ///< returns what it had to leave out, in sentences
-    bool keeps_optimizer;                                                                 ///< whether its files may hold an optimizer's state
-    bool keeps_convention;                                                                ///< whether its files say whose epsilon their batch norms have
+    std::vector<std::string> (*write)(std::string const& path, io::weights const& from, written_form form);  ///< returns what it had to leave out, in sentences
+    bool keeps_optimizer;   ///< whether its files may hold an optimizer's state
+    bool keeps_convention;  ///< whether its files say whose epsilon their batch norms have
+    bool ends_in_sigmoid;   ///< whether its files are models, which end in one
+    bool has_forms;         ///< whether `written_form` is its choice
 };
 
 /// All of them.

@@ -55,8 +55,10 @@ def loss(y, p):
     return tf.reduce_sum(-w(positive) * y * tf.math.log(p) - w(negative) * (1 - y) * tf.math.log(1 - p), -1)
 
 def steps(k, name, dtype):
-    k.backend.set_floatx("float32")
+    policy = keras.config.set_dtype_policy if k is keras else k.mixed_precision.set_global_policy
+    policy("float32")
     weights = k.models.load_model(folder + "/" + name).get_weights()
+    policy(dtype)
     k.backend.set_floatx(dtype)
     model = k.models.load_model(folder + "/" + name)
     model.set_weights(weights)
@@ -80,8 +82,14 @@ json.dump(result, open(out, "w"))
 @unittest.skipIf(PYTHON is None, "CXR_KERAS_PYTHON is not set, a Python with keras, tensorflow and tf_keras")
 class Keras(CommandTest):
     def test_keras_loads_what_was_converted(self):
+        self.loads("keras", 1.001e-5)
+
+    def test_keras_loads_models_in_torchvisions_convention(self):
+        self.loads("torchvision", 1e-5)
+
+    def loads(self, convention, epsilon):
         data = self.data_set(size=32)
-        small = ["--blocks", "1,2,1,1", "--size", "32", "--batch", "4", "--steps", "1", "--convention", "keras"]
+        small = ["--blocks", "1,2,1,1", "--size", "32", "--batch", "4", "--steps", "1", "--convention", convention]
         self.good("train", *data, *small, "--out", self.path("run"), "--quiet")
         model = self.path("run", "last.safetensors")
         for name in ("w.keras", "w.weights.h5", "w.h5"):
@@ -93,7 +101,9 @@ class Keras(CommandTest):
         self.assertEqual(len(said), 5)
         for name, answer in said.items():
             with self.subTest(name):
-                self.assertAlmostEqual(answer["epsilon"], 1.001e-5, places=12)
+                if "load_weights" in name and convention != "keras":
+                    continue  # into a model of Keras' own convention
+                self.assertAlmostEqual(answer["epsilon"], epsilon, places=12)
                 worst = max(abs(a - b) for row, there in zip(answer["probabilities"], expected["probabilities"]) for a, b in zip(row, there))
                 print(f"{name}: probabilities within {worst:.1e}")
                 self.assertLess(worst, 2e-6)  # float32's own error of some 2e-7, and of preparing the images
@@ -125,8 +135,8 @@ class Keras(CommandTest):
 
         for name, losses in said.items():
             exact = losses["float64"]
-            # Float32's own error, as theirs; the steps amplify it.
-            allowed = [4 * max(abs(a - b), 2e-7 * b) for a, b in zip(losses["float32"], exact)]
+            # Float32's own error, as theirs. A gradient near 0 whose sign a rounding turns is a whole step of Adam for that weight, the other way, so what follows two steps is a thousandth off at most.
+            allowed = [4 * max(abs(a - b), 2e-7 * b) for a, b in zip(losses["float32"], exact[:2])] + [1e-3 * exact[2]]
             for what, here, there in (("from our weights", ours(model, 3), 0), *((f"from what {ending} holds", ours(self.path(name + "-trained" + ending), 2, "--keep-optimizer"), 1) for ending in ((".keras", ".h5") if name == "keras" else (".h5",)))):
                 errors = [abs(a - b) for a, b in zip(here, exact[there:])]
                 print(f"{name}, {what}: losses {here}, theirs in float64 {exact[there:]}, in float32 {losses['float32'][there:]}")
@@ -135,6 +145,7 @@ class Keras(CommandTest):
                     self.assertLess(error, most)
         # Without the moments the next step is another one.
         anew = ours(self.path("keras-trained.h5"), 2)
+        print(f"without them {anew}")
         self.assertGreater(abs(anew[1] - exact[2]), 10 * allowed[2])
 
     def run_keras(self, program):

@@ -105,6 +105,11 @@ class Weights(CommandTest):
         three = self.data_set(classes=("A", "B", "C"))
         other = self.good("train", *three, *small, "--weights", self.path("w.h5"), "--out", self.path("c"))
         self.assertIn("new: classifier.weight", other.stdout)
+        self.assertIn("classifier.weight (2, 8) is left out", other.stdout)
+        with open(self.path("c", "config.json")) as file:
+            without = json.load(file)["weights"]
+        self.assertEqual(sorted(without["ignored"])[-1].rsplit("/", 1)[-1], "kernel:0")
+        self.assertEqual(without["placed"], without["fingerprint"]["tensors"])
         with self.unchanged():
             self.bad(2, "train", *data, *small, "--new-head", "--out", self.path("d"), says=["--new-head", "--weights"])
             self.bad(2, "train", "--resume", "--out", self.path("b"), "--new-head", says=["--new-head", "--resume"])
@@ -125,9 +130,18 @@ class Weights(CommandTest):
                         self.assertIn(b'"activation": "sigmoid"', content)
                         content = content.replace(b'"activation": "sigmoid"', f'"activation": "{activation}"'.encode())
                     new.writestr(member, content)
+            self.good("convert", other, self.path("kept.safetensors"))  # the weights alone, which say how the head ended
             if fits:
                 self.good("predict", "--model", other, *arguments)
+                self.good("predict", "--model", self.path("kept.safetensors"), "--size", "32", *arguments)
+                self.assertIn("ends in a sigmoid", self.good("convert", other, self.path("x.onnx")).stdout)
             else:
+                self.bad(1, "predict", "--model", self.path("kept.safetensors"), "--size", "32", *arguments, says=["kept.safetensors", "softmax"])
+                with self.unchanged():
+                    for name in ("x.keras", "x.h5", "y.onnx"):
+                        self.bad(1, "convert", other, self.path(name), says=["softmax.keras", "ends in softmax", "sigmoid"])
+                self.good("convert", other, self.path("x.weights.h5"))
+                self.good("convert", other, self.path("z.onnx"), "--logits")
                 self.bad(1, "predict", "--model", other, *arguments, says=["softmax.keras", "softmax", "expected sigmoid"])
                 warned = self.good("train", *self.data_set(), "--size", "32", "--batch", "4", "--steps", "1", "--weights", other, "--out", self.path("run"))
                 self.assertIn("ends in softmax", warned.stderr)
@@ -161,6 +175,84 @@ class Weights(CommandTest):
             self.bad(2, "convert", "--keep-optimizer", kept, self.path("x.keras"), says=["--keep-optimizer", "x.keras", ".safetensors"])
             self.bad(1, "convert", "--keep-optimizer", self.path("plain.safetensors"), self.path("x.safetensors"), says=["plain.safetensors", "no state of an optimizer"])
 
+    def test_half_a_head_and_files_that_are_no_network(self):
+        network = self.network(self.model)
+
+        def packed(name, tensors):
+            header, data = {}, b""
+            for key, (shape, content) in tensors.items():
+                header[key] = {"dtype": "F32", "shape": shape, "data_offsets": [len(data), len(data) + len(content)]}
+                data += content
+            return self.write(name, safetensors(header, data))
+
+        half = packed("half.safetensors", {k: v for k, v in network.items() if k != "classifier.bias"})
+        other = self.write("other.safetensors", safetensors({"bert.embeddings.weight": {"dtype": "F32", "shape": [2], "data_offsets": [0, 8]}}, bytes(8)))
+        nan = packed("nan.safetensors", {k: (shape, b"\0\0\xc0\x7f" * (len(content) // 4)) for k, (shape, content) in network.items()})
+        os.mkfifo(self.path("pipe.h5"))
+        arguments = [*self.data_set(), "--batch", "4", "--steps", "1", "--out", self.path("run")]
+        with self.unchanged():
+            for more in ([], SMALL):
+                self.bad(1, "train", *arguments, *more, "--weights", half, says=["half.safetensors", "classifier.bias", "missing"])
+            self.bad(1, "convert", half, self.path("x.keras"), says=["half.safetensors", "classifier.bias", "missing"])
+            self.bad(1, "convert", other, self.path("x.safetensors"), says=["other.safetensors", "make no DenseNet", "features.conv0.weight"])
+            self.bad(1, "convert", nan, self.path("x.keras"), says=["nan.safetensors", "features.conv0.weight", "NaN"])
+            self.bad(1, "convert", "--list", self.path("pipe.h5"), says=["pipe.h5", "is not a file"])
+            self.assertEqual(self.good_json("convert", "--list", other)["tensors"][0]["here"], "")
+
+    def test_a_checkpoint_carries_size_and_preprocessing(self):
+        data = self.data_set()
+        run = self.good("train", *data, "--weights", self.model, "--batch", "4", "--steps", "1", "--out", self.path("next"))
+        with open(self.path("next", "config.json")) as file:
+            options = json.load(file)["options"]
+        self.assertEqual((options["size"], options["resize"], options["preprocess"]), (32, "area", "samplewise"))
+        self.good("convert", self.model, self.path("w.keras"))
+        with zipfile.ZipFile(self.path("w.keras")) as archive:
+            self.assertIn(b"[null, 32, 32, 3]", archive.read("config.json"))
+        small = [*SMALL[: SMALL.index("--size")], "--size", "32,64", "--batch", "4", "--steps", "1"]
+        self.good("train", *data, *small, "--out", self.path("wide"), "--quiet")
+        self.good("convert", self.path("wide", "last.safetensors"), self.path("wide.keras"))
+        said = self.good("train", *data, "--weights", self.path("wide.keras"), "--batch", "4", "--dry-run")
+        self.assertIn("32 × 64 × 3", said.stdout)
+
+    def test_folded_and_without_a_sigmoid(self):
+        expected = self.predict(self.model)
+        self.good("convert", self.model, self.path("w.onnx"), "--fold", "--logits")
+        said = self.good_json("convert", self.path("w.onnx"), self.path("back.safetensors"))
+        self.assertTrue(any("folded" in note for note in said["notes"]), said["notes"])
+        self.assertTrue(any("logits" in note for note in said["notes"]), said["notes"])
+        folded = self.predict(self.path("w.onnx"), "--classes", "A,B")
+        for a, b in zip(expected.split(b"\n")[1:], folded.split(b"\n")[1:]):
+            for x, y in zip(a.split(b",")[1:], b.split(b",")[1:]):
+                self.assertAlmostEqual(float(x), float(y), delta=1e-5)  # each convolution is rounded once more
+        with self.unchanged():
+            self.bad(2, "convert", self.model, self.path("x.keras"), "--fold", says=["--fold", ".onnx"])
+            self.bad(2, "convert", self.model, self.path("x.h5"), "--logits", says=["--logits", ".onnx"])
+
+    def test_cards(self):
+        for name in ("a.onnx", "b.keras"):
+            self.assertTrue(self.good_json("convert", self.model, self.path(name))["card"])
+        with open(self.path("model.json")) as file:
+            card = json.load(file)
+        self.assertEqual(card["model"], "a.onnx, b.keras")
+        self.assertEqual(card["classes"], ["A", "B"])
+        self.assertEqual(card["weights"]["layers"], 4 * 4 + 3 * 2 + 2 + 2)
+        # Weights of others have one too, that says what is known.
+        os.mkdir(self.path("other"))
+        self.good("convert", os.path.join(SOURCE, "tests", "data", "weights", "small.keras"), self.path("other", "c.onnx"))
+        with open(self.path("other", "model.json")) as file:
+            card = json.load(file)
+        self.assertEqual(card["classes"][13], "output 14")
+        self.assertEqual(card["preprocessing"], {"height": "64", "width": "64"})
+        warned = self.good("convert", self.model, self.path("other", "d.onnx"))
+        self.assertIn("was the card of c.onnx", warned.stderr)
+        # Nothing is written where the card cannot be made.
+        os.mkdir(self.path("run"))
+        with open(self.path("run", "config.json"), "w") as file:
+            json.dump({"options": {}, "rows": {}}, file)
+        model = shutil.copy(self.model, self.path("run", "last.safetensors"))
+        with self.unchanged():
+            self.bad(1, "convert", model, self.path("run", "x.onnx"), says=["config.json", "lacks a field"])
+
     def test_what_went_where(self):
         header, data = read_safetensors(self.model)
         wrapped = {("module." + k if k != "__metadata__" and not k.startswith("optimizer.") else k): v for k, v in header.items() if k != "__metadata__"}
@@ -183,7 +275,8 @@ class Weights(CommandTest):
             self.assertTrue(set(self.network(self.model)) <= here | {"classifier.weight", "classifier.bias"})
             self.assertIn("features.denseblock1.denselayer1.conv2.weight", here)
             self.assertIn(said["tensors"][0]["name"], text)
-        self.assertEqual([t["shape"] for t in said["tensors"] if t["here"] == "features.conv0.weight"], [[7, 7, 3, 8]])
+            expected = [8, 3, 7, 7] if name in ("w.safetensors", "w.onnx") else [7, 7, 3, 8]  # as the file has it
+            self.assertEqual([t["shape"] for t in said["tensors"] if t["here"] == "features.conv0.weight"], [expected])
 
     def test_bad_usage_and_bad_files(self):
         self.good("convert", self.model, self.path("w.h5"))
@@ -201,10 +294,7 @@ class Weights(CommandTest):
             self.bad(1, "convert", self.path("w.h5"), self.path("x.keras"), file_limit=1000, says=["x.keras"])
 
     def test_files_of_other_frameworks(self):
-        folder = os.environ.get("CXR_REFERENCE_DIR")
-        if folder is None:
-            self.skipTest("CXR_REFERENCE_DIR is not set, the folder with files/small*")
-        folder = os.path.join(folder, "files")
+        folder = os.path.join(SOURCE, "tests", "data", "weights")
         classes = ",".join(f"class{i}" for i in range(14))
         data = self.data_set()
         for name in sorted(os.listdir(folder)):

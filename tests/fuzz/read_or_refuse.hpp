@@ -38,7 +38,7 @@ void read_or_refuse(std::uint8_t const* data, std::size_t size, Read const& read
     ::close(file);
 }
 
-/// Calls `read`, which tries a library in a child process first (`keras::rehearsed`). A signal ends such a child where the library is at fault; a sanitizer ends it with a status, and that is a finding.
+/// Calls `read`, which lets a library work in a child process (`keras::apart`). A signal ends such a child where the library is at fault; a sanitizer ends it with a status, and that is a finding.
 template <class Read>
 void no_finding_in_a_child(Read const& read) {
     try {

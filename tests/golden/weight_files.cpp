@@ -1,13 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // Weight files that Keras 2, Keras 3 and torch wrote, and the outputs that they computed with them.
 
+#include "golden/formula.hpp"
 #include "golden/reference.hpp"
 
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/io/densenet_tensors.hpp"
 #include "cxr/io/keras/read.hpp"
+#include "cxr/io/keras/write.hpp"
 #include "cxr/io/placement.hpp"
 #include "cxr/models/densenet.hpp"
+#include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -15,6 +18,7 @@
 #include <cstdlib>
 #include <fstream>
 #include <iostream>
+#include <map>
 #include <string>
 #include <utility>
 #include <vector>
@@ -61,12 +65,7 @@ double relative_error(json const& expected, tensor<float, 4> const& y, bool prob
 }  // namespace
 
 TEST_CASE("Weight files of Keras and torch lead to the outputs that were recorded beside them", "[golden][io]") {
-    auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
-    if (reference == nullptr) {
-        std::cout << "skipped: CXR_REFERENCE_DIR is not set, the folder with files/small*\n";
-        return;
-    }
-    auto const folder = std::string(reference) + "/files/";
+    std::string const folder = CXR_SOURCE_DIR "/tests/data/weights/";
     auto const read = [&](std::string const& name) { return json::parse(std::ifstream(folder + name)); };
     auto const noise = [](char const* framework) { return golden::read(framework).at("inference").at("224").at("noise").get<double>(); };
     auto const keras = read("small.json"), torch = read("small-torch.json");
@@ -100,4 +99,58 @@ TEST_CASE("Weight files of Keras and torch lead to the outputs that were recorde
     auto const base = io::keras::read(folder + "small-notop.keras2.hdf5"), whole = io::keras::read(folder + "small-whole.keras2.h5");
     REQUIRE(base.state.tensors.size() + 2 == whole.state.tensors.size());
     for (std::size_t t = 0; t < base.state.tensors.size(); ++t) CHECK(base.state.tensors[t].values == whole.state.tensors[t].values);
+}
+
+TEST_CASE("Every conversion between formats that store the same arrays is bit for bit, from every file of Keras and torch", "[golden][io]") {
+    std::string const folder = CXR_SOURCE_DIR "/tests/data/weights/";
+    temporary_folder const out;
+    auto const torch = [](std::string const& path) { return io::place_torch(io::load(path), path); };
+    auto const same = [](io::weights const& a, io::weights const& b) {
+        auto const by_name = [](io::weights const& w) {
+            std::map<std::string, std::pair<shape, std::vector<float>>> all;
+            for (auto const& t : w.state.tensors) all.emplace(t.name, std::pair(t.shape, t.values));
+            return all;
+        };
+        return by_name(a) == by_name(b);
+    };
+    for (auto const* const name : {"small.keras", "small.weights.h5", "small-whole.keras3.h5", "small-weights.keras2.h5", "small-whole.keras2.h5", "small-notop.keras2.hdf5", "small.torchvision.safetensors",
+                                   "small-old-names.safetensors", "small-one-channel-18.torchvision.safetensors"}) {
+        INFO(name);
+        auto const path = folder + name;
+        auto const w = path.ends_with("safetensors") ? torch(path) : io::keras::read(path);
+        w.state.save(out / "w.safetensors");
+        CHECK(same(torch(out / "w.safetensors"), w));
+        for (auto const& [as, to] : {std::pair(io::keras::layout::keras2, "w.h5"), std::pair(io::keras::layout::keras3, "w.weights.h5"), std::pair(io::keras::layout::archive, "w.keras")}) {
+            io::keras::write(out / to, w, as);
+            CHECK(same(io::keras::read(out / to), w));
+        }
+    }
+}
+
+TEST_CASE("The full-size weight files hold the reference's DenseNet121, number for number", "[golden][io]") {
+    auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
+    if (reference == nullptr) {
+        std::cout << "skipped: CXR_REFERENCE_DIR is not set, the folder with files/densenet121*\n";
+        return;
+    }
+    // Whose outputs tests/golden/densenet121_inference.cpp compares with those that Keras and torch recorded.
+    context<simd_backend> ctx(2);
+    auto layer = nn::build<float>(ctx, models::densenet121({.classes = 14}), shape{1, 32, 32, 3}, cxr::random(0));
+    std::map<std::string, std::vector<float>> expected;
+    nn::visit(layer, [&](std::string const& name, auto& p) {
+        golden::fill(name, p);
+        expected.emplace(name, std::vector<float>(p.values.data(), p.values.data() + p.values.size()));
+    });
+    REQUIRE(expected.size() == 606);
+    for (auto const& [name, tensors] : {std::pair("densenet121-14.weights.h5", 606), std::pair("densenet121-notop.keras2.hdf5", 604), std::pair("densenet121-14.torchvision.safetensors", 606)}) {
+        auto const path = std::string(reference) + "/files/" + name;
+        auto const w = path.ends_with("safetensors") ? io::place_torch(io::load(path), path) : io::keras::read(path);
+        INFO(name);
+        CHECK(static_cast<int>(w.state.tensors.size()) == tensors);
+        for (auto const& t : w.state.tensors) {
+            INFO(t.name);
+            REQUIRE(expected.contains(t.name));
+            CHECK(t.values == expected.at(t.name));
+        }
+    }
 }

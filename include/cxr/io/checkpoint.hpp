@@ -42,6 +42,7 @@ struct checkpoint {
     std::map<std::string, std::string> metadata;  ///< `cxr.classes`, `cxr.architecture`, … ; `cxr.version` is set by `save`
     std::vector<named_tensor> tensors;            ///< in the order of the file
     std::vector<std::string> ignored = {};        ///< names in the file of what is no part of a network's state, from `load`
+    std::vector<std::string> notes = {};          ///< sentences about numbers of other types than float32, from `load`
 
     /// Writes a safetensors file, all tensors as F32, whole or not at all; without copying them.
     /// Throws `io_error` that begins with the path (the old file is untouched then), and `contract_violation` for names
@@ -71,7 +72,8 @@ struct checkpoint {
             throw io_error(path + ": a checkpoint of version " + json_string(text) + ", expected at most " +
                            std::to_string(checkpoint_version) + (number ? "; a newer cxr wrote it" : ""));
     }
-    checkpoint result{std::move(file.metadata), {}, {}};
+    checkpoint result{std::move(file.metadata), {}, {}, {}};
+    std::map<std::string_view, std::size_t> others;  // tensors by their type in the file
     try {
         for (auto& entry : file.tensors) {
             if (!is_floating(entry.type)) {
@@ -79,10 +81,12 @@ struct checkpoint {
                 continue;
             }
             auto const n = entry.shape.size();
-            named_tensor t{std::move(entry.name), entry.shape, std::vector<float>(n)};
+            named_tensor t{std::move(entry.name), entry.shape, {}};
             if (entry.type == dtype::f32) {
-                if (n != 0) std::memcpy(t.values.data(), entry.bytes.data(), n * sizeof(float));
+                t.values = floats_at(entry.bytes.data(), n);
             } else {
+                ++others[to_string(entry.type)];
+                t.values.resize(n);
                 for (std::size_t i = 0; i < n; ++i) {
                     auto const* const element = entry.bytes.data() + i * size_of(entry.type);
                     t.values[i] = to_float(entry.type, element);
@@ -93,6 +97,7 @@ struct checkpoint {
             }
             result.tensors.push_back(std::move(t));
         }
+        for (auto const& [type, count] : others) result.notes.push_back(std::to_string(count) + (count == 1 ? " tensor is " : " tensors are ") + std::string(type) + " in the file, float32 here");
     } catch (std::bad_alloc const&) {
         throw io_error(path + ": no memory for its " + std::to_string(file.content.bytes().size()) + " bytes");
     }

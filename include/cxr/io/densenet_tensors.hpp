@@ -82,6 +82,7 @@ struct densenet_structure {
     auto const stem = shape_of("features.conv0.weight", 4);
     s.options.stem = stem[0];
     s.channels = stem[1];
+    if (stem.size() == 0) throw no("features.conv0.weight is " + to_string(stem) + ", expected extents of 1 or more");
     for (std::size_t b = 0; b < 4; ++b) {
         auto const block = "features.denseblock" + std::to_string(b + 1) + ".denselayer";
         s.options.blocks[b] = 0;

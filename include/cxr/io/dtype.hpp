@@ -12,6 +12,7 @@
 #include <limits>
 #include <optional>
 #include <string_view>
+#include <vector>
 
 namespace cxr::io {
 
@@ -79,6 +80,15 @@ inline constexpr std::array<dtype_entry, 13> dtypes{{
     case dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(as(std::uint16_t{})) << 16U);
     default: return std::numeric_limits<float>::quiet_NaN();
     }
+}
+
+/// The `n` floats in the `4 * n` bytes at `bytes`, which need not be aligned.
+[[nodiscard]] inline std::vector<float> floats_at(std::byte const* bytes, std::size_t n) {
+    // A vector that is made from a range is not filled with zeros first: every page would be brought twice.
+    if (reinterpret_cast<std::uintptr_t>(bytes) % alignof(float) == 0) return {reinterpret_cast<float const*>(bytes), reinterpret_cast<float const*>(bytes) + n};
+    std::vector<float> values(n);
+    if (n != 0) std::memcpy(values.data(), bytes, n * sizeof(float));
+    return values;
 }
 
 }  // namespace cxr::io

@@ -10,12 +10,14 @@
 #include <cstdint>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace cxr::io {
 
 /// What tells weights from others.
 struct fingerprint {
+    std::size_t layers = 0;      ///< that have tensors: convolutions, batch norms, the head
     std::size_t tensors = 0;     ///< of the network, its running statistics included
     std::size_t parameters = 0;  ///< numbers in them
     std::string checksum;        ///< 16 hexadecimal digits
@@ -33,7 +35,10 @@ struct fingerprint {
     auto const add = [&](std::uint32_t word) { hash = (hash ^ word) * 0x100000001b3U; };
     fingerprint result;
     result.tensors = tensors.size();
+    std::string_view layer;
     for (auto const* const t : tensors) {
+        auto const path = std::string_view(t->name).substr(0, t->name.rfind('.'));
+        if (std::exchange(layer, path) != path) ++result.layers;
         result.parameters += t->values.size();
         for (char const letter : t->name + " " + to_string(t->shape)) add(static_cast<unsigned char>(letter));
         for (float const value : t->values) add(std::bit_cast<std::uint32_t>(value));

@@ -113,7 +113,7 @@ inline std::string markdown_figure(std::optional<double> v) {
 
 }  // namespace detail
 
-/// A card as JSON: `name`, `model`, `producer`, `architecture`, `weights` {`tensors`, `parameters`, `checksum`}, `data`, `splits`
+/// A card as JSON: `name`, `model`, `producer`, `architecture`, `weights` {`layers`, `tensors`, `parameters`, `checksum`}, `data`, `splits`
 /// [{`name`, `images`, `patients`}], `classes`, `preprocessing` {…}, `training`, `metrics` {`split`, `mean` {…}, `classes` [{`name`,
 /// …}]}, `intended_use`, `limits`. Throws `contract_violation`: no name, no classes, values that are not one a class or not finite, text that is not UTF-8.
 [[nodiscard]] inline std::string model_card_json(model_card const& c) {
@@ -131,7 +131,7 @@ inline std::string markdown_figure(std::optional<double> v) {
         rows += "}";
     }
     return "{\n  \"name\": " + text(c.name) + ",\n  \"model\": " + text(c.model) + ",\n  \"producer\": " + text("cxr " + std::string(version)) +
-           ",\n  \"architecture\": " + text(c.architecture) + ",\n  \"weights\": {\"tensors\": " + std::to_string(c.weights.tensors) + ", \"parameters\": " +
+           ",\n  \"architecture\": " + text(c.architecture) + ",\n  \"weights\": {\"layers\": " + std::to_string(c.weights.layers) + ", \"tensors\": " + std::to_string(c.weights.tensors) + ", \"parameters\": " +
            std::to_string(c.weights.parameters) + ", \"checksum\": " + text(c.weights.checksum) + "},\n  \"data\": " + text(c.data) + ",\n  \"splits\": [" +
            list(c.splits, [&](card_split const& s) {
                return "{\"name\": " + text(s.name) + ", \"images\": " + std::to_string(s.images) + ", \"patients\": " + (s.patients ? std::to_string(*s.patients) : "null") + "}";
@@ -148,7 +148,7 @@ inline std::string markdown_figure(std::optional<double> v) {
     auto const text = detail::markdown_text;
     auto page = "# " + text(c.name) + "\n\n";
     page += "Model: " + text(c.model) + ". " + text(c.architecture) + "\n\n";
-    page += "Weights: " + std::to_string(c.weights.tensors) + " tensors, " + std::to_string(c.weights.parameters) + " numbers, checksum " + text(c.weights.checksum) + ". Written by cxr " + std::string(version) + ".\n\n";
+    page += "Weights: " + std::to_string(c.weights.layers) + " layers, " + std::to_string(c.weights.tensors) + " tensors, " + std::to_string(c.weights.parameters) + " numbers, checksum " + text(c.weights.checksum) + ". Written by cxr " + std::string(version) + ".\n\n";
     page += "## Intended use\n\n" + text(c.intended_use) + "\n\n## Limits\n\n";
     for (auto const& limit : c.limits) page += "* " + text(limit) + "\n";
     page += "\n## Data\n\n" + text(c.data) + "\n\n| split | images | patients |\n|---|---|---|\n";

@@ -124,6 +124,7 @@ private:
 
     void define(std::string const& name, value v, std::string const& what) {
         if (name.empty()) throw io_error(path_ + ": " + what + "has no name");
+        if (!is_utf8(name)) throw io_error(path_ + ": the name of an initialiser or input, " + json_string(name) + ", is not UTF-8");
         if (!values_.emplace(name, std::move(v)).second) throw io_error(path_ + ": " + what + " is there twice");
     }
 

@@ -9,6 +9,8 @@
 #include <algorithm>
 #include <array>
 #include <cctype>
+#include <charconv>
+#include <cmath>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -45,7 +47,7 @@ struct weights {
     placement coverage;                            ///< where they come from
     std::string format;                            ///< "safetensors", "Keras 2 HDF5", …
     std::optional<models::convention> convention;  ///< whose epsilon and momentum the model was trained with, where it can be told
-    std::size_t size = 0;                          ///< pixels of height and width, 0 where the file does not say
+    std::size_t height = 0, width = 0;             ///< pixels, 0 where the file does not say
     std::string activation;                        ///< of the head, as "sigmoid", "linear", "softmax"; empty where the file does not say
 };
 
@@ -73,13 +75,18 @@ struct weights {
     weights result;
     result.format = "safetensors";
     result.coverage.ignored = std::move(from.ignored);
+    result.coverage.notes = std::exchange(from.notes, {});
     std::map<std::string, std::string> seen;
     auto tensors = std::exchange(from.tensors, {});
     for (auto& t : tensors) {
         auto name = torchvision_name(t.name);
         if (name == "op_threshs") {
             std::string text;
-            for (auto const v : t.values) text += (text.empty() ? "" : ",") + std::to_string(v);
+            for (auto const v : t.values) {
+                std::array<char, 32> number{};
+                auto const end = std::to_chars(number.data(), number.data() + number.size(), v).ptr;  // the shortest that gives the same float
+                text += (text.empty() ? "" : ",") + std::string(number.data(), end);
+            }
             from.metadata["xrv.op_threshs"] = text;
             result.coverage.notes.push_back("the operating points " + t.name + " are kept as metadata xrv.op_threshs");
             result.coverage.ignored.push_back(std::move(t.name));
@@ -95,6 +102,18 @@ struct weights {
     if (auto const said = result.state.metadata.find("cxr.convention"); said != result.state.metadata.end())
         result.convention = said->second == "keras" ? models::convention::keras : models::convention::torchvision;
     return result;
+}
+
+/// Throws `io_error` that begins with `path` and names the first tensor of the network in `c` that no network can have: with NaN or infinity, or a variance below 0.
+inline void require_sound(checkpoint const& c, std::string const& path) {
+    for (auto const& t : c.tensors) {
+        if (t.name.starts_with("optimizer.")) continue;
+        auto const bad = std::find_if(t.values.begin(), t.values.end(), [](float v) { return !std::isfinite(v); });
+        if (bad != t.values.end()) throw io_error(path + ": tensor " + t.name + " has NaN or infinity at element " + std::to_string(bad - t.values.begin()) + ", expected finite numbers");
+        if (!t.name.ends_with(".running_var")) continue;
+        auto const negative = std::find_if(t.values.begin(), t.values.end(), [](float v) { return v < 0; });
+        if (negative != t.values.end()) throw io_error(path + ": tensor " + t.name + " has a negative variance at element " + std::to_string(negative - t.values.begin()));
+    }
 }
 
 /// Makes the first convolution of `w` take `channels` inputs, 1 or 3, so that gray images keep their outputs: three

@@ -214,8 +214,7 @@ private:
         note(whole + " is (" + text + ")" + (extents[0] == 0 ? "" : ": for batches of that size alone; here it takes any"));
         channels_ = last ? extents[3] : extents[1];
         auto const height = last ? extents[1] : extents[2], width = last ? extents[2] : extents[3];
-        if (height == width) result_.size = height;
-        else note("images of another height than width: the size is left to you");
+        if (height != 0 && width != 0) result_.height = height, result_.width = width;
     }
 
     // An explicit border of zeros, as Keras and TensorFlow have it.
@@ -523,6 +522,7 @@ private:
         if (!w.state.metadata.emplace(entry.key(), entry.value()).second) throw io_error(path + ": has the metadata " + entry.key() + " twice");
     }
     (void)densenet_structure_of(w.state, path);
+    require_sound(w.state, path);
     return w;
 }
 

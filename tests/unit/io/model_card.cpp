@@ -22,7 +22,7 @@ model_card example() {
     c.name = "A | model";
     c.model = "model.onnx";
     c.architecture = "DenseNet, blocks 6, 12, 24, 16.";
-    c.weights = {606, 7051854, "0123456789abcdef"};
+    c.weights = {242, 606, 7051854, "0123456789abcdef"};
     c.data = "NIH ChestX-ray14.\nSee <its page>.";
     c.splits = {{"train", 1000, 700}, {"test", 420, std::nullopt}};
     c.classes = {"Pleural_Thickening", "Hernia"};
@@ -47,7 +47,7 @@ TEST_CASE("model card: the JSON holds everything, as numbers where it is numbers
     CHECK(j.at("model") == c.model);
     CHECK(j.at("producer") == "cxr " + std::string(cxr::version));
     CHECK(j.at("architecture") == c.architecture);
-    CHECK(j.at("weights") == nlohmann::json{{"tensors", 606}, {"parameters", 7051854}, {"checksum", "0123456789abcdef"}});
+    CHECK(j.at("weights") == nlohmann::json{{"layers", 242}, {"tensors", 606}, {"parameters", 7051854}, {"checksum", "0123456789abcdef"}});
     CHECK(j.at("data") == c.data);
     CHECK(j.at("splits") == nlohmann::json::parse(R"([{"name":"train","images":1000,"patients":700},{"name":"test","images":420,"patients":null}])"));
     CHECK(j.at("classes") == c.classes);

@@ -58,7 +58,7 @@ TEST_CASE("place_torch: every tensor is placed or ignored, and the record names 
     CHECK(w.coverage.placed[0].found == "module.features.norm0.weight");
     CHECK(w.coverage.placed[0].name == "features.norm0.weight");
     CHECK(w.coverage.ignored == std::vector<std::string>{"module.features.norm0.num_batches_tracked", "op_threshs"});
-    CHECK(w.state.metadata.at("xrv.op_threshs") == "0.500000,0.250000");
+    CHECK(w.state.metadata.at("xrv.op_threshs") == "0.5,0.25");
     REQUIRE(w.state.tensors.size() == 2);
     CHECK(w.state.tensors[0].name == "features.norm0.weight");
     CHECK(w.state.tensors[0].values == std::vector<float>{1, 2});

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// What the configuration of a model of Keras, JSON, says beyond its weights: the size of its images, the activation of its head, the epsilon of its batch norms.
+// What the configuration of a model of Keras, JSON, says beyond its weights: that it is a DenseNet, the size of its images, the activation of its head, epsilon and momentum of its
+// batch norms.
 
 #include "cxr/core/error.hpp"
 #include "cxr/io/json.hpp"
@@ -19,8 +20,9 @@ namespace cxr::io::keras {
 struct model_config {
     std::size_t height = 0;                     ///< of the images; 0 where any will do, or none is said
     std::size_t width = 0;                      ///< the same
-    std::string activation;                     ///< of the head: "sigmoid", "linear", …; empty without a head
+    std::string activation;                     ///< of the head: "sigmoid", "linear", …, "custom" for one that is no name; empty without a head
     std::optional<models::convention> details;  ///< whose epsilon the batch norms have
+    std::optional<double> momentum;             ///< of the batch norms, the share of the running statistics that stays; of the last that says one
 };
 
 namespace detail {
@@ -28,8 +30,10 @@ namespace detail {
 // What one layer's configuration says.
 struct layer_config {
     std::string kind, name, activation;
-    std::optional<double> epsilon;
-    std::vector<std::size_t> input;  // 0 for null
+    std::optional<double> epsilon, momentum, most;  // most: a ReLU's max_value
+    std::vector<std::size_t> input;                 // 0 for null
+    std::vector<std::size_t> window, strides;       // both extents each
+    std::size_t groups = 1, dilation = 1;
 };
 
 class config_reader {
@@ -61,17 +65,28 @@ private:
             auto const begin = in_.begins_with();
             if (key == "name" && begin == '"') l.name = in_.string();
             else if (key == "activation" && begin == '"') l.activation = in_.string();
+            else if (key == "activation" && begin == '{') in_.skip(), l.activation = "custom";
             else if (key == "epsilon" && begin != 'n') l.epsilon = in_.number();
-            else if ((key == "batch_shape" || key == "batch_input_shape") && begin == '[') in_.array([&] { extent(l); });
+            else if (key == "momentum" && begin != 'n') l.momentum = in_.number();
+            else if (key == "max_value" && begin != 'n') l.most = in_.number();
+            else if (key == "groups" && begin != 'n') l.groups = static_cast<std::size_t>(in_.unsigned_integer());
+            else if ((key == "batch_shape" || key == "batch_input_shape") && begin == '[') in_.array([&] { extent(l.input); });
+            else if ((key == "kernel_size" || key == "pool_size") && begin == '[') in_.array([&] { extent(l.window); });
+            else if (key == "strides" && begin == '[') in_.array([&] { extent(l.strides); });
+            else if (key == "dilation_rate" && begin == '[') in_.array([&] {
+                    std::vector<std::size_t> one;
+                    extent(one);
+                    if (one[0] != 1) l.dilation = one[0];
+                });
             else if (key == "layers" && begin == '[') in_.array([&] { layer(); });
             else in_.skip();
         });
     }
 
-    void extent(layer_config& l) {
-        if (in_.begins_with() != 'n') return l.input.push_back(static_cast<std::size_t>(in_.unsigned_integer()));
+    void extent(std::vector<std::size_t>& to) {
+        if (in_.begins_with() != 'n') return to.push_back(static_cast<std::size_t>(in_.unsigned_integer()));
         in_.skip();
-        l.input.push_back(0);
+        to.push_back(0);
     }
 
     json_reader in_;
@@ -79,9 +94,35 @@ private:
     std::size_t depth_ = 0;
 };
 
+// Throws where a layer computes what none of a DenseNet's does; `behind_head`: it comes after the dense layer.
+inline void require_densenets(layer_config const& l, bool behind_head, std::string const& name) {
+    auto const wrong = [&](std::string const& what) { return io_error(name + ": the layer " + l.name + " (" + l.kind + ") " + what); };
+    auto const square = [](std::vector<std::size_t> const& v, std::size_t side) { return v.empty() || v == std::vector<std::size_t>(2, side); };
+    auto const is = [&](auto const&... kinds) { return ((l.kind == kinds) || ...); };
+    // Layers for training alone, and those that hold others.
+    if (l.kind.empty() || is("InputLayer", "Functional", "Model", "Sequential", "ZeroPadding2D", "BatchNormalization", "Concatenate", "GlobalAveragePooling2D", "Dropout", "Dense") || l.kind.starts_with("Random")) return;
+    if (is("Softmax", "Activation", "ReLU")) {
+        if (behind_head) return;
+        if (is("Softmax") || (is("Activation") && l.activation != "relu") || l.most) throw wrong("is no rectifier, expected relu as in a DenseNet");
+        return;
+    }
+    if (is("Conv2D")) {
+        bool const first = l.window.empty() ? l.strides == std::vector<std::size_t>{2, 2} : l.window[0] == 7;
+        if (!square(l.strides, first ? 2 : 1) || l.dilation != 1 || l.groups != 1) throw wrong("has other strides, groups or a dilation than a DenseNet's");
+        if (!l.activation.empty() && l.activation != "linear") throw wrong("is followed by " + l.activation + ", expected nothing");
+        return;
+    }
+    if (is("MaxPooling2D", "AveragePooling2D")) {
+        if (!square(l.window, is("MaxPooling2D") ? 3 : 2) || !square(l.strides, 2)) throw wrong("has another window or other strides than a DenseNet's");
+        return;
+    }
+    throw wrong("has no place in a DenseNet");
+}
+
 }  // namespace detail
 
-/// Reads `text`, Keras' `model_config` or `config.json`. Throws `io_error` that begins with `name` where it is no JSON, or where a batch norm's epsilon is neither Keras' 1.001e-5 nor torchvision's 1e-5.
+/// Reads `text`, Keras' `model_config` or `config.json`. Throws `io_error` that begins with `name` where it is no JSON, where a layer is none of a DenseNet's, with global average pooling before its head,
+/// which is named, or where a batch norm's epsilon is neither Keras' 1.001e-5 nor torchvision's 1e-5.
 [[nodiscard]] inline model_config read_model_config(std::string_view text, std::string const& name) {
     model_config result;
     bool head = false;
@@ -91,13 +132,18 @@ private:
             result.height = l.input[1];
             result.width = l.input[2];
         }
+        // What holds others comes after them in the list, and so after the head.
+        detail::require_densenets(l, head, name);
         if (l.kind == "Dense") {
             head = true;
             result.activation = l.activation;
         }
         if (head && l.kind == "Softmax") result.activation = "softmax";
         if (head && l.kind == "Activation" && !l.activation.empty()) result.activation = l.activation;
-        if (l.kind != "BatchNormalization" || !l.epsilon) continue;
+        if (head && l.kind == "ReLU") result.activation = "relu";
+        if (l.kind != "BatchNormalization") continue;
+        if (l.momentum) result.momentum = l.momentum;
+        if (!l.epsilon) continue;
         if (epsilon && *epsilon != *l.epsilon) throw io_error(name + ": the epsilon of " + l.name + " is not that of the other batch norms, expected one for all");
         epsilon = l.epsilon;
         auto const is = [&](double value) { return std::abs(*epsilon - value) < 1e-9; };

@@ -57,9 +57,9 @@ private:
 
 }  // namespace detail
 
-/// The configuration of the network whose tensors `densenet_tensors` lists, for images of height and width `size` (0: of any), with global average pooling and a dense layer called `head` where it
+/// The configuration of the network whose tensors `densenet_tensors` lists, for images of that height and width (0: of any), with global average pooling and a dense layer called `head` where it
 /// has one; its outputs are probabilities, by a sigmoid. Names are those of Keras' own DenseNet in that generation; epsilon and momentum are those of `s.options.details`.
-[[nodiscard]] inline std::string densenet_json(densenet_structure const& s, generation g, std::size_t size, std::string const& head) {
+[[nodiscard]] inline std::string densenet_json(densenet_structure const& s, generation g, std::size_t height, std::size_t width, std::string const& head) {
     auto const& o = s.options;
     bool const keras = o.details == models::convention::keras, third = g == generation::third;
     detail::functional_json model(g);
@@ -77,16 +77,16 @@ private:
         return model.add(kind, name, R"("pool_size": [)" + n(window) + ", " + n(window) + R"(], "strides": [2, 2], "padding": "valid")", {in});
     };
     std::string const stem = third ? "conv1_" : "conv1/";
-    auto const input = model.add("InputLayer", "input_1", std::string("\"") + (third ? "batch_shape" : "batch_input_shape") + R"(": [null, )" + extent(size) + ", " + extent(size) + ", " + n(s.channels) + R"(], "dtype": "float32")", {});
+    auto const input = model.add("InputLayer", "input_1", std::string("\"") + (third ? "batch_shape" : "batch_input_shape") + R"(": [null, )" + extent(height) + ", " + extent(width) + ", " + n(s.channels) + R"(], "dtype": "float32")", {});
     auto x = pad("zero_padding2d", input, 3);
     x = conv(stem + "conv", x, o.stem, 7, 2, "valid");
     x = norm(stem + "bn", x);
     x = relu(stem + "relu", x);
     x = pad("zero_padding2d_1", x, 1);
     x = pool("MaxPooling2D", "pool1", x, 3);
-    auto width = o.stem;
+    auto channels = o.stem;
     for (std::size_t b = 0; b < 4; ++b) {
-        for (std::size_t l = 0; l < o.blocks[b]; ++l, width += o.growth) {
+        for (std::size_t l = 0; l < o.blocks[b]; ++l, channels += o.growth) {
             auto const layer = "conv" + n(b + 2) + "_block" + n(l + 1) + "_";
             auto y = norm(layer + "0_bn", x);
             y = relu(layer + "0_relu", y);
@@ -98,10 +98,10 @@ private:
         }
         if (b == 3) break;
         auto const transition = "pool" + n(b + 2) + "_";
-        width = static_cast<std::size_t>(static_cast<double>(width) * o.compression);
+        channels = static_cast<std::size_t>(static_cast<double>(channels) * o.compression);
         x = norm(transition + "bn", x);
         x = relu(transition + "relu", x);
-        x = conv(transition + "conv", x, width, 1, 1, "valid");
+        x = conv(transition + "conv", x, channels, 1, 1, "valid");
         x = pool("AveragePooling2D", transition + "pool", x, 2);
     }
     x = norm("bn", x);

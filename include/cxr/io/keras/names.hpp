@@ -11,6 +11,7 @@
 #include <array>
 #include <charconv>
 #include <cstddef>
+#include <cstdint>
 #include <map>
 #include <optional>
 #include <string>
@@ -27,6 +28,7 @@ struct array {
     cxr::shape shape;           ///< convolutions HWIO, dense layers IO
     std::vector<float> values;  ///< row-major
     std::string found;          ///< its path in the file
+    std::optional<std::uint64_t> in_file = {};  ///< where its numbers begin in the file, as little-endian floats; then `values` are yet to be read
 };
 
 /// Keras' order of the axes of a kernel and torch's: HWIO and OIHW, IO and OI. `to_torch` says which way; other ranks stay.
@@ -35,12 +37,16 @@ struct array {
     std::size_t const taps = s.rank() == 4 ? (to_torch ? s[0] * s[1] : s[2] * s[3]) : 1;
     auto const in = to_torch ? s[s.rank() - 2] : s[1], out = to_torch ? s[s.rank() - 1] : s[0];
     std::vector<float> result(values.size());
-    for (std::size_t t = 0; t < taps; ++t)
-        for (std::size_t i = 0; i < in; ++i)
-            for (std::size_t o = 0; o < out; ++o) {
-                auto const keras = (t * in + i) * out + o, torch = (o * in + i) * taps + t;
-                result[to_torch ? torch : keras] = values[to_torch ? keras : torch];
-            }
+    // By squares: a column at a time would bring every cache line as often as it has numbers.
+    constexpr std::size_t side = 16;
+    for (std::size_t first_o = 0; first_o < out; first_o += side)
+        for (std::size_t first_i = 0; first_i < in; first_i += side)
+            for (std::size_t t = 0; t < taps; ++t)
+                for (auto i = first_i; i < std::min(in, first_i + side); ++i)
+                    for (auto o = first_o; o < std::min(out, first_o + side); ++o) {
+                        auto const keras = (t * in + i) * out + o, torch = (o * in + i) * taps + t;
+                        result[to_torch ? torch : keras] = values[to_torch ? keras : torch];
+                    }
     if (s.rank() == 2) return {cxr::shape{s[1], s[0]}, std::move(result)};
     return {to_torch ? cxr::shape{s[3], s[2], s[0], s[1]} : cxr::shape{s[2], s[3], s[1], s[0]}, std::move(result)};
 }
@@ -94,9 +100,15 @@ struct array {
     if (path == "features.conv0") return "conv1_conv";
     if (path == "features.norm0") return "conv1_bn";
     if (path == "features.norm5") return "bn";
-    auto const number_at = [&](std::size_t at) { return static_cast<std::size_t>(std::stoul(path.substr(at))); };
+    auto const number_at = [&](std::size_t at) {
+        std::size_t n = 0;
+        if (at < path.size()) std::from_chars(path.data() + at, path.data() + path.size(), n);
+        return n;
+    };
     if (path.starts_with("features.transition")) {
-        auto const pool = "pool" + std::to_string(number_at(19) + 1);
+        auto const transition = number_at(19);
+        if (transition == 0) return std::nullopt;
+        auto const pool = "pool" + std::to_string(transition + 1);
         return pool + (path.ends_with(".norm") ? "_bn" : "_conv");
     }
     auto const layer = path.find(".denselayer");

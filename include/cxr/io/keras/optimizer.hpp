@@ -40,8 +40,9 @@ struct optimizer_arrays {
     std::vector<std::string> others;     ///< paths of what else it keeps, such as its learning rate
 };
 
-/// An optimizer's name in Keras, `AdamW` or `adam_w`, as ours, `adamw`.
+/// An optimizer's name in Keras, `AdamW`, `adam_w` or, the third of a program, `adam_w_2`, as ours, `adamw`.
 [[nodiscard]] inline std::string optimizer_called(std::string_view name) {
+    if (auto const letter = name.find_last_not_of("0123456789"); letter != std::string_view::npos && name[letter] == '_') name = name.substr(0, letter);
     std::string ours;
     for (char const c : name)
         if (c != '_') ours += c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;

@@ -3,11 +3,13 @@
 // Weight files of Keras 2 and Keras 3.
 
 #include "cxr/core/error.hpp"
+#include "cxr/io/dtype.hpp"
+#include "cxr/io/keras/apart.hpp"
+#include "cxr/io/keras/arrays.hpp"
 #include "cxr/io/keras/hdf5.hpp"
 #include "cxr/io/keras/model_config.hpp"
 #include "cxr/io/keras/names.hpp"
 #include "cxr/io/keras/optimizer.hpp"
-#include "cxr/io/keras/rehearsed.hpp"
 #include "cxr/io/mapped_file.hpp"
 #include "cxr/io/placement.hpp"
 
@@ -15,10 +17,15 @@
 #include <archive_entry.h>
 
 #include <algorithm>
+#include <array>
+#include <cmath>
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
 #include <map>
 #include <memory>
+#include <optional>
+#include <set>
 #include <span>
 #include <string>
 #include <string_view>
@@ -27,18 +34,14 @@
 
 namespace cxr::io::keras {
 
-/// Largest member of a `.keras` archive that is read: 1 GiB, several times the largest DenseNet with an optimizer.
+/// Largest file of weights in a `.keras` archive that is read: 1 GiB, more than DenseNet161 with the state of an optimizer.
 inline constexpr std::uint64_t largest_member = std::uint64_t{1} << 30;
 
-/// The arrays of an HDF5 file, and the names of what is no weight of a network: optimizers' state, counters.
-struct arrays_of_file {
-    std::vector<array> arrays;         ///< in the order of the file's lists
-    optimizer_arrays optimizer;        ///< of a whole model that was compiled
-    std::vector<std::string> ignored;  ///< paths
-    std::string format;                ///< "Keras 2 HDF5", "Keras 3 HDF5", …
-    std::vector<std::string> notes;    ///< what was done beyond reading
-    model_config config;               ///< of a whole model; says nothing where there are weights only
-};
+/// Largest configuration in a `.keras` archive that is read: 16 MiB; that of DenseNet121 has a quarter of one.
+inline constexpr std::uint64_t largest_config = std::uint64_t{1} << 24;
+
+/// Most numbers that a file's arrays may have in all, 1 GiB: an array may have several names, and packed ones are larger than their file.
+inline constexpr std::size_t most_numbers = std::size_t{1} << 28;
 
 namespace detail {
 
@@ -54,11 +57,30 @@ namespace detail {
     return all;
 }
 
-inline void read_array(hdf5_file const& file, hdf5_object const& data, std::string layer, std::string weight, std::string found, arrays_of_file& into) {
-    if (!hdf5_file::is_floating(data)) return into.ignored.push_back(std::move(found));
+// What is known of a file while the library reads it.
+struct found_arrays : arrays_of_file {
+    std::size_t numbers = 0;                   // in all arrays
+    std::map<std::size_t, std::size_t> widths;  // arrays by the bytes of an element
+};
+
+// An array whose numbers need the library, and otherwise where they are.
+inline array numbers_of(hdf5_file const& file, hdf5_object const& data, std::string layer, std::string weight, std::string found, found_arrays& into) {
     auto const shape = file.extents(data, found);
-    auto values = file.floats(data, found, shape.size());
-    into.arrays.push_back({std::move(layer), std::move(weight), shape, std::move(values), std::move(found)});
+    into.numbers += shape.size();
+    if (into.numbers > most_numbers) throw io_error(file.path() + ": its arrays up to " + found + " have more than " + std::to_string(most_numbers) + " numbers in all, expected a DenseNet");
+    ++into.widths[hdf5_file::width(data)];
+    auto const in_file = file.offset(data, found, shape.size());
+    auto values = in_file ? std::vector<float>() : file.floats(data, found, shape.size());
+    return {std::move(layer), std::move(weight), shape, std::move(values), std::move(found), in_file};
+}
+
+inline void read_array(hdf5_file const& file, hdf5_object const& data, std::string layer, std::string weight, std::string found, found_arrays& into) {
+    if (!file.is_floating(data)) return into.ignored.push_back(std::move(found));
+    into.arrays.push_back(numbers_of(file, data, std::move(layer), std::move(weight), std::move(found), into));
+}
+
+inline void require_once(std::set<std::string>& seen, std::string const& name, std::string const& path, std::string const& what) {
+    if (!seen.insert(name).second) throw io_error(path + ": its list has the " + what + " " + name + " twice");
 }
 
 // How far a walk through groups goes: one that holds itself, by a hard link, has no end.
@@ -86,52 +108,59 @@ inline void name_all(hdf5_file const& file, hdf5_object const& group, std::strin
 }
 
 // Keras 2, and whole models of Keras 3: lists of names as attributes.
-inline void read_listed(hdf5_file const& file, hdf5_object const& root, std::string const& at, std::vector<std::string> const& layers, arrays_of_file& into) {
+inline void read_listed(hdf5_file const& file, hdf5_object const& root, std::string const& at, std::vector<std::string> const& layers, found_arrays& into) {
+    std::set<std::string> seen;
     for (auto const& layer : layers) {
+        require_once(seen, layer, file.path(), "layer");
         auto const group = file.open(layer, &root);
         if (!group) throw io_error(file.path() + ": the layer " + layer + " of its list is missing");
         auto const listed = list_of(file, group, "weight_names");
         if (!listed) throw io_error(file.path() + ": the layer " + layer + " has no attribute weight_names");
+        std::set<std::string> weights;
         for (auto const& name : *listed) {
             auto const found = at + layer + "/" + name;
+            require_once(weights, found, file.path(), "weight");
             auto const data = file.open(name, &group);
             if (!data) throw io_error(file.path() + ": the weight " + found + " of its list is missing");
             if (hdf5_file::is_group(data)) throw io_error(file.path() + ": " + found + " is a group, expected an array");
             auto const slash = name.rfind('/');
             auto weight = name.substr(slash == std::string::npos ? 0 : slash + 1);
             if (auto const colon = weight.find(':'); colon != std::string::npos) weight.erase(colon);
-            read_array(file, data, slash == std::string::npos ? layer : name.substr(0, slash), weight, found, into);
+            auto owner = slash == std::string::npos ? layer : name.substr(0, slash);
+            if (!torch_layer(owner) && torch_layer(layer)) owner = layer;  // a second network in one program of TensorFlow 1: conv1/conv holds conv1/conv_1/kernel:0
+            read_array(file, data, owner, weight, found, into);
         }
     }
 }
 
 // One array of an optimizer, `name` of its list or number.
-inline void read_slot(hdf5_file const& file, hdf5_object const& data, std::string const& found, std::optional<slot_name> const& name, optimizer_arrays& into) {
-    if (!name || !hdf5_file::is_floating(data)) return into.others.push_back(found);
-    auto const shape = file.extents(data, found);
-    into.slots.push_back({name->kind, {name->layer, name->weight, shape, file.floats(data, found, shape.size()), found}});
-    into.name = name->optimizer;
+inline void read_slot(hdf5_file const& file, hdf5_object const& data, std::string const& found, std::optional<slot_name> const& name, found_arrays& into) {
+    if (!name || !file.is_floating(data)) return into.optimizer.others.push_back(found);
+    into.optimizer.slots.push_back({name->kind, numbers_of(file, data, name->layer, name->weight, found, into)});
+    into.optimizer.name = name->optimizer;
 }
 
 // A whole model's optimizer: a list of names as an attribute.
-inline void read_listed_optimizer(hdf5_file const& file, hdf5_object const& group, arrays_of_file& into) {
+inline void read_listed_optimizer(hdf5_file const& file, hdf5_object const& group, found_arrays& into) {
     auto const listed = list_of(file, group, "weight_names");
     if (!listed) {
         walk_limits limits;
         return name_all(file, group, "optimizer_weights", into.ignored, limits);
     }
+    std::set<std::string> seen;
     for (auto const& name : *listed) {
         auto const found = "optimizer_weights/" + name;
+        require_once(seen, found, file.path(), "array");
         auto const data = file.open(name, &group);
         if (!data || hdf5_file::is_group(data)) throw io_error(file.path() + ": the array " + found + " of its list is missing");
         auto const last = name.substr(name.rfind('/') + 1);  // all of it where there is no slash
         if (last == "iter:0" || last == "iteration:0" || last == "iteration") into.optimizer.steps = file.count(data, found);
-        read_slot(file, data, found, slot_of(name), into.optimizer);
+        read_slot(file, data, found, slot_of(name), into);
     }
 }
 
 // That of an archive: its steps, its learning rate, and two moments of each trainable weight in their order.
-inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& vars, std::string const& path, arrays_of_file& into) {
+inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& vars, std::string const& path, found_arrays& into) {
     auto const said = file.strings(vars, "name");
     auto const optimizer = optimizer_called(said && said->size() == 1 ? said->front() : "adam");
     auto const n = file.names(vars).size();
@@ -140,7 +169,7 @@ inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& va
         auto const data = file.open(std::to_string(k), &vars);
         if (!data || hdf5_file::is_group(data)) throw io_error(file.path() + ": the array " + found + " is missing, expected vars/0 to vars/" + std::to_string(n - 1));
         if (k == 0) into.optimizer.steps = file.count(data, found);
-        read_slot(file, data, found, k < 2 ? std::nullopt : std::optional(slot_name{k % 2 == 0 ? "m" : "v", optimizer, {}, {}}), into.optimizer);
+        read_slot(file, data, found, k < 2 ? std::nullopt : std::optional(slot_name{k % 2 == 0 ? "m" : "v", optimizer, {}, {}}), into);
     }
 }
 
@@ -194,15 +223,14 @@ inline void name_by_order(std::vector<array>& arrays, std::string const& path) {
 }
 
 // Keras 3's .weights.h5.
-inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays_of_file& into) {
+inline void read_numbered(hdf5_file const& file, hdf5_object const& root, found_arrays& into) {
     std::vector<numbered_layer> layers;
     walk_limits limits;
     find_numbered(file, root, "", layers, limits);
     std::stable_sort(layers.begin(), layers.end(), [](auto const& a, auto const& b) { return std::pair(a.kind, a.number) < std::pair(b.kind, b.number); });
     static std::map<std::string, std::vector<std::string>> const words{
         {"conv2d", {"kernel", "bias"}}, {"dense", {"kernel", "bias"}}, {"batch_normalization", {"gamma", "beta", "moving_mean", "moving_variance"}}};
-    bool named = true;
-    std::size_t of_network = 0;
+    std::size_t named = 0, unnamed = 0, of_network = 0;
     for (auto const& l : layers) {
         auto const vars = file.open(l.path + "/vars", &root);
         auto const known = words.find(l.kind);
@@ -211,14 +239,21 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays
             read_numbered_optimizer(file, vars, l.path, into);
             continue;
         }
-        if (known == words.end() || l.path.starts_with("/optimizer")) {
-            for (auto const& n : names) into.ignored.push_back(l.path + "/vars/" + n);
-            continue;
-        }
         auto const said = file.strings(vars, "name");
         auto const layer = said && said->size() == 1 ? said->front() : std::string();
-        named = named && !layer.empty();
+        if (known == words.end()) {
+            bool const layers_own = !l.path.starts_with("/optimizer") && !l.path.starts_with("/metrics") && !l.path.starts_with("/compile_metrics");
+            for (auto const& n : names) {
+                auto const found = l.path + "/vars/" + n;
+                auto const data = file.open(n, &vars);
+                // Counters, such as those of generators of random numbers, are no weights.
+                if (layers_own && data && !hdf5_file::is_group(data) && file.is_floating(data)) throw io_error(file.path() + ": " + found + " of a layer " + l.kind + " has no place in a DenseNet");
+                into.ignored.push_back(found);
+            }
+            continue;
+        }
         ++of_network;
+        if (l.kind != "dense") ++(layer.empty() ? unnamed : named);
         for (std::size_t k = 0; k < names.size(); ++k) {
             auto const found = l.path + "/vars/" + std::to_string(k);
             auto const data = file.open(std::to_string(k), &vars);
@@ -228,7 +263,8 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays
         }
     }
     if (of_network == 0) throw io_error(file.path() + ": no layer with weights, expected a weight file of Keras");
-    if (named) return;
+    if (unnamed == 0) return;
+    if (named != 0) throw io_error(file.path() + ": " + std::to_string(unnamed) + " of its layers have no names and " + std::to_string(named) + " have, expected names of all, or of none");
     name_by_order(into.arrays, file.path());
     into.notes.push_back("layers have no names in this file: placed by order, structure and shape");
 }
@@ -237,10 +273,10 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, arrays
 
 namespace detail {
 
-// An HDF5 file, or its bytes, within a session.
-[[nodiscard]] inline arrays_of_file read_in_session(std::string const& path, std::span<std::byte> image) {
+// What the HDF5 library finds in a file's bytes; the numbers that lie there as they are it need not read.
+[[nodiscard]] inline found_arrays find_arrays(std::string const& path, std::span<std::byte const> image) {
     hdf5_file const file(path, image);
-    arrays_of_file result;
+    found_arrays result;
     auto const root = file.open("/");
     if (!root) throw io_error(path + ": has no root group, expected a weight file of Keras");
     auto const whole = file.open("model_weights", &root);
@@ -251,7 +287,7 @@ namespace detail {
         result.format = std::string(second ? "Keras 2" : "Keras 3") + (whole ? " whole model" : " weights") + ", HDF5";
         read_listed(file, list_in, whole ? "model_weights/" : "", *layers, result);
         if (auto const optimizer = file.open("optimizer_weights", &root); optimizer && hdf5_file::is_group(optimizer)) read_listed_optimizer(file, optimizer, result);
-        if (auto const config = file.strings(root, "model_config"); config && !config->empty()) result.config = read_model_config(config->front(), path + ": model_config");
+        if (auto const config = file.strings(root, "model_config"); config && !config->empty()) result.config = config->front();
         return result;
     }
     result.format = "Keras 3 weights, HDF5";
@@ -259,46 +295,88 @@ namespace detail {
     return result;
 }
 
-// The same by itself. The library trusts some of a file's inner addresses and crashes where they are wrong.
-[[nodiscard]] inline arrays_of_file read_hdf5(std::string const& path, std::span<std::byte> image = {}) {
-    hdf5_session const silence;  // while a child is made no other thread is in the library
-    return rehearsed(path, "the HDF5 library", [&] { return read_in_session(path, image); });
+// An HDF5 file's bytes. The library trusts some of a file's inner addresses and crashes where they are wrong, so it works in a child process.
+[[nodiscard]] inline arrays_of_file read_hdf5(std::string const& path, std::span<std::byte const> image) {
+    arrays_of_file result;
+    {
+        hdf5_session const silence;  // while the child is made no other thread is in the library
+        auto const found = apart(path, "the HDF5 library", [&] {
+            to_bytes wire;
+            auto all = find_arrays(path, image);
+            for (auto const& [width, arrays] : all.widths)
+                if (width != sizeof(float)) all.notes.push_back(std::to_string(arrays) + " arrays have elements of " + std::to_string(width) + " bytes in the file, float32 here");
+            pass(wire, static_cast<arrays_of_file const&>(all));
+            return std::move(wire.bytes);
+        });
+        from_bytes wire(found, path);
+        pass(wire, result);
+    }
+    auto const read = [&](array& a) {
+        if (!a.in_file) return;
+        auto const at = *a.in_file, n = a.shape.size();
+        if (at > image.size() || n > (image.size() - at) / sizeof(float)) throw io_error(path + ": " + a.found + " ends beyond the file");
+        a.values = floats_at(image.data() + at, n);
+        a.in_file.reset();
+    };
+    for (auto& a : result.arrays) read(a);
+    for (auto& s : result.optimizer.slots) read(s.values);
+    for (auto const& a : result.arrays)
+        if (a.values.size() != a.shape.size()) throw io_error(path + ": is damaged: " + a.found + " has " + std::to_string(a.values.size()) + " numbers, expected " + to_string(a.shape));
+    return result;
 }
 
-// A member of a zip archive, whole. Names are compared, never followed: nothing is written anywhere.
-[[nodiscard]] inline std::vector<std::byte> zip_member(std::string const& path, std::string const& name) {
+// Two members of a zip archive, whole: the configuration and the weights. Names are compared, never followed: nothing is written anywhere.
+struct archive_members {
+    std::vector<std::byte> config, weights;
+};
+
+inline std::vector<std::byte> member_of(::archive* zip, ::archive_entry* entry, std::string const& path, std::string const& name, std::uint64_t most) {
+    auto const too_large = [&] { return io_error(path + ": its member " + name + " has more than " + std::to_string(most) + " bytes, expected a DenseNet"); };
+    if (archive_entry_is_encrypted(entry) != 0) throw io_error(path + ": its member " + name + " is encrypted");
+    auto const claimed = archive_entry_size_is_set(entry) != 0 ? archive_entry_size(entry) : 0;
+    if (claimed < 0 || static_cast<std::uint64_t>(claimed) > most) throw too_large();
+    std::vector<std::byte> bytes;
+    // What the archive claims is no promise: memory grows with what is really there.
+    constexpr std::size_t piece = std::size_t{1} << 20;
+    for (std::size_t read = 0;;) {
+        if (bytes.size() - read < piece) bytes.resize(std::max(read + piece, std::min(static_cast<std::size_t>(claimed) + piece, 8 * read)));
+        auto const n = archive_read_data(zip, bytes.data() + read, bytes.size() - read);
+        if (n < 0) {
+            auto const* const said = archive_error_string(zip);
+            throw io_error(path + ": its member " + name + " is broken" + (said == nullptr ? "" : std::string(": ") + said));
+        }
+        read += static_cast<std::size_t>(n);
+        if (read > most) throw too_large();
+        if (n != 0) continue;
+        bytes.resize(read);
+        return bytes;
+    }
+}
+
+[[nodiscard]] inline archive_members read_archive(std::string const& path) {
     std::unique_ptr<::archive, int (*)(::archive*)> const zip(archive_read_new(), archive_read_free);
     auto const fail = [&](std::string const& what) {
         auto const* const said = archive_error_string(zip.get());
         return io_error(path + ": " + what + (said == nullptr ? "" : std::string(": ") + said));
     };
-    auto const too_large = [&] { return io_error(path + ": its member " + name + " has more than " + std::to_string(largest_member) + " bytes, expected a DenseNet"); };
     archive_read_support_format_zip_seekable(zip.get());
     if (archive_read_open_filename(zip.get(), path.c_str(), std::size_t{1} << 16) != ARCHIVE_OK) throw fail("cannot be opened as a zip archive");
-    std::vector<std::byte> bytes;
+    std::optional<std::vector<std::byte>> config, weights;
     for (::archive_entry* entry = nullptr;;) {
         auto const code = archive_read_next_header(zip.get(), &entry);
-        if (code == ARCHIVE_EOF) throw io_error(path + ": has no member " + name + ", expected a .keras archive");
+        if (code == ARCHIVE_EOF) break;
         if (code != ARCHIVE_OK) throw fail("is no whole zip archive");
         auto const* const here = archive_entry_pathname(entry);
-        if (here == nullptr || name != here) continue;
-        if (archive_entry_is_encrypted(entry) != 0) throw io_error(path + ": its member " + name + " is encrypted");
-        auto const claimed = archive_entry_size_is_set(entry) != 0 ? archive_entry_size(entry) : 0;
-        if (claimed < 0 || static_cast<std::uint64_t>(claimed) > largest_member) throw too_large();
-        bytes.reserve(static_cast<std::size_t>(claimed) + 1);
-        break;
+        std::string const name = here == nullptr ? "" : here;
+        bool const of_config = name == "config.json";
+        if (!of_config && name != "model.weights.h5") continue;
+        auto& to = of_config ? config : weights;
+        if (to) throw io_error(path + ": has the member " + name + " twice");
+        to = member_of(zip.get(), entry, path, name, of_config ? largest_config : largest_member);
     }
-    // What the archive claims is no promise.
-    for (std::size_t read = 0;;) {
-        bytes.resize(std::max(bytes.capacity(), read + (std::size_t{1} << 16)));
-        auto const n = archive_read_data(zip.get(), bytes.data() + read, bytes.size() - read);
-        if (n < 0) throw fail("its member " + name + " is broken");
-        read += static_cast<std::size_t>(n);
-        if (read > largest_member) throw too_large();
-        if (n != 0) continue;
-        bytes.resize(read);
-        return bytes;
-    }
+    for (auto const& [member, name] : {std::pair(&config, "config.json"), std::pair(&weights, "model.weights.h5")})
+        if (!*member) throw io_error(path + ": has no member " + name + ", expected a .keras archive");
+    return {std::move(*config), std::move(*weights)};
 }
 
 }  // namespace detail
@@ -307,19 +385,15 @@ namespace detail {
 /// `.weights.h5` (`layers/conv2d_7/vars/0`, by the names of layers that it keeps, or in their order where it keeps none), and `.keras`, a zip archive of that and `config.json`.
 /// Throws `io_error` that begins with `path`.
 [[nodiscard]] inline arrays_of_file read_arrays(std::string const& path) {
-    bool archive = false;
-    {
-        mapped_file const file(path, "a weight file of Keras");
-        auto const bytes = file.bytes();
-        archive = bytes.size() >= 2 && bytes[0] == std::byte{'P'} && bytes[1] == std::byte{'K'};
-    }
-    if (!archive) return detail::read_hdf5(path);
-    auto const config = detail::zip_member(path, "config.json");
-    auto bytes = detail::zip_member(path, "model.weights.h5");
+    mapped_file const file(path, "a weight file of Keras");
+    auto const content = file.bytes();
+    if (content.empty()) throw io_error(path + ": is empty, expected a weight file of Keras");
+    if (content.size() < 2 || content[0] != std::byte{'P'} || content[1] != std::byte{'K'}) return detail::read_hdf5(path, content);
+    auto const [config, bytes] = detail::read_archive(path);
     if (bytes.empty()) throw io_error(path + ": its member model.weights.h5 is empty, expected HDF5");
     auto result = detail::read_hdf5(path, bytes);
     result.format = "Keras 3 archive";
-    result.config = read_model_config({reinterpret_cast<char const*>(config.data()), config.size()}, path + ": config.json");
+    result.config.assign(reinterpret_cast<char const*>(config.data()), config.size());
     return result;
 }
 
@@ -327,12 +401,22 @@ namespace detail {
 [[nodiscard]] inline weights read(std::string const& path) {
     auto from = read_arrays(path);
     auto result = place(std::move(from.arrays), from.format, path);
+    require_sound(result.state, path);
     result.coverage.ignored = std::move(from.ignored);
     result.coverage.notes = std::move(from.notes);
     place_optimizer(std::move(from.optimizer), result);
-    if (from.config.details) result.convention = from.config.details;
-    if (from.config.height == from.config.width) result.size = from.config.height;
-    result.activation = from.config.activation;
+    if (from.config.empty()) return result;
+    auto const config = read_model_config(from.config, path + ": its configuration");
+    if (config.details) result.convention = config.details;
+    result.height = config.height;
+    result.width = config.width;
+    result.activation = config.activation;
+    auto const usual = config.details == models::convention::torchvision ? 0.9 : 0.99;
+    if (config.momentum && std::abs(*config.momentum - usual) > 1e-9) {
+        std::array<char, 64> said{};
+        std::snprintf(said.data(), said.size(), "%g and goes on as %g", *config.momentum, usual);
+        result.coverage.notes.push_back("the momentum of the batch norms is " + std::string(said.data()) + ", which counts in training alone");
+    }
     return result;
 }
 

@@ -216,10 +216,11 @@ struct layer {
 /// Throws `io_error` that begins with `path` where the tensors make no DenseNet or the file cannot be written.
 inline void write(std::string const& path, weights const& from, layout as, std::string const& head = "predictions") {
     auto structure = densenet_structure_of(from.state, path);
+    require_sound(from.state, path);
     structure.options.details = from.convention.value_or(models::convention::torchvision);
     auto const g = as == layout::keras2 ? generation::second : generation::third;
     auto const layers = detail::layers_of(from.state, structure, g, head);
-    auto const config = densenet_json(structure, g, from.size, head);
+    auto const config = densenet_json(structure, g, from.height, from.width, head);
     std::string bytes;
     {
         hdf5_session const silence;

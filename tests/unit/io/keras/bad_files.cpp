@@ -93,7 +93,7 @@ TEST_CASE("keras::read: an archive's sums find every byte of its weights that is
 
 TEST_CASE("keras::read: what is no HDF5 file, no file, or no file of Keras", "[bad files]") {
     temporary_folder const folder;
-    CHECK(complaint(folder.write("w.h5", "")).starts_with("cannot be opened as HDF5"));
+    CHECK(complaint(folder.write("w.h5", "")) == "is empty, expected a weight file of Keras");
     CHECK(complaint(folder.write("w.h5", std::string(5000, 'x'))).starts_with("cannot be opened as HDF5"));
     CHECK(complaint(folder / "none.h5").starts_with("cannot be opened: No such file"));
     CHECK(complaint(folder.path()) == "is not a file, expected a weight file of Keras");
@@ -135,9 +135,9 @@ TEST_CASE("keras::read: layers, lists and arrays that are not as listed are name
 TEST_CASE("keras::read: links out of the file, links to themselves and groups without end are refused", "[bad files]") {
     using builder = test::hdf5_builder;
     CHECK(complaint_about([](builder& f) { list(f), H5Lcreate_external("/etc/passwd", "/x", f.id(), "/bn/bn/gamma:0", H5P_DEFAULT, H5P_DEFAULT); }) ==
-          "bn/gamma:0 is an external link, expected the group or array itself");
-    CHECK(complaint_about([](builder& f) { list(f), H5Lcreate_soft("/bn/bn/gamma:0", f.id(), "/bn/bn/gamma:0", H5P_DEFAULT, H5P_DEFAULT); }) == "bn/gamma:0 is a soft link, expected the group or array itself");
-    CHECK(complaint_about([](builder& f) { f.group("/a"), H5Lcreate_soft("/a", f.id(), "/a/b", H5P_DEFAULT, H5P_DEFAULT); }) == "b is a soft link, expected the group or array itself");
+          "bn/bn/gamma:0 is an external link, expected the group or array itself");
+    CHECK(complaint_about([](builder& f) { list(f), H5Lcreate_soft("/bn/bn/gamma:0", f.id(), "/bn/bn/gamma:0", H5P_DEFAULT, H5P_DEFAULT); }) == "bn/bn/gamma:0 is a soft link, expected the group or array itself");
+    CHECK(complaint_about([](builder& f) { f.group("/a"), H5Lcreate_soft("/a", f.id(), "/a/b", H5P_DEFAULT, H5P_DEFAULT); }) == "a/b is a soft link, expected the group or array itself");
     CHECK(complaint_about([](builder& f) {
               f.group("/a");
               for (char const* name : {"/a/a", "/a/b", "/a/c"}) H5Lcreate_hard(f.id(), "/a", f.id(), name, H5P_DEFAULT, H5P_DEFAULT);
@@ -150,7 +150,61 @@ TEST_CASE("keras::read: links out of the file, links to themselves and groups wi
               H5Pset_external(create.id(), "/etc/passwd", 0, 64);
               io::keras::hdf5_object const data(H5Dcreate2(f.id(), "/bn/bn/gamma:0", H5T_IEEE_F32LE, space.id(), H5P_DEFAULT, create.id(), H5P_DEFAULT), H5Dclose);
               REQUIRE(static_cast<bool>(data));
-          }) == "the elements of bn/bn/gamma:0 lie in another file, expected them in this one");
+          }) == "the elements of bn/bn/gamma:0 lie in another array or file, expected them in this one");
+    // A view of another file's array, of its own, and of one that is not there.
+    for (auto const* const source : {"/tmp/other.h5", ".", "/none"})
+        CHECK(complaint_about([&](builder& f) {
+                  list(f);
+                  hsize_t const n = 2;
+                  io::keras::hdf5_object const create(H5Pcreate(H5P_DATASET_CREATE), H5Pclose), space(H5Screate_simple(1, &n, nullptr), H5Sclose);
+                  H5Pset_virtual(create.id(), space.id(), source, "/bn/bn/gamma:0", space.id());
+                  io::keras::hdf5_object const data(H5Dcreate2(f.id(), "/bn/bn/gamma:0", H5T_IEEE_F32LE, space.id(), H5P_DEFAULT, create.id(), H5P_DEFAULT), H5Dclose);
+                  REQUIRE(static_cast<bool>(data));
+              }) == "the elements of bn/bn/gamma:0 lie in another array or file, expected them in this one");
+}
+
+TEST_CASE("keras::read: what was never written, is listed twice, or comes to more numbers than any network has", "[bad files]") {
+    using builder = test::hdf5_builder;
+    CHECK(complaint_about([](builder& f) { list(f), f.floats("/bn/bn/gamma:0", {2}, {}); }) == "the elements of bn/bn/gamma:0 were never written, or not all");
+    CHECK(complaint_about([](builder& f) { list(f), f.floats("/bn/bn/gamma:0", {2}, {}, true); }) == "the elements of bn/bn/gamma:0 were never written, or not all");
+    auto const twice = [](builder& f, std::vector<std::string> const& layers, std::vector<std::string> const& weights) {
+        f.floats("/bn/bn/gamma:0", {2}, {1, 2});
+        f.strings("/bn", "weight_names", weights);
+        f.strings("/", "layer_names", layers);
+    };
+    CHECK(complaint_about([&](builder& f) { twice(f, {"bn", "bn"}, {"bn/gamma:0"}); }) == "its list has the layer bn twice");
+    CHECK(complaint_about([&](builder& f) { twice(f, {"bn"}, {"bn/gamma:0", "bn/gamma:0"}); }) == "its list has the weight bn/bn/gamma:0 twice");
+    // One array of a million numbers under three hundred names.
+    CHECK(complaint_about([&](builder& f) {
+              f.floats("/a/bn/gamma:0", {1000, 1000}, std::vector<float>(1'000'000, 1));
+              std::vector<std::string> weights{"bn/gamma:0"};
+              for (int i = 0; i < 300; ++i) {
+                  weights.push_back("bn/gamma" + std::to_string(i));
+                  H5Lcreate_hard(f.id(), "/a/bn/gamma:0", f.id(), ("/a/" + weights.back()).c_str(), H5P_DEFAULT, H5P_DEFAULT);
+              }
+              f.strings("/a", "weight_names", weights);
+              f.strings("/", "layer_names", {"a"});
+          }).find("have more than 268435456 numbers in all, expected a DenseNet") != std::string::npos);
+}
+
+TEST_CASE("keras::read: layers of Keras 3 that a DenseNet does not have, and names of some layers alone", "[bad files]") {
+    temporary_folder const folder;
+    auto const path = folder / "w.weights.h5";
+    auto const said = [&](auto const& change) {
+        test::write_keras3(path, true);
+        {
+            io::keras::hdf5_object const opened(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+            auto file = test::hdf5_builder::of(opened.id());
+            change(file);
+        }
+        return complaint(path);
+    };
+    CHECK(said([](auto& f) { f.floats("/layers/layer_normalization/vars/0", {3}, {1, 2, 3}); }) == "/layers/layer_normalization/vars/0 of a layer layer_normalization has no place in a DenseNet");
+    CHECK(said([](auto& f) { f.floats("/layers/normalization_1/vars/0", {3}, {1, 2, 3}); }) == "/layers/normalization_1/vars/0 of a layer normalization has no place in a DenseNet");
+    CHECK(said([](auto& f) { f.group("/layers/dropout/seed_generator/vars"), f.count("/layers/dropout/seed_generator/vars/0", 1); }).empty());
+    CHECK(said([](auto& f) { f.group("/metrics/mean/vars"), f.floats("/metrics/mean/vars/0", {}, {1}); }).empty());
+    CHECK(said([](auto& f) { H5Adelete_by_name(f.id(), "/layers/conv2d_3/vars", "name", H5P_DEFAULT); }) == "1 of its layers have no names and 28 have, expected names of all, or of none");
+    CHECK(said([](auto& f) { H5Adelete_by_name(f.id(), "/layers/dense/vars", "name", H5P_DEFAULT); }).empty());
 }
 
 TEST_CASE("keras::read: shapes that no file of this size holds are refused before there is memory for them", "[bad files]") {
@@ -177,10 +231,12 @@ TEST_CASE("keras::read: archives whose members are missing, elsewhere, too large
     CHECK(complaint(archive({{"config.json", "{}"}, {"model.weights.h5", "no HDF5"}})).starts_with("cannot be opened as HDF5"));
     CHECK(complaint(archive({{"config.json", "{}"}, {"model.weights.h5", ""}})).starts_with("its member model.weights.h5 is empty"));
     io::keras::write(folder / "good.keras", tiny_weights(), layout::archive);
-    auto const hdf5 = io::keras::detail::zip_member(folder / "good.keras", "model.weights.h5");
+    auto const hdf5 = io::keras::detail::read_archive(folder / "good.keras").weights;
     std::string_view const weights(reinterpret_cast<char const*>(hdf5.data()), hdf5.size());
     CHECK(complaint(archive({{"config.json", "{}"}, {"model.weights.h5", weights}})).empty());
-    CHECK(complaint(archive({{"config.json", std::string(50'000, '[')}, {"model.weights.h5", weights}})).starts_with("config.json at byte 0: expected an object"));
+    CHECK(complaint(archive({{"config.json", "{}"}, {"model.weights.h5", weights}, {"model.weights.h5", weights}})) == "has the member model.weights.h5 twice");
+    CHECK(complaint(archive({{"config.json", std::string((std::size_t{1} << 24) + 1, ' ')}, {"model.weights.h5", weights}})) == "its member config.json has more than 16777216 bytes, expected a DenseNet");
+    CHECK(complaint(archive({{"config.json", std::string(50'000, '[')}, {"model.weights.h5", weights}})).starts_with("its configuration at byte 0: expected an object"));
     CHECK(complaint(archive({{"config.json", R"({"a": )" + std::string(50'000, '[')}, {"model.weights.h5", weights}})).find("nested less deep") != std::string::npos);
     // A size of 4 GiB less 16 bytes, in the member's own header and in the directory at the end.
     auto large = content_of(folder / "good.keras");
@@ -198,7 +254,7 @@ TEST_CASE("keras::read: archives whose members are missing, elsewhere, too large
 TEST_CASE("keras::read: the bytes of an archive's weights, and the library's own printing, stay as they were", "[bad files]") {
     temporary_folder const folder;
     io::keras::write(folder / "w.keras", tiny_weights(), layout::archive);
-    auto bytes = io::keras::detail::zip_member(folder / "w.keras", "model.weights.h5");
+    auto bytes = io::keras::detail::read_archive(folder / "w.keras").weights;
     auto const before = bytes;
     CHECK_FALSE(io::keras::detail::read_hdf5("f", bytes).arrays.empty());
     CHECK(bytes == before);

@@ -52,21 +52,43 @@ TEST_CASE("read_model_config: epsilons that no network here has, and what is no 
     CHECK_FALSE(complaint(model(layer("BatchNormalization", R"("epsilon": nan)"))).empty());
 }
 
+TEST_CASE("read_model_config: layers that no DenseNet has, or with other numbers, are errors that name them") {
+    auto const said = [](std::string const& kind, std::string const& config, std::string const& after = "") { return complaint(model(after + layer(kind, config))); };
+    std::string const begin = "f: config: the layer x (";
+    CHECK(said("GlobalMaxPooling2D", R"("keepdims": false)") == begin + "GlobalMaxPooling2D) has no place in a DenseNet");
+    CHECK(said("Rescaling", R"("scale": 0.0039)") == begin + "Rescaling) has no place in a DenseNet");
+    CHECK(said("Activation", R"("activation": "elu")") == begin + "Activation) is no rectifier, expected relu as in a DenseNet");
+    CHECK(said("ReLU", R"("max_value": 6.0)") == begin + "ReLU) is no rectifier, expected relu as in a DenseNet");
+    CHECK(said("ReLU", R"("max_value": null)").empty());
+    CHECK(said("Conv2D", R"("kernel_size": [3, 3], "strides": [2, 2])") == begin + "Conv2D) has other strides, groups or a dilation than a DenseNet's");
+    CHECK(said("Conv2D", R"("kernel_size": [7, 7], "strides": [1, 1])") == begin + "Conv2D) has other strides, groups or a dilation than a DenseNet's");
+    CHECK(said("Conv2D", R"("kernel_size": [3, 3], "groups": 2)") == begin + "Conv2D) has other strides, groups or a dilation than a DenseNet's");
+    CHECK(said("Conv2D", R"("kernel_size": [3, 3], "dilation_rate": [2, 2])") == begin + "Conv2D) has other strides, groups or a dilation than a DenseNet's");
+    CHECK(said("Conv2D", R"("kernel_size": [3, 3], "activation": "relu")") == begin + "Conv2D) is followed by relu, expected nothing");
+    CHECK(said("MaxPooling2D", R"("pool_size": [2, 2])") == begin + "MaxPooling2D) has another window or other strides than a DenseNet's");
+    CHECK(said("AveragePooling2D", R"("pool_size": [2, 2], "strides": [1, 1])") == begin + "AveragePooling2D) has another window or other strides than a DenseNet's");
+    CHECK(said("RandomFlip", R"("mode": "horizontal")").empty());
+    // Behind the head anything is its activation.
+    CHECK(said("Activation", R"("activation": "elu")", layer("Dense", R"("activation": "linear")") + ",").empty());
+    CHECK(read_model_config(model(layer("Dense", R"("activation": {"class_name": "Leaky"})")), "f").activation == "custom");
+}
+
 TEST_CASE("densenet_json: says what read_model_config reads, in the words of either generation") {
     for (auto const g : {generation::second, generation::third})
         for (auto const details : {models::convention::keras, models::convention::torchvision}) {
             auto s = test::tiny_structure();
             s.options.details = details;
-            auto const text = densenet_json(s, g, 96, "dense_1");
+            auto const text = densenet_json(s, g, 96, 64, "dense_1");
             auto const c = read_model_config(text, "f");
             CHECK(c.height == 96);
-            CHECK(c.width == 96);
+            CHECK(c.width == 64);
+            CHECK(c.momentum == (details == models::convention::keras ? 0.99 : 0.9));
             CHECK(c.activation == "sigmoid");
             CHECK(c.details == details);
             CHECK(text.find(g == generation::second ? "\"batch_input_shape\"" : "\"batch_shape\"") != std::string::npos);
             CHECK(text.find(g == generation::second ? "conv1/conv" : "conv1_conv") != std::string::npos);
             s.options.classes = 0;
-            CHECK(read_model_config(densenet_json(s, g, 0, ""), "f").activation.empty());
-            CHECK(read_model_config(densenet_json(s, g, 0, ""), "f").height == 0);
+            CHECK(read_model_config(densenet_json(s, g, 0, 0, ""), "f").activation.empty());
+            CHECK(read_model_config(densenet_json(s, g, 0, 0, ""), "f").height == 0);
         }
 }

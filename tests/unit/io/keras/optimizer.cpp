@@ -80,6 +80,7 @@ TEST_CASE("keras::slot_of: names of every generation") {
     CHECK(is("AdamW/v/bn/beta:0", "v", "adamw", "bn", "beta"));
     CHECK(is("Adam/conv2_block1_0_bn/gamma/v:0", "v", "adam", "conv2_block1_0_bn", "gamma"));
     CHECK(is("adam_w/conv2_block1_1_conv_kernel_velocity", "v", "adamw", "conv2_block1_1_conv", "kernel"));
+    CHECK(is("adam_12/bn_beta_velocity", "v", "adam", "bn", "beta"));
     CHECK(is("adam/dense_1_bias_momentum", "m", "adam", "dense_1", "bias"));
     for (auto const* const none : {"", "/", "iteration:0", "Adam/iter:0", "adam/learning_rate", "Adam/vhat/bn/beta:0", "SGD/bn/beta/momentum:0", "adam/_momentum", "adam/kernel_momentum", "adam/moving_mean_momentum"}) {
         INFO(none);

@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/io/keras/read.hpp"
+#include "cxr/io/keras/write.hpp"
 
 #include "temporary_folder.hpp"
 #include "tiny_network.hpp"
@@ -8,9 +9,9 @@
 
 #include <algorithm>
 #include <cmath>
-#include <cstdlib>
 #include <fstream>
-#include <iostream>
+#include <map>
+#include <sstream>
 #include <string>
 #include <vector>
 
@@ -124,23 +125,113 @@ TEST_CASE("keras::read: half precision widens, double narrows to the nearest flo
     CHECK(io::keras::read_arrays(path).arrays.front().values == std::vector<float>{0.1F, 1e38F});
 }
 
-TEST_CASE("keras::read: the 606 arrays of DenseNet121 find their places, and outputs' files of Keras load", "[reference]") {
-    auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
-    if (reference == nullptr) {
-        std::cout << "skipped: CXR_REFERENCE_DIR is not set, the folder with files/*.h5\n";
-        return;
+TEST_CASE("keras::read: bfloat16, which Keras 3 writes as two bytes and an attribute, widens, and is said") {
+    temporary_folder const folder;
+    auto const path = folder / "w.weights.h5";
+    test::write_keras3(path, true);
+    {
+        io::keras::hdf5_object const opened(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+        auto file = test::hdf5_builder::of(opened.id());
+        H5Ldelete(opened.id(), "/layers/dense/vars/1", H5P_DEFAULT);
+        io::keras::hdf5_object const type(H5Tcreate(H5T_OPAQUE, 2), H5Tclose);
+        hsize_t const n = 3;
+        io::keras::hdf5_object const space(H5Screate_simple(1, &n, nullptr), H5Sclose);
+        io::keras::hdf5_object const data(H5Dcreate2(opened.id(), "/layers/dense/vars/1", type.id(), space.id(), H5P_DEFAULT, H5P_DEFAULT, H5P_DEFAULT), H5Dclose);
+        unsigned char const halves[] = {0x80, 0x3F, 0x20, 0xC0, 0x00, 0x3E};  // 1, -2.5, 0.125
+        REQUIRE(H5Dwrite(data.id(), type.id(), H5S_ALL, H5S_ALL, H5P_DEFAULT, halves) >= 0);
+        io::keras::hdf5_object const text(H5Tcopy(H5T_C_S1), H5Tclose), scalar(H5Screate(H5S_SCALAR), H5Sclose);
+        H5Tset_size(text.id(), 8);
+        io::keras::hdf5_object const attribute(H5Acreate2(data.id(), "dtype", text.id(), scalar.id(), H5P_DEFAULT, H5P_DEFAULT), H5Aclose);
+        REQUIRE(H5Awrite(attribute.id(), text.id(), "bfloat16") >= 0);
     }
-    auto const folder = std::string(reference) + "/files/";
-    for (auto const& [name, tensors] : std::vector<std::pair<std::string, std::size_t>>{{"densenet121-14.weights.h5", 606}, {"densenet121-notop.keras2.hdf5", 604}, {"small.keras", 76}, {"small.weights.h5", 76},
-                                                                                       {"small-weights.keras2.h5", 76}, {"small-notop.keras2.hdf5", 74}, {"small-whole.keras2.h5", 76}, {"small-whole.keras3.h5", 76}}) {
+    auto const w = io::keras::read(path);
+    CHECK(w.state.tensors.back().name == "classifier.bias");
+    CHECK(w.state.tensors.back().values == std::vector<float>{1, -2.5F, 0.125F});
+    CHECK(w.coverage.notes == std::vector<std::string>{"1 arrays have elements of 2 bytes in the file, float32 here"});
+}
+
+TEST_CASE("keras::read: weights whose names carry the number of a second network of the program are known by their layer's group") {
+    temporary_folder const folder;
+    auto const path = folder / "w.h5";
+    {
+        test::hdf5_builder file(path);
+        std::vector<std::string> names;
+        for (auto const& l : test::tiny_layers(0)) {
+            auto const layer = *io::keras::keras_layer(l.path, {});
+            names.push_back(layer);
+            std::vector<std::string> weights;
+            for (auto const& [word, t] : l.weights) {
+                weights.push_back(layer + "_1/" + word + ":0");
+                file.floats("/" + layer + "/" + weights.back(), t.shape, t.values);
+            }
+            file.strings("/" + layer, "weight_names", weights);
+        }
+        file.strings("/", "layer_names", names);
+    }
+    CHECK(test::same_tensors(io::keras::read(path).state, test::tiny_network(0)));
+}
+
+TEST_CASE("keras::read: NaN and variances below 0 are errors that name the tensor") {
+    temporary_folder const folder;
+    auto const path = folder / "w.h5";
+    auto const said = [&](std::size_t t, float value) {
+        io::weights w;
+        w.state = test::tiny_network();
+        auto& tensor = w.state.tensors[t];
+        tensor.values[1] = value;
+        auto const expected = message_of<io_error>([&] { io::require_sound(w.state, path); });
+        // What no writer of ours writes.
+        test::write_keras2(path);
+        io::keras::hdf5_object const file(H5Fopen(path.c_str(), H5F_ACC_RDWR, H5P_DEFAULT), H5Fclose);
+        auto const name = tensor.name == "features.norm0.running_var" ? "/conv1_bn/conv1_bn/moving_variance:0" : "/conv1_bn/conv1_bn/gamma:0";
+        io::keras::hdf5_object const data(H5Dopen2(file.id(), name, H5P_DEFAULT), H5Dclose);
+        REQUIRE(H5Dwrite(data.id(), H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, tensor.values.data()) >= 0);
+        H5Fflush(file.id(), H5F_SCOPE_GLOBAL);
+        auto const read = message_of<io_error>([&] { (void)io::keras::read(path); });
+        CHECK(read == expected);
+        CHECK(message_of<io_error>([&] { io::keras::write(folder / "out.h5", w, io::keras::layout::keras2); }) == (folder / "out.h5") + expected.substr(path.size()));
+        return expected.substr(path.size());
+    };
+    CHECK(said(1, NAN) == ": tensor features.norm0.weight has NaN or infinity at element 1, expected finite numbers");
+    CHECK(said(4, -1.0F) == ": tensor features.norm0.running_var has a negative variance at element 1");
+}
+
+TEST_CASE("keras::read: files that Keras 2 and 3 wrote say what they are") {
+    for (auto const& [name, tensors] : std::vector<std::pair<std::string, std::size_t>>{
+             {"small.keras", 76}, {"small.weights.h5", 76}, {"small-weights.keras2.h5", 76}, {"small-notop.keras2.hdf5", 74}, {"small-whole.keras2.h5", 76}, {"small-whole.keras3.h5", 76}}) {
         INFO(name);
-        auto const w = io::keras::read(folder + name);
+        auto const w = io::keras::read(CXR_SOURCE_DIR "/tests/data/weights/" + name);
         CHECK(w.state.tensors.size() == tensors);
         CHECK(w.coverage.placed.size() == tensors);
         CHECK(w.coverage.notes.empty());
         CHECK(w.convention == models::convention::keras);
         bool const whole = name.find("whole") != std::string::npos || name.ends_with(".keras");
-        CHECK(w.size == (whole ? 64 : 0));
+        CHECK(w.height == (whole ? 64 : 0));
         CHECK(w.activation == (whole ? "sigmoid" : ""));
+    }
+}
+
+TEST_CASE("keras::torch_name: the 606 arrays of Keras' DenseNet121 all find their place, each another") {
+    std::ifstream in(CXR_SOURCE_DIR "/tests/data/weights/keras2-densenet121-weight-names.txt");
+    std::map<std::string, shape> placed;
+    std::size_t lines = 0;
+    for (std::string line; std::getline(in, line); ++lines) {
+        auto const bracket = line.find(" ["), slash = line.rfind('/', bracket);
+        REQUIRE(slash != std::string::npos);
+        std::vector<std::size_t> extents;
+        std::istringstream numbers(line.substr(bracket + 2));
+        for (std::size_t n = 0; numbers >> n; numbers.ignore()) extents.push_back(n);
+        io::keras::array const a{line.substr(0, slash), line.substr(slash + 1, bracket - slash - 1), {extents.data(), extents.size()}, {}, line};
+        INFO(line);
+        auto const s = io::keras::turned(a.shape, std::vector<float>(a.shape.size()), true).first;
+        CHECK(placed.emplace(io::keras::torch_name(a), s).second);
+    }
+    CHECK(lines == 606);
+    auto const network = io::densenet_tensors({{.classes = 14}, 3});
+    CHECK(network.size() == 606);
+    for (auto const& t : network) {
+        INFO(t.name);
+        REQUIRE(placed.contains(t.name));
+        CHECK(placed.at(t.name) == t.shape);
     }
 }

@@ -42,7 +42,8 @@ TEST_CASE("keras::write: what it writes is read again bit for bit, with or witho
                 w.state.tensors[1].values = {-0.0F, std::numeric_limits<float>::denorm_min(), std::numeric_limits<float>::max(), 0.1F};
                 w.state.tensors.push_back({"optimizer.m.features.norm0.bias", {4}, {1, 2, 3, 4}});
                 w.convention = convention;
-                w.size = 64;
+                w.height = 64;
+                w.width = 96;
                 io::keras::write(folder / name, w, as, "dense_1");
                 auto const back = io::keras::read(folder / name);
                 w.state.tensors.pop_back();
@@ -50,7 +51,8 @@ TEST_CASE("keras::write: what it writes is read again bit for bit, with or witho
                 for (std::size_t i = 0; i < 4; ++i) CHECK(std::bit_cast<std::uint32_t>(back.state.tensors[1].values[i]) == std::bit_cast<std::uint32_t>(w.state.tensors[1].values[i]));
                 if (as != layout::keras3) {
                     CHECK(back.convention == convention);
-                    CHECK(back.size == 64);
+                    CHECK(back.height == 64);
+                    CHECK(back.width == 96);
                     CHECK(back.activation == (classes == 0 ? "" : "sigmoid"));
                 }
                 io::keras::write(folder / "again", back, as, "dense_1");

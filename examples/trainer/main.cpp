@@ -39,6 +39,7 @@ int fail(exit_status status, std::string const& message) {
 void prepare_heap() {
 #if defined(__GLIBC__) && defined(MADV_HUGEPAGE)
     constexpr std::size_t huge = std::size_t{2} << 20U, reserve = std::size_t{256} << 20U;
+    mallopt(M_ARENA_MAX, 1);  // threads too take from it what they pack
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_TOP_PAD, static_cast<int>(reserve));

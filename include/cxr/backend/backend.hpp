@@ -69,7 +69,7 @@ struct detached_argument<Backend, context<Backend>&> {
 template <backend Backend, class Key, class... Args>
 [[nodiscard]] consteval std::string_view serving() {
     if constexpr (requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); })
-        return Backend::name;
+        return Backend::name;  // NOLINT(bugprone-branch-clone): asked one after the other
     else if constexpr (requires(Key key, typename Backend::detached tag, typename detached_argument<Backend, Args>::type&&... args) {
                            kernel(key, tag, std::forward<typename detached_argument<Backend, Args>::type>(args)...);
                        })

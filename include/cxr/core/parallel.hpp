@@ -146,7 +146,7 @@ private:
 
     void work(std::size_t worker) {
         auto const outer = std::exchange(current(), place{this, worker});
-        for (std::size_t g; (g = next_.fetch_add(1, std::memory_order_relaxed)) < groups_;) {
+        for (std::size_t g = 0; (g = next_.fetch_add(1, std::memory_order_relaxed)) < groups_;) {
             try {
                 body_(data_, g, worker);
             } catch (...) {

@@ -34,7 +34,7 @@ namespace cxr::data {
          want = std::max(want, got * 2)) {
         content.resize(std::min(want, limit + 1));
         got += std::fread(content.data() + got, 1, content.size() - got, file.get());
-        if (std::ferror(file.get())) throw io_error(path + ": cannot be read: " + reason());
+        if (std::ferror(file.get()) != 0) throw io_error(path + ": cannot be read: " + reason());
         if (got > limit) throw io_error(path + ": longer than the limit of " + std::to_string(limit) + " bytes");
         if (got < content.size()) break;
     }

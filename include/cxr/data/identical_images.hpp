@@ -26,7 +26,7 @@ struct image_fingerprint {
     std::size_t width = 0;   ///< columns
     std::uint64_t hash = 0;  ///< of the samples as gray of 16 bits
 
-    friend auto operator<=>(image_fingerprint const&, image_fingerprint const&) = default;
+    friend auto operator<=>(image_fingerprint const&, image_fingerprint const&) = default;  // NOLINT(modernize-use-nullptr): a 0 of the compiler's own
 };
 
 namespace detail {

@@ -62,7 +62,7 @@ struct jpeg_reader {
         };
         progress.progress_monitor = [](j_common_ptr j) {
             auto* const reader = static_cast<jpeg_reader*>(j->client_data);
-            if (!j->is_decompressor || reader->jpeg.input_scan_number <= most_scans) return;
+            if (j->is_decompressor == FALSE || reader->jpeg.input_scan_number <= most_scans) return;
             std::snprintf(reader->message, sizeof reader->message, "more than %d scans", most_scans);
             std::longjmp(reader->leave, 1);
         };
@@ -142,7 +142,7 @@ private:
     std::size_t blocks = 0;
     for (int c = 0; c < j.num_components; ++c)
         blocks += std::size_t{j.comp_info[c].width_in_blocks} * j.comp_info[c].height_in_blocks;
-    if (!j.arith_code && blocks / 8 > file.size())
+    if (j.arith_code == FALSE && blocks / 8 > file.size())
         throw io_error(name + ": truncated or damaged JPEG: it " + claim + ", more than its " +
                        std::to_string(file.size()) + " bytes can hold");
 

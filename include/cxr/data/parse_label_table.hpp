@@ -305,7 +305,7 @@ private:
     [[nodiscard]] std::int8_t label_of(cell_code code) const {
         if (code != cell_code::uncertain) return static_cast<std::int8_t>(code);
         auto const policy = options_.uncertain.value_or(uncertainty::ignore);
-        return policy == uncertainty::ignore ? unknown_label : std::int8_t{policy == uncertainty::ones};
+        return policy == uncertainty::ignore ? unknown_label : static_cast<std::int8_t>(policy == uncertainty::ones ? 1 : 0);
     }
 
     [[noreturn]] void fail(std::size_t line, std::size_t row, std::string const& message) const {

@@ -53,7 +53,7 @@ struct split_patient {
         if (number == patients.size()) patients.push_back({{}, std::vector<std::size_t>(classes + 1)});
         auto& patient = patients[number];
         patient.rows.push_back(row);
-        for (std::size_t c = 0; c < classes; ++c) patient.counts[c] += table.labels(row, c) == 1;
+        for (std::size_t c = 0; c < classes; ++c) patient.counts[c] += table.labels(row, c) == 1 ? 1 : 0;
         ++patient.counts[classes];
     }
     return patients;

@@ -4,7 +4,7 @@
 
 // See backend/thrust/system.hpp.
 #if !defined(__CUDACC__) && !defined(THRUST_DEVICE_SYSTEM)
-#define THRUST_DEVICE_SYSTEM 4
+#define THRUST_DEVICE_SYSTEM 4  // NOLINT(cppcoreguidelines-macro-usage): Thrust asks for it
 #endif
 
 #include "cxr/core/shape.hpp"

@@ -28,6 +28,12 @@ namespace cxr::io {
 /// the system is an `io_error` that begins with the path.
 class atomic_file {
 public:
+    /// When a file has to be on the disk.
+    enum class when {
+        now,    ///< before `commit` returns
+        later,  ///< when the system gets to it: a power cut may leave it empty
+    };
+
     /// Begins the file. Throws `io_error` where the folder is missing or not writable, or `path` is a folder.
     explicit atomic_file(std::string path) : path_(std::move(path)) {
         namespace fs = std::filesystem;
@@ -90,17 +96,18 @@ public:
     /// Appends text.
     void write(std::string_view text) { write(std::as_bytes(std::span(text.data(), text.size()))); }
 
-    /// Puts the file into its place, once, as the last call. Returns when it is on the disk, name and content.
+    /// Puts the file into its place, once, as the last call. Returns when it is on the disk, name and content; with `when::later`, for what can be made again, as soon as every program sees it there.
     /// Throws `io_error`; the old file is untouched then, unless the message says that only the folder was not flushed.
-    void commit() {
+    void commit(when on_disk = when::now) {
         if (in_place_) {
             if (close(file_) != 0) fail("cannot be written", errno);
             return;
         }
-        if (::fsync(file_) != 0) fail("cannot be written", errno);
+        if (on_disk == when::now && ::fsync(file_) != 0) fail("cannot be written", errno);
         if (close(file_) != 0) fail("cannot be written", errno);
         if (::rename(partial_.c_str(), target_.c_str()) != 0) fail("cannot be replaced", errno);
         committed_ = true;
+        if (on_disk == when::later) return;
         // Some file systems have nothing to flush in a folder and say so.
         if (::fsync(folder_) != 0 && errno != EINVAL) fail("is written, but its folder cannot be flushed", errno);
     }
@@ -149,10 +156,10 @@ void write_atomically(std::string const& path, Parts const&... parts) {
 }
 
 /// Writes a text file whole, or leaves what is there untouched. Throws `io_error` that begins with the path.
-inline void write_atomically(std::string const& path, std::string_view text) {
+inline void write_atomically(std::string const& path, std::string_view text, atomic_file::when on_disk = atomic_file::when::now) {
     atomic_file file(path);
     file.write(text);
-    file.commit();
+    file.commit(on_disk);
 }
 
 }  // namespace cxr::io

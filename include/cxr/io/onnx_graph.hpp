@@ -47,7 +47,7 @@ public:
     /// The input that is not an initialiser.
     [[nodiscard]] ::onnx::ValueInfoProto const& input() const { return *input_; }
     /// The activation that the input is.
-    [[nodiscard]] activation images() const { return {0}; }
+    [[nodiscard]] static activation images() { return {0}; }
 
     /// The node that has to be understood next; null at the end. Throws `io_error` that names the node.
     [[nodiscard]] node const* next() {

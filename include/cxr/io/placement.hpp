@@ -136,7 +136,7 @@ inline void match_input_channels(weights& w, std::size_t channels) {
             }
         t.values = std::move(values);
         t.shape[1] = channels;
-        w.coverage.notes.push_back(channels == 3 ? "features.conv0.weight has one input channel: it is repeated for three and divided by 3" : "features.conv0.weight has three input channels: they are summed into one");
+        w.coverage.notes.emplace_back(channels == 3 ? "features.conv0.weight has one input channel: it is repeated for three and divided by 3" : "features.conv0.weight has three input channels: they are summed into one");
         return;
     }
 }

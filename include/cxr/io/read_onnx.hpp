@@ -189,7 +189,7 @@ private:
         auto const& type = input.type().tensor_type();
         auto const whole = "input " + input.name();
         if (type.elem_type() != ::onnx::TensorProto::FLOAT) note(whole + " is " + onnx_tensors::name_of(type.elem_type()) + ": here it is float");
-        current_ = graph_.images();
+        current_ = onnx_graph::images();
         next_ = graph_.next();
         bool last = false;
         if (at({"Transpose"})) {

@@ -99,7 +99,7 @@ private:
         auto const& o = options_;
         switch (o.kind) {
             case schedule_kind::cosine: return between(o.learning_rate, o.smallest, static_cast<double>(step) / static_cast<double>(o.steps - o.warmup));
-            case schedule_kind::step: return o.learning_rate * std::pow(o.factor, static_cast<double>(epoch / o.epochs));
+            case schedule_kind::step: return o.learning_rate * std::pow(o.factor, static_cast<double>(epoch / o.epochs));  // NOLINT(bugprone-integer-division): whole ones
             case schedule_kind::plateau: return std::max(o.smallest, o.learning_rate * std::pow(o.factor, static_cast<double>(state_.reductions)));
             case schedule_kind::one_cycle: {
                 double const top = o.rise * static_cast<double>(o.steps) - 1, last = static_cast<double>(o.steps - 1), at = static_cast<double>(step);

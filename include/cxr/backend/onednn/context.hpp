@@ -54,10 +54,12 @@ public:
     /// As copying or moving.
     context& operator=(context other) noexcept {
         eigen::context::operator=(std::move(other));
+        // NOLINTBEGIN(bugprone-use-after-move): the base alone was moved
         std::swap(engine_, other.engine_);
         std::swap(implementations_, other.implementations_);
         std::swap(streams_, other.streams_);
         std::swap(primitives_, other.primitives_);
+        // NOLINTEND(bugprone-use-after-move)
         return *this;
     }
     ~context() = default;

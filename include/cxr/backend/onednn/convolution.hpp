@@ -48,11 +48,11 @@ struct geometry {
     std::size_t first_row;  ///< of the input
 
     geometry(ops::window w, tile const& t, shape const& in, shape const& out) {
-        auto const signed_ = [](std::size_t n) { return static_cast<std::int64_t>(n); };
-        images = signed_(t.images), inputs = signed_(in[3]), outputs = signed_(out[3]), in_columns = signed_(in[2]), out_rows = signed_(t.rows), out_columns = signed_(out[2]);
-        size = signed_(w.size), stride = signed_(w.stride), left = signed_(w.padding);
-        auto const begin = signed_(t.row * w.stride) - left, end = begin + (out_rows - 1) * stride + size;
-        top = std::max<std::int64_t>(0, -begin), bottom = std::max<std::int64_t>(0, end - signed_(in[1]));
+        auto const extent_of = [](std::size_t n) { return static_cast<std::int64_t>(n); };
+        images = extent_of(t.images), inputs = extent_of(in[3]), outputs = extent_of(out[3]), in_columns = extent_of(in[2]), out_rows = extent_of(t.rows), out_columns = extent_of(out[2]);
+        size = extent_of(w.size), stride = extent_of(w.stride), left = extent_of(w.padding);
+        auto const begin = extent_of(t.row * w.stride) - left, end = begin + (out_rows - 1) * stride + size;
+        top = std::max<std::int64_t>(0, -begin), bottom = std::max<std::int64_t>(0, end - extent_of(in[1]));
         first_row = static_cast<std::size_t>(begin + top);
         in_rows = end - bottom - begin - top;
         right = (out_columns - 1) * stride + size - in_columns - left;
@@ -93,7 +93,7 @@ struct operand {
     dnnl::reorder reorder;
 
     /// `outward`: from the primitive to where the data belongs.
-    operand(dnnl::engine const& e, dnnl::memory::desc lies, dnnl::memory::desc wants, bool outward = false) : given(std::move(lies)), wanted(std::move(wants)) {
+    operand(dnnl::engine const& e, dnnl::memory::desc lies, dnnl::memory::desc wants, bool outward = false) : given(lies), wanted(wants) {
         auto const& from = outward ? wanted : given;
         auto const& to = outward ? given : wanted;
         if (given != wanted) reorder = dnnl::reorder(dnnl::reorder::primitive_desc(e, from, e, to));

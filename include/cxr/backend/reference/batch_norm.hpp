@@ -18,7 +18,7 @@ void channel_sums(context& ctx, std::size_t pixels, std::size_t channels, double
     constexpr std::size_t run = 32, width = 64;
     auto const groups = ops::pixel_groups(pixels, channels);
     workspace::frame scratch(ctx.scratch());
-    double* const partial = scratch.template take<double>(groups * 2 * channels);
+    auto* const partial = scratch.template take<double>(groups * 2 * channels);
     ctx.workers()(groups, [&](std::size_t g, std::size_t) {
         double* const sums = partial + g * 2 * channels;
         std::fill_n(sums, 2 * channels, 0.0);
@@ -39,7 +39,7 @@ void channel_sums(context& ctx, std::size_t pixels, std::size_t channels, double
     reduce_tree(groups, [&](std::size_t into, std::size_t from) {
         for (std::size_t c = 0; c < 2 * channels; ++c) partial[into * 2 * channels + c] += partial[from * 2 * channels + c];
     });
-    std::copy_n(partial, channels, first);
+    std::copy_n(partial, channels, first);  // NOLINT(readability-suspicious-call-argument)
     std::copy_n(partial + channels, channels, second);
 }
 

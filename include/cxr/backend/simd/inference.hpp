@@ -102,7 +102,7 @@ private:
             if (!observed) return;
             workspace::frame scratch(ctx.scratch());
             auto const count = place.blocks(channels);
-            float* const wide = scratch.take<float>(count * g.pixels() * width);
+            auto* const wide = scratch.take<float>(count * g.pixels() * width);
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 for (std::size_t k = 0; k < count; ++k)
                     for (std::size_t p = 0; p < g.pixels(); ++p) store(wide + (k * g.pixels() + p) * width, factor::template get<lanes>(values + factor::at(k, g.pixels() * width) + p * width));

@@ -56,7 +56,7 @@ public:
     struct mask {
         truths t[Parts];  ///< all bits set where true
 
-        CXR_INLINE mask() {}
+        CXR_INLINE mask() {}  // NOLINT(modernize-use-equals-default): inlined whatever the compiler thinks of it
         CXR_INLINE mask(mask const& other) {
             for (int i = 0; i < Parts; ++i) t[i] = other.t[i];
         }
@@ -70,7 +70,7 @@ public:
     CXR_INLINE lanes_in(lanes_in const& other) {
         for (int i = 0; i < Parts; ++i) v_[i] = other.v_[i];
     }
-    CXR_INLINE lanes_in& operator=(lanes_in const& other) {
+    CXR_INLINE lanes_in& operator=(lanes_in const& other) {  // NOLINT(bugprone-unhandled-self-assignment): part by part
         for (int i = 0; i < Parts; ++i) v_[i] = other.v_[i];
         return *this;
     }

@@ -69,7 +69,7 @@ private:
         for (auto const extent : s) one(extent);
     }
     void one(std::optional<std::uint64_t> const& n) {
-        one(std::uint64_t{n.has_value()});
+        one(std::uint64_t{n ? 1U : 0U});
         one(n.value_or(0));
     }
     void one(std::vector<float> const& values) {

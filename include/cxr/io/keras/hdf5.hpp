@@ -303,7 +303,7 @@ private:
     }
 
     // What was not possible, and what the library says about it.
-    static std::string reason(std::string what) {
+    static std::string reason(std::string const& what) {
         auto const first = [](unsigned, H5E_error2_t const* e, void* to) -> herr_t {
             if (e->desc != nullptr) *static_cast<std::string*>(to) = e->desc;
             return 1;  // the innermost is enough

@@ -160,7 +160,7 @@ struct array {
             throw io_error(path + ": convolution " + std::to_string(i + 1) + " in order has a kernel of " + to_string(kernels[i]) + ", expected a DenseNet's 1 × 1 and 3 × 3");
         }
     }
-    norms.push_back("features.norm5");
+    norms.emplace_back("features.norm5");
     return {std::move(convolutions), std::move(norms)};
 }
 

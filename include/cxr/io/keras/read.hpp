@@ -266,7 +266,7 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, found_
     if (unnamed == 0) return;
     if (named != 0) throw io_error(file.path() + ": " + std::to_string(unnamed) + " of its layers have no names and " + std::to_string(named) + " have, expected names of all, or of none");
     name_by_order(into.arrays, file.path());
-    into.notes.push_back("layers have no names in this file: placed by order, structure and shape");
+    into.notes.emplace_back("layers have no names in this file: placed by order, structure and shape");
 }
 
 }  // namespace detail

@@ -135,7 +135,7 @@ TEST_CASE("The full-size weight files hold the reference's DenseNet121, number f
     }
     // Whose outputs tests/golden/densenet121_inference.cpp compares with those that Keras and torch recorded.
     context<simd_backend> ctx(2);
-    auto layer = nn::build<float>(ctx, models::densenet121({.classes = 14}), shape{1, 32, 32, 3}, cxr::random(0));
+    auto layer = nn::build<float>(ctx, models::densenet121(), shape{1, 32, 32, 3}, cxr::random(0));
     std::map<std::string, std::vector<float>> expected;
     nn::visit(layer, [&](std::string const& name, auto& p) {
         golden::fill(name, p);

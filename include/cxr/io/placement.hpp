@@ -47,7 +47,8 @@ struct weights {
     placement coverage;                            ///< where they come from
     std::string format;                            ///< "safetensors", "Keras 2 HDF5", …
     std::optional<models::convention> convention;  ///< whose epsilon and momentum the model was trained with, where it can be told
-    std::size_t height = 0, width = 0;             ///< pixels, 0 where the file does not say
+    std::size_t height = 0;                        ///< of the images, pixels; 0 where the file does not say
+    std::size_t width = 0;                         ///< of the images, pixels; 0 where the file does not say
     std::string activation;                        ///< of the head, as "sigmoid", "linear", "softmax"; empty where the file does not say
 };
 

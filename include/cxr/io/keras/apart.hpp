@@ -22,7 +22,7 @@
 namespace cxr::io::keras {
 
 /// Seconds of processor time after which `apart` takes the library to go round in circles; reading DenseNet121 takes a fraction of one.
-inline constexpr unsigned longest_apart = 60;
+inline constexpr unsigned longest_apart = 20;
 
 namespace detail {
 

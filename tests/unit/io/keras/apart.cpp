@@ -47,7 +47,7 @@ TEST_CASE("keras::apart: what is thrown comes with its message, and a child that
     CHECK(said([] { ::raise(SIGABRT); }) == "f.h5: is damaged: reading it, the library ended by signal 6 (Aborted)");
     CHECK(said([] { ::_exit(3); }) == "f.h5: is damaged: reading it, the library ended with status 3");
     CHECK(said([] { ::_exit(0); }) == "f.h5: is damaged: reading it, the library ended with status 0");
-    CHECK(said([] { ::raise(SIGXCPU); }) == "f.h5: is damaged: reading it, the library did not come to an end in 60 seconds");
+    CHECK(said([] { ::raise(SIGXCPU); }) == "f.h5: is damaged: reading it, the library did not come to an end in 20 seconds");
     // A handler of the program's own does not hide it.
     auto const before = std::signal(SIGSEGV, [](int) { ::_exit(0); });
     CHECK(said([] { ::raise(SIGSEGV); }).find("signal 11") != std::string::npos);

@@ -129,6 +129,11 @@ void put_card(io::model_card card, std::string const& to, console const& out) {
     if (auto const old = card_in(folder); old.is_object() && old.contains("model") && old["model"].is_string() && old.contains("weights")) {
         auto const names = old["model"].get<std::string>();
         bool const same = old["weights"].is_object() && old["weights"].value("checksum", json()) == card.weights.checksum;
+        // What was read back from a file beside it knows less than the card that was written with it.
+        if (same && card.data.empty() && old.value("data", json("")) != "") {
+            out.print("{}: stays, the card of the same weights in {}", (folder / "model.md").string(), names);
+            return;
+        }
         if (same && (", " + names + ", ").find(", " + card.model + ", ") == std::string::npos) card.model = names + ", " + card.model;
         else if (same) card.model = names;
         else if (names != card.model) out.warn("{}: was the card of {}, with other weights, and is now that of {}", (folder / "model.md").string(), names, card.model);

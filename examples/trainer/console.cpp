@@ -83,7 +83,11 @@ bool same_file(std::string const& a, std::string const& b) {
 std::string one_line(std::string text) {
     while (!text.empty() && (text.back() == '\n' || text.back() == ' ')) text.pop_back();
     std::string result;
-    for (char c : text) result += c == '\n' || c == '\r' ? std::string("; ") : std::string(1, c);
+    // What a file calls its parts may hold anything, also what a terminal obeys.
+    for (char const c : text) {
+        if (c == '\n' || c == '\r') result += "; ";
+        else result += static_cast<unsigned char>(c) < 0x20 || c == 0x7F ? '?' : c;
+    }
     return result;
 }
 

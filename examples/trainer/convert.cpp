@@ -30,7 +30,7 @@ json list_tensors(std::string const& path, console const& out) {
     auto j = json::array();
     std::size_t numbers = 0;
     for (auto const& t : tensors) {
-        rows.push_back({t.name, to_string(t.shape), t.place.empty() ? "-" : t.place});
+        rows.push_back({one_line(t.name), to_string(t.shape), t.place.empty() ? "-" : t.place});
         j.push_back({{"name", t.name}, {"shape", std::vector<std::size_t>(t.shape.begin(), t.shape.end())}, {"here", t.place}});
         numbers += t.shape.size();
     }
@@ -47,7 +47,7 @@ json convert_file(std::string const& from, std::string const& to, bool keep_opti
     require_usage(!same_file(from, to), to + ": is the file to convert too, expected another");
     auto weights = load_weight_file(from);
     if (!keep_optimizer) io::drop_optimizer(weights);
-    else if (!weights.state.metadata.contains("cxr.optimizer")) throw io_error(from + ": holds no state of an optimizer to keep");
+    else require_optimizer(weights, from);
     static_cast<void>(io::densenet_structure_of(weights.state, from));  // whatever the format, it is a network that is written
     auto const& end = weights.activation;
     bool const sigmoid = format.ends_in_sigmoid && !form.logits;

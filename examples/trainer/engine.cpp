@@ -51,7 +51,10 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
         auto const state = nlohmann::json::parse(found->second);
         auto const there = state.at("name").get<std::string>();
         if (there != name) throw io_error(path + ": holds the state of " + there + ", expected that of " + name);
-        return state.at("step").get<std::uint64_t>();
+        auto const& step = state.at("step");
+        constexpr std::uint64_t most = std::uint64_t{1} << 53U;
+        if (!step.is_number_unsigned() || step.get<std::uint64_t>() > most) throw io_error(path + ": metadata cxr.optimizer has " + step.dump() + " steps, expected a whole number of at least 0");
+        return step.get<std::uint64_t>();
     } catch (nlohmann::json::exception const&) {
         throw io_error(path + ": metadata cxr.optimizer is not the state of an optimizer");
     }

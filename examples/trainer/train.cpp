@@ -60,7 +60,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     json weights_json;
     if (!o.resume && !o.weights.empty()) {
         weights = load_weight_file(o.weights);
-        if (!o.keep_optimizer) io::drop_optimizer(*weights);
+        if (o.keep_optimizer) require_optimizer(*weights, o.weights);
+        else io::drop_optimizer(*weights);
         take_from_file(o.model, o.given, *weights, o.weights);
         check_model_options(o.model);
         io::match_input_channels(*weights, o.model.channels);

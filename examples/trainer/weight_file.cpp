@@ -12,6 +12,7 @@
 #include "cxr/io/write_onnx.hpp"
 
 #include <algorithm>
+#include <cmath>
 #include <filesystem>
 #include <fstream>
 #include <map>
@@ -31,8 +32,9 @@ io::weights read_safetensors(std::string const& path) {
     auto const said = [&](char const* key) { return w.state.metadata.contains(key) ? w.state.metadata.at(key) : std::string(); };
     w.activation = said("cxr.activation");
     auto const prepared = json::parse(said("cxr.preprocess"), nullptr, false);
-    if (prepared.is_object() && prepared.contains("size")) try {
-            auto const size = prepared["size"].get<data::image_size>();
+    auto const alone = json::parse(said("cxr.size"), nullptr, false);
+    if (!alone.is_discarded() || (prepared.is_object() && prepared.contains("size"))) try {
+            auto const size = (alone.is_discarded() ? prepared["size"] : alone).get<data::image_size>();
             w.height = size.height;
             w.width = size.width;
         } catch (json::exception const&) {  // who needs the preprocessing reads all of it, and says what is wrong
@@ -56,6 +58,7 @@ std::vector<listed_tensor> list_safetensors(std::string const& path) {
 std::vector<std::string> write_safetensors(std::string const& path, io::weights const& from, written_form) {
     auto state = from.state;
     if (!from.activation.empty() && from.activation != "sigmoid") state.metadata["cxr.activation"] = from.activation;
+    if (from.height != 0 && from.width != 0 && !state.metadata.contains("cxr.preprocess")) state.metadata["cxr.size"] = json(data::image_size{from.height, from.width}).dump();
     if (from.convention && !state.metadata.contains("cxr.architecture"))
         state.metadata["cxr.convention"] = *from.convention == models::convention::keras ? "keras" : "torchvision";
     state.save(path);
@@ -64,7 +67,12 @@ std::vector<std::string> write_safetensors(std::string const& path, io::weights 
 
 std::vector<listed_tensor> list_keras(std::string const& path) {
     std::vector<listed_tensor> all;
-    for (auto const& a : io::keras::read_arrays(path).arrays) all.push_back({a.found, a.shape, io::keras::torch_name(a)});
+    auto const file = io::keras::read_arrays(path);
+    for (auto const& a : file.arrays) all.push_back({a.found, a.shape, io::keras::torch_name(a)});
+    for (auto const& s : file.optimizer.slots) {
+        auto const of = s.values.layer.empty() ? "" : io::keras::torch_name(s.values);
+        all.push_back({s.values.found, s.values.shape, of.empty() ? "" : "optimizer." + s.kind + "." + of});
+    }
     return all;
 }
 
@@ -78,17 +86,21 @@ std::vector<listed_tensor> list_onnx(std::string const& path) {
 }
 
 std::vector<std::string> write_onnx(std::string const& path, io::weights const& from, written_form form) {
-    return io::write_onnx(path, from.state, {.details = from.convention.value_or(models::convention::torchvision), .folded = form.folded, .logits = form.logits});
+    auto state = from.state;
+    if (!from.activation.empty() && from.activation != "sigmoid" && from.activation != "linear") state.metadata["cxr.activation"] = from.activation;
+    return io::write_onnx(path, state, {.details = from.convention.value_or(models::convention::torchvision), .folded = form.folded, .logits = form.logits});
 }
 
 template <io::keras::layout Layout>
 std::vector<std::string> write_keras(std::string const& path, io::weights const& from, written_form) {
     io::keras::write(path, from, Layout);
+    std::vector<std::string> left;
+    if (Layout == io::keras::layout::keras3 && !from.activation.empty() && from.activation != "sigmoid") left.push_back("that the head ends in " + from.activation + " is not said in it");
     std::string names;
     for (auto const& [key, value] : from.state.metadata)
         if (key != "cxr.version") names += (names.empty() ? "" : ", ") + key;
-    if (names.empty()) return {};
-    return {"metadata left out, for which files of Keras have no place: " + names};
+    if (!names.empty()) left.push_back("metadata left out, for which files of Keras have no place: " + names);
+    return left;
 }
 
 bool ends_with(std::string const& path, std::vector<std::string> const& endings) {
@@ -123,6 +135,8 @@ weight_format const& format_of(std::string const& path) {
     begin.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
     auto const& all = weight_formats();
     for (auto const& f : all)
+        if (!f.signature.empty() && begin.starts_with(f.signature) && ends_with(path, f.endings)) return f;
+    for (auto const& f : all)
         if (!f.signature.empty() && begin.starts_with(f.signature)) return f;
     for (auto const& f : all)
         if (ends_with(path, f.endings)) return f;
@@ -141,8 +155,23 @@ weight_format const& format_to_write(std::string const& path) {
 
 io::weights load_weight_file(std::string const& path) {
     auto w = format_of(path).read(path);
+    if (auto const said = w.state.metadata.find("cxr.activation"); said != w.state.metadata.end() && w.activation != "sigmoid") w.activation = said->second;
     io::require_sound(w.state, path);
     return w;
+}
+
+void require_optimizer(io::weights const& w, std::string const& path) {
+    constexpr std::string_view left_out = "the optimizer's state is left out: ";
+    if (!w.state.metadata.contains("cxr.optimizer")) {
+        auto const why = std::find_if(w.coverage.notes.begin(), w.coverage.notes.end(), [&](auto const& note) { return note.starts_with(left_out); });
+        throw io_error(path + ": holds no state of an optimizer to keep" + (why == w.coverage.notes.end() ? "" : ": " + why->substr(left_out.size())));
+    }
+    for (auto const& t : w.state.tensors) {
+        if (!t.name.starts_with("optimizer.")) continue;
+        bool const square = t.name.starts_with("optimizer.v.");
+        auto const bad = std::find_if(t.values.begin(), t.values.end(), [&](float v) { return !std::isfinite(v) || (square && v < 0); });
+        if (bad != t.values.end()) throw io_error(path + ": tensor " + t.name + " has " + fmt::format("{}", *bad) + " at element " + std::to_string(bad - t.values.begin()) + ", expected " + (square ? "finite numbers of at least 0" : "finite numbers"));
+    }
 }
 
 void print_coverage(io::weights const& w, std::string const& path, console const& out) {

@@ -49,6 +49,8 @@ weight_format const& format_to_write(std::string const& path);
 
 /// Reads weights of any format. Throws `io_error`.
 io::weights load_weight_file(std::string const& path);
+/// Throws `io_error` where the file at `path` held no state of an optimizer that could be taken, with the reason, or one with numbers that none has.
+void require_optimizer(io::weights const& weights, std::string const& path);
 /// Says where the tensors of `weights` went: a line of numbers, a line a note, and at --log-level debug a line a tensor.
 void print_coverage(io::weights const& weights, std::string const& path, console const& out);
 /// The same, and the fingerprint, as it stands in a run's `config.json`.

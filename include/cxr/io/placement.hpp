@@ -88,7 +88,7 @@ struct weights {
                 auto const end = std::to_chars(number.data(), number.data() + number.size(), v).ptr;  // the shortest that gives the same float
                 text += (text.empty() ? "" : ",") + std::string(number.data(), end);
             }
-            from.metadata["xrv.op_threshs"] = text;
+            if (!from.metadata.emplace("xrv.op_threshs", text).second) throw io_error(path + ": has operating points twice, the second time as " + t.name);
             result.coverage.notes.push_back("the operating points " + t.name + " are kept as metadata xrv.op_threshs");
             result.coverage.ignored.push_back(std::move(t.name));
             continue;

@@ -387,7 +387,9 @@ private:
         }
         if (next_ == nullptr) return note("the graph ends in pooled features: it has no classifier");
         classifier(width);
+        result_.activation = "linear";
         if (next_ == nullptr) return note("the graph ends in logits, without a sigmoid");
+        result_.activation = "sigmoid";
         onnx_attributes(graph_, expect({"Sigmoid"}, "the probabilities")).done();
         reads_current();
         take();

@@ -8,12 +8,16 @@
 #include <cerrno>
 #include <csignal>
 #include <cstddef>
+#include <cstdint>
 #include <cstring>
 #include <exception>
+#include <fstream>
+#include <new>
 #include <string>
 #include <system_error>
 
 #include <fcntl.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/types.h>
 #include <sys/wait.h>
@@ -24,7 +28,31 @@ namespace cxr::io::keras {
 /// Seconds of processor time after which `apart` takes the library to go round in circles; reading DenseNet121 takes a fraction of one.
 inline constexpr unsigned longest_apart = 20;
 
+/// Memory that a child of `apart` may take beyond what the parent had: 1.5 GiB.
+inline constexpr std::uint64_t most_memory_apart = std::uint64_t{3} << 29U;
+
 namespace detail {
+
+// A sanitizer has memory of its own to map, and things to say.
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+inline constexpr bool sanitized = true;
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer) || __has_feature(thread_sanitizer)
+inline constexpr bool sanitized = true;
+#else
+inline constexpr bool sanitized = false;
+#endif
+#else
+inline constexpr bool sanitized = false;
+#endif
+
+// Bytes of memory that this process has of its own; 0 where the system does not say.
+inline std::uint64_t data_segment() {
+    std::ifstream in("/proc/self/statm");
+    std::uint64_t pages = 0;
+    for (int field = 0; field < 6; ++field) in >> pages;
+    return in ? pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) : 0;
+}
 
 enum class outcome : char { none, done, failed };
 
@@ -43,6 +71,14 @@ template <class Work>
     rlimit const none{0, 0}, seconds{longest_apart, longest_apart + 5};
     ::setrlimit(RLIMIT_CORE, &none);
     ::setrlimit(RLIMIT_CPU, &seconds);
+    ::prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if constexpr (!sanitized) {
+        if (int const nowhere = ::open("/dev/null", O_WRONLY | O_CLOEXEC); nowhere >= 0) ::dup2(nowhere, STDERR_FILENO);
+        if (auto const now = data_segment(); now != 0) {
+            rlimit const memory{now + most_memory_apart, now + most_memory_apart};
+            ::setrlimit(RLIMIT_DATA, &memory);
+        }
+    }
     std::string said;
     auto last = outcome::failed;
     try {
@@ -50,6 +86,8 @@ template <class Work>
         last = outcome::done;
     } catch (io_error const& e) {
         said = e.what();
+    } catch (std::bad_alloc const&) {
+        said = path + ": claims more than a file of weights has: " + std::to_string(most_memory_apart >> 20U) + " MiB of memory are not enough to read it";
     } catch (std::exception const& e) {
         said = path + ": " + e.what();
     }
@@ -59,8 +97,8 @@ template <class Work>
 
 }  // namespace detail
 
-/// The bytes that `work()` returns, which is done in a child of this process, with a copy of its memory: a third party's library that crashes on a damaged file, or does not come to an end
-/// (`longest_apart`), ends the child alone. `work` must use nothing that another thread might hold in the middle of a change.
+/// The bytes that `work()` returns, which is done in a child of this process, with a copy of its memory: a third party's library that crashes on a damaged file, does not come to an end
+/// (`longest_apart`) or takes all memory (`most_memory_apart`), ends the child alone, which says nothing on standard error. `work` must use nothing that another thread might hold in the middle of a change.
 /// Throws `io_error`: with the message of what `work` throws, or one that begins with `path` and says how the child with `library` in it ended, or that there could be none.
 template <class Work>
 [[nodiscard]] std::string apart(std::string const& path, std::string const& library, Work const& work) {

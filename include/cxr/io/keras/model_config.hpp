@@ -7,6 +7,7 @@
 #include "cxr/io/json.hpp"
 #include "cxr/models/densenet.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <optional>
@@ -23,14 +24,17 @@ struct model_config {
     std::string activation;                     ///< of the head: "sigmoid", "linear", …, "custom" for one that is no name; empty without a head
     std::optional<models::convention> details;  ///< whose epsilon the batch norms have
     std::optional<double> momentum;             ///< of the batch norms, the share of the running statistics that stays; of the last that says one
+    std::vector<std::string> layers;            ///< what each computes up to the head, `Conv2D 7 × 7, stride 2, valid`, with its name behind a tab
 };
 
 namespace detail {
 
 // What one layer's configuration says.
 struct layer_config {
-    std::string kind, name, activation;
-    std::optional<double> epsilon, momentum, most;  // most: a ReLU's max_value
+    std::string kind, name, activation, padding;
+    std::optional<double> epsilon, momentum;
+    bool bent = false;                              // a ReLU with another slope, threshold or bound
+    bool channels_first = false;
     std::vector<std::size_t> input;                 // 0 for null
     std::vector<std::size_t> window, strides;       // both extents each
     std::size_t groups = 1, dilation = 1;
@@ -68,7 +72,11 @@ private:
             else if (key == "activation" && begin == '{') in_.skip(), l.activation = "custom";
             else if (key == "epsilon" && begin != 'n') l.epsilon = in_.number();
             else if (key == "momentum" && begin != 'n') l.momentum = in_.number();
-            else if (key == "max_value" && begin != 'n') l.most = in_.number();
+            else if (key == "max_value" && begin != 'n') in_.skip(), l.bent = true;
+            else if ((key == "negative_slope" || key == "threshold") && begin != 'n' && begin != '[' && begin != '{') l.bent = in_.number() != 0 || l.bent;
+            else if (key == "data_format" && begin == '"') l.channels_first = in_.string() == "channels_first";
+            else if (key == "axis" && begin != 'n') axis(l);
+            else if (key == "padding") padding(l);
             else if (key == "groups" && begin != 'n') l.groups = static_cast<std::size_t>(in_.unsigned_integer());
             else if ((key == "batch_shape" || key == "batch_input_shape") && begin == '[') in_.array([&] { extent(l.input); });
             else if ((key == "kernel_size" || key == "pool_size") && begin == '[') in_.array([&] { extent(l.window); });
@@ -83,6 +91,22 @@ private:
         });
     }
 
+    // "same", or pixels, nested as deep as they like.
+    void padding(layer_config& l) {
+        auto const begin = in_.begins_with();
+        if (begin == '"') l.padding = in_.string();
+        else if (begin == '[') in_.array([&] { padding(l); });
+        else if (begin >= '0' && begin <= '9') l.padding += (l.padding.empty() ? "" : ",") + std::to_string(in_.unsigned_integer());
+        else in_.skip();
+    }
+
+    // Of a batch norm, a number or a list of one; 1 is that of channels before height and width.
+    void axis(layer_config& l) {
+        if (in_.begins_with() == '[') return in_.array([&] { axis(l); });
+        auto const n = in_.number();
+        l.channels_first = l.channels_first || (l.kind != "Softmax" && n == 1);
+    }
+
     void extent(std::vector<std::size_t>& to) {
         if (in_.begins_with() != 'n') return to.push_back(static_cast<std::size_t>(in_.unsigned_integer()));
         in_.skip();
@@ -94,16 +118,30 @@ private:
     std::size_t depth_ = 0;
 };
 
+// What a layer computes, in one form of words for all ways to say it; empty where that is nothing.
+inline std::string computed(layer_config const& l) {
+    auto const is = [&](auto const&... kinds) { return ((l.kind == kinds) || ...); };
+    if (l.kind.empty() || is("InputLayer", "Functional", "Model", "Sequential", "Dropout", "Dense") || l.kind.starts_with("Random")) return {};
+    if (is("ReLU", "Activation")) return "relu";
+    auto text = l.kind;
+    if (l.window.size() == 2) text += " " + std::to_string(l.window[0]) + " × " + std::to_string(l.window[1]);
+    if (l.strides.size() == 2) text += ", stride " + std::to_string(l.strides[0]);
+    bool const single = is("Conv2D") && l.window == std::vector<std::size_t>{1, 1};  // no border either way
+    if (!l.padding.empty() && !single) text += ", " + l.padding;
+    return text;
+}
+
 // Throws where a layer computes what none of a DenseNet's does; `behind_head`: it comes after the dense layer.
 inline void require_densenets(layer_config const& l, bool behind_head, std::string const& name) {
     auto const wrong = [&](std::string const& what) { return io_error(name + ": the layer " + l.name + " (" + l.kind + ") " + what); };
     auto const square = [](std::vector<std::size_t> const& v, std::size_t side) { return v.empty() || v == std::vector<std::size_t>(2, side); };
     auto const is = [&](auto const&... kinds) { return ((l.kind == kinds) || ...); };
+    if (l.channels_first) throw wrong("has its channels before height and width, expected them last");
     // Layers for training alone, and those that hold others.
     if (l.kind.empty() || is("InputLayer", "Functional", "Model", "Sequential", "ZeroPadding2D", "BatchNormalization", "Concatenate", "GlobalAveragePooling2D", "Dropout", "Dense") || l.kind.starts_with("Random")) return;
     if (is("Softmax", "Activation", "ReLU")) {
         if (behind_head) return;
-        if (is("Softmax") || (is("Activation") && l.activation != "relu") || l.most) throw wrong("is no rectifier, expected relu as in a DenseNet");
+        if (is("Softmax") || (is("Activation") && l.activation != "relu") || l.bent) throw wrong("is no rectifier, expected relu as in a DenseNet");
         return;
     }
     if (is("Conv2D")) {
@@ -138,9 +176,9 @@ inline void require_densenets(layer_config const& l, bool behind_head, std::stri
             head = true;
             result.activation = l.activation;
         }
-        if (head && l.kind == "Softmax") result.activation = "softmax";
-        if (head && l.kind == "Activation" && !l.activation.empty()) result.activation = l.activation;
-        if (head && l.kind == "ReLU") result.activation = "relu";
+        auto const behind = l.kind == "Softmax" ? "softmax" : l.kind == "ReLU" ? "relu" : l.kind == "Activation" ? l.activation : "";
+        if (head && !behind.empty() && behind != "linear") result.activation = result.activation.empty() || result.activation == "linear" ? behind : result.activation + ", then " + behind;
+        if (auto does = detail::computed(l); !head && !does.empty()) result.layers.push_back(does + "\t" + l.name);
         if (l.kind != "BatchNormalization") continue;
         if (l.momentum) result.momentum = l.momentum;
         if (!l.epsilon) continue;
@@ -151,6 +189,19 @@ inline void require_densenets(layer_config const& l, bool behind_head, std::stri
         result.details = is(1e-5) ? models::convention::torchvision : models::convention::keras;
     }
     return result;
+}
+
+/// Throws `io_error` that begins with `name` and names the first layer of `c` that stands where the DenseNet of `expected`, which `read_model_config` read from `densenet_json`, has another; behind a
+/// base without a head, global average pooling may follow.
+inline void require_layers_of(model_config const& expected, model_config const& c, std::string const& name) {
+    auto const computes = [](std::string const& layer) { return layer.substr(0, layer.find('\t')); };
+    auto const called = [](std::string const& layer) { return layer.substr(layer.find('\t') + 1); };
+    auto const n = expected.layers.size();
+    for (std::size_t i = 0; i < std::max(n, c.layers.size()); ++i) {
+        auto const here = i < c.layers.size() ? computes(c.layers[i]) : "";
+        if (i < n ? here == computes(expected.layers[i]) : i == n && expected.activation.empty() && here == "GlobalAveragePooling2D") continue;
+        throw io_error(name + ": " + (here.empty() ? "its layers end" : "the layer " + called(c.layers[i]) + " (" + here + ") stands") + " where a DenseNet " + (i < n ? "has " + computes(expected.layers[i]) : "ends"));
+    }
 }
 
 }  // namespace cxr::io::keras

@@ -97,6 +97,11 @@ inline void place_optimizer(optimizer_arrays from, weights& w) {
     if (!from.steps) wrong = "the number of its steps is missing";
     std::map<std::string, std::string> seen;
     std::vector<named_tensor> tensors;
+    auto const of_all = [&] {
+        for (auto const& t : in_order)
+            for (auto const* const kind : {"m", "v"})
+                if (wrong.empty() && !seen.contains(std::string("optimizer.") + kind + "." + t)) wrong = "it has no " + std::string(kind) + " of " + t + ", as where not all layers learned";
+    };
     for (std::size_t i = 0; i < from.slots.size() && wrong.empty(); ++i) {
         auto& [kind, a] = from.slots[i];
         auto const of = !a.layer.empty() ? torch_name(a) : i / 2 < in_order.size() ? in_order[i / 2] : "";
@@ -108,6 +113,7 @@ inline void place_optimizer(optimizer_arrays from, weights& w) {
         else if (!seen.emplace(name, a.found).second) wrong = "both " + seen[name] + " and " + a.found + " are " + name;
         else tensors.push_back({std::move(name), shape, std::move(values)});
     }
+    of_all();
     if (!wrong.empty()) {
         w.coverage.notes.push_back("the optimizer's state is left out: " + wrong);
         for (auto const& s : from.slots) ignored.push_back(s.values.found);

@@ -8,6 +8,7 @@
 #include "cxr/io/keras/arrays.hpp"
 #include "cxr/io/keras/hdf5.hpp"
 #include "cxr/io/keras/model_config.hpp"
+#include "cxr/io/keras/model_json.hpp"
 #include "cxr/io/keras/names.hpp"
 #include "cxr/io/keras/optimizer.hpp"
 #include "cxr/io/mapped_file.hpp"
@@ -40,17 +41,22 @@ inline constexpr std::uint64_t largest_member = std::uint64_t{1} << 30;
 /// Largest configuration in a `.keras` archive that is read: 16 MiB; that of DenseNet121 has a quarter of one.
 inline constexpr std::uint64_t largest_config = std::uint64_t{1} << 24;
 
-/// Most numbers that a file's arrays may have in all, 1 GiB: an array may have several names, and packed ones are larger than their file.
-inline constexpr std::size_t most_numbers = std::size_t{1} << 28;
+/// Most numbers that a file's arrays may have in all, 512 MiB: half as much again as DenseNet161 with Adam has; an array may have several names, and packed ones are larger than their file.
+inline constexpr std::size_t most_numbers = std::size_t{1} << 27;
 
 namespace detail {
 
 // A list of names that Keras splits where an attribute would be too long: name, or name0, name1, …
 [[nodiscard]] inline std::optional<std::vector<std::string>> list_of(hdf5_file const& file, hdf5_object const& group, std::string const& name) {
-    if (auto whole = file.strings(group, name)) return whole;
-    auto all = file.strings(group, name + "0");
+    auto const short_ones = [&](std::optional<std::vector<std::string>> names) {
+        for (auto const& n : names ? *names : std::vector<std::string>())
+            if (n.size() > 1024) throw io_error(file.path() + ": a name in the attribute " + name + " has " + std::to_string(n.size()) + " bytes, expected at most 1024");
+        return names;
+    };
+    if (auto whole = short_ones(file.strings(group, name))) return whole;
+    auto all = short_ones(file.strings(group, name + "0"));
     for (std::size_t k = 1; all; ++k) {
-        auto more = file.strings(group, name + std::to_string(k));
+        auto more = short_ones(file.strings(group, name + std::to_string(k)));
         if (!more) break;
         all->insert(all->end(), more->begin(), more->end());
     }
@@ -162,7 +168,7 @@ inline void read_listed_optimizer(hdf5_file const& file, hdf5_object const& grou
 // That of an archive: its steps, its learning rate, and two moments of each trainable weight in their order.
 inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& vars, std::string const& path, found_arrays& into) {
     auto const said = file.strings(vars, "name");
-    auto const optimizer = optimizer_called(said && said->size() == 1 ? said->front() : "adam");
+    auto const optimizer = said && said->size() == 1 ? optimizer_called(said->front()) : "an optimizer that the file does not name";
     auto const n = file.names(vars).size();
     for (std::size_t k = 0; k < n; ++k) {
         auto const found = path + "/vars/" + std::to_string(k);
@@ -393,6 +399,7 @@ inline std::vector<std::byte> member_of(::archive* zip, ::archive_entry* entry, 
     if (bytes.empty()) throw io_error(path + ": its member model.weights.h5 is empty, expected HDF5");
     auto result = detail::read_hdf5(path, bytes);
     result.format = "Keras 3 archive";
+    if (config.empty()) throw io_error(path + ": its member config.json is empty, expected the configuration of a model");
     result.config.assign(reinterpret_cast<char const*>(config.data()), config.size());
     return result;
 }
@@ -406,7 +413,9 @@ inline std::vector<std::byte> member_of(::archive* zip, ::archive_entry* entry, 
     result.coverage.notes = std::move(from.notes);
     place_optimizer(std::move(from.optimizer), result);
     if (from.config.empty()) return result;
-    auto const config = read_model_config(from.config, path + ": its configuration");
+    auto const name = path + ": its configuration";
+    auto const config = read_model_config(from.config, name);
+    require_layers_of(read_model_config(densenet_json(densenet_structure_of(result.state, path), generation::third, 0, 0, "head"), name), config, name);
     if (config.details) result.convention = config.details;
     result.height = config.height;
     result.width = config.width;

@@ -92,3 +92,38 @@ TEST_CASE("densenet_json: says what read_model_config reads, in the words of eit
             CHECK(read_model_config(densenet_json(s, g, 0, 0, ""), "f").height == 0);
         }
 }
+
+TEST_CASE("require_layers_of: a layer that is missing, too many, in another place or with another border is named") {
+    auto const s = test::tiny_structure();
+    auto const good = densenet_json(s, generation::third, 64, 64, "head");
+    auto const expected = read_model_config(good, "f");
+    // Each replaces the first of a text in the configuration.
+    auto const said = [&](std::string const& from, std::string const& to, std::size_t skip = 0) {
+        auto text = good;
+        std::size_t at = text.find(from);
+        for (std::size_t n = 0; n < skip; ++n) at = text.find(from, at + 1);
+        REQUIRE(at != std::string::npos);
+        text.replace(at, from.size(), to);
+        return message_of<io_error>([&] { require_layers_of(expected, read_model_config(text, "f"), "f"); });
+    };
+    CHECK(said("input_1", "input_1").empty());
+    require_layers_of(expected, read_model_config(densenet_json(s, generation::second, 0, 0, "other"), "f"), "f");
+    CHECK(said("[[3, 3], [3, 3]]", "[[0, 6], [0, 6]]") == "f: the layer zero_padding2d (ZeroPadding2D, 0,6,0,6) stands where a DenseNet has ZeroPadding2D, 3,3,3,3");
+    CHECK(said("\"same\"", "\"valid\"") == "f: the layer conv2_block1_2_conv (Conv2D 3 × 3, stride 1, valid) stands where a DenseNet has Conv2D 3 × 3, stride 1, same");
+    CHECK(said("\"Activation\"", "\"Dropout\"") == "f: the layer zero_padding2d_1 (ZeroPadding2D, 1,1,1,1) stands where a DenseNet has relu");
+    CHECK(said("\"GlobalAveragePooling2D\"", "\"Dropout\"") == "f: its layers end where a DenseNet has GlobalAveragePooling2D");
+    CHECK(said("\"class_name\": \"ZeroPadding2D\"", "\"class_name\": \"MaxPooling2D\"").find("stands where a DenseNet has ZeroPadding2D") != std::string::npos);
+    // A base may end in pooling of its own.
+    auto base = s;
+    base.options.classes = 0;
+    auto const without = read_model_config(densenet_json(base, generation::third, 0, 0, ""), "f");
+    auto pooled = without;
+    pooled.layers.push_back("GlobalAveragePooling2D\tavg");
+    require_layers_of(without, pooled, "f");
+    pooled.layers.push_back("relu\tmore");
+    CHECK(message_of<io_error>([&] { require_layers_of(without, pooled, "f"); }) == "f: the layer more (relu) stands where a DenseNet ends");
+    CHECK(read_model_config(model(layer("Dense", R"("activation": "sigmoid")") + "," + layer("Activation", R"("activation": "sigmoid")")), "f").activation == "sigmoid, then sigmoid");
+    CHECK(complaint(model(layer("ReLU", R"("negative_slope": 0.3)"))).find("is no rectifier") != std::string::npos);
+    CHECK(complaint(model(layer("Conv2D", R"("data_format": "channels_first")"))).find("has its channels before height and width") != std::string::npos);
+    CHECK(complaint(model(layer("BatchNormalization", R"("axis": [1])"))).find("has its channels before height and width") != std::string::npos);
+}

@@ -111,7 +111,7 @@ TEST_CASE("keras::read: the moments that an archive's weights keep in the order 
         H5Ldelete(opened.id(), "optimizer", H5P_DEFAULT);
         auto file = test::hdf5_builder::of(opened.id());
         file.group("/optimizer/vars");
-        file.strings("/optimizer/vars", "name", {name});
+        if (!name.empty()) file.strings("/optimizer/vars", "name", {name});
         file.count("/optimizer/vars/0", 7);
         file.floats("/optimizer/vars/1", {}, {0.001F});
         std::size_t k = 2;
@@ -131,6 +131,8 @@ TEST_CASE("keras::read: the moments that an archive's weights keep in the order 
     CHECK(test::same_tensors(other.state, test::tiny_network()));
     REQUIRE(other.coverage.notes.size() == 1);
     CHECK(other.coverage.notes[0] == "the optimizer's state is left out: /optimizer/vars/2 is (4) here, expected (4, 3, 7, 7) as features.conv0.weight");
+    write("", 0);
+    CHECK(io::keras::read(path).coverage.notes == std::vector<std::string>{"the optimizer's state is left out: it is that of an optimizer that the file does not name, expected Adam or AdamW"});
     write("sgd", 0);
     CHECK(io::keras::read(path).coverage.notes == std::vector<std::string>{"the optimizer's state is left out: it is that of sgd, expected Adam or AdamW"});
 }
@@ -157,5 +159,6 @@ TEST_CASE("keras::place_optimizer: a state that does not fit as a whole is left 
     other = good;
     other.values.shape = {7, 2};
     CHECK(left_out({"adam", 3, {other}, {}}) == begin + "m of gamma is (2, 7) here, expected (14) as features.norm5.weight");
+    CHECK(left_out({"adam", 3, {good}, {}}) == begin + "it has no v of features.norm5.weight, as where not all layers learned");
     CHECK(left_out({"", {}, {}, {"iteration:0"}}).empty());
 }

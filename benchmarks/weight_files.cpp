@@ -19,6 +19,7 @@
 #include <string>
 #include <vector>
 
+#include <malloc.h>
 #include <unistd.h>
 
 namespace {
@@ -93,4 +94,12 @@ BENCHMARK(keras2)->Unit(benchmark::kMillisecond);
 BENCHMARK(keras3)->Unit(benchmark::kMillisecond);
 BENCHMARK(keras_archive)->Unit(benchmark::kMillisecond);
 
-BENCHMARK_MAIN();
+int main(int argc, char** argv) {
+    // As the trainer does: what one array gives back the next takes, and is not cleared page by page again.
+    mallopt(M_MMAP_THRESHOLD, 32 << 20);
+    mallopt(M_TRIM_THRESHOLD, 1 << 30);
+    benchmark::Initialize(&argc, argv);
+    if (benchmark::ReportUnrecognizedArguments(argc, argv)) return 1;
+    benchmark::RunSpecifiedBenchmarks();
+    return 0;
+}

@@ -149,7 +149,7 @@ class Predict(CommandTest):
     def test_weights_that_are_broken_or_pickled(self):
         data = self.maker.data_set()
         for name, content, says in (
-            ("a.h5", b"", "HDF5"),
+            ("a.h5", b"", "is empty"),
             ("a.keras", b"PK\3\4", "zip archive"),
             ("hdf", b"\x89HDF\r\n\x1a\n....", "HDF5"),
             ("a.pt", b"PK\3\4", "safetensors.torch.save_file"),

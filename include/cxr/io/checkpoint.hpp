@@ -149,7 +149,7 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
             throw contract_violation("cxr::io::assign: " + std::to_string(tensor->values.size()) + " values for " +
                                      to_string(tensor->shape) + " of " + to.name);
         bool const fits = tensor != nullptr && tensor->shape == to.shape;
-        if (fits && !std::all_of(tensor->values.begin(), tensor->values.end(), [](float x) { return std::isfinite(x); }))
+        if (fits && first_not_finite(tensor->values.data(), tensor->values.size()) != tensor->values.size())
             not_finite.push_back(to.name);
         else if (fits) pairs.emplace_back(tensor, &to);
         else if (optional(to.name)) kept.push_back(to.name);
@@ -174,8 +174,11 @@ inline std::vector<std::string> assign(checkpoint const& from, std::string const
     tell(not_finite, "with NaN or infinity");
     if (!wrong.empty()) throw io_error(path + ": tensors do not fit the network:" + wrong);
 
-    for (auto const& [tensor, to] : pairs)
-        for (std::size_t i = 0; i < tensor->values.size(); ++i) to->values[i] = tensor->values[i];
+    for (auto const& [tensor, to] : pairs) {
+        if (to->values.stride(0) == 1) std::copy(tensor->values.begin(), tensor->values.end(), to->values.data());
+        else
+            for (std::size_t i = 0; i < tensor->values.size(); ++i) to->values[i] = tensor->values[i];
+    }
     return kept;
 }
 

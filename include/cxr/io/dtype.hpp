@@ -4,6 +4,7 @@
 
 #include "cxr/core/bf16.hpp"
 
+#include <algorithm>
 #include <array>
 #include <bit>
 #include <cstddef>
@@ -80,6 +81,20 @@ inline constexpr std::array<dtype_entry, 13> dtypes{{
     case dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(as(std::uint16_t{})) << 16U);
     default: return std::numeric_limits<float>::quiet_NaN();
     }
+}
+
+/// Where the first of `n` floats stands that is NaN or infinite; `n` where all are finite.
+[[nodiscard]] inline std::size_t first_not_finite(float const* values, std::size_t n) {
+    constexpr std::uint32_t exponent = 0x7F800000U;
+    constexpr std::size_t piece = 4096;
+    for (std::size_t first = 0; first < n; first += piece) {
+        auto const last = std::min(n, first + piece);
+        std::uint32_t any = 0;  // without a way out of the loop, so that it goes by vectors
+        for (auto i = first; i < last; ++i) any |= (std::bit_cast<std::uint32_t>(values[i]) & exponent) == exponent ? 1U : 0U;
+        for (auto i = first; any != 0; ++i)
+            if ((std::bit_cast<std::uint32_t>(values[i]) & exponent) == exponent) return i;
+    }
+    return n;
 }
 
 /// The `n` floats in the `4 * n` bytes at `bytes`, which need not be aligned.

@@ -48,6 +48,9 @@ public:
             fail("cannot be mapped into memory", errno);
         }
         bytes_ = static_cast<std::byte const*>(at);
+#if defined(MADV_POPULATE_READ)
+        ::madvise(at, size_, MADV_POPULATE_READ);  // at once, and not page by page; in vain on older systems
+#endif
     }
 
     /// Takes the mapping over; `other` has nothing then.

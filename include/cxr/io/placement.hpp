@@ -4,13 +4,13 @@
 
 #include "cxr/core/error.hpp"
 #include "cxr/io/checkpoint.hpp"
+#include "cxr/io/dtype.hpp"
 #include "cxr/models/densenet.hpp"
 
 #include <algorithm>
 #include <array>
 #include <cctype>
 #include <charconv>
-#include <cmath>
 #include <cstddef>
 #include <map>
 #include <optional>
@@ -109,8 +109,7 @@ struct weights {
 inline void require_sound(checkpoint const& c, std::string const& path) {
     for (auto const& t : c.tensors) {
         if (t.name.starts_with("optimizer.")) continue;
-        auto const bad = std::find_if(t.values.begin(), t.values.end(), [](float v) { return !std::isfinite(v); });
-        if (bad != t.values.end()) throw io_error(path + ": tensor " + t.name + " has NaN or infinity at element " + std::to_string(bad - t.values.begin()) + ", expected finite numbers");
+        if (auto const bad = first_not_finite(t.values.data(), t.values.size()); bad != t.values.size()) throw io_error(path + ": tensor " + t.name + " has NaN or infinity at element " + std::to_string(bad) + ", expected finite numbers");
         if (!t.name.ends_with(".running_var")) continue;
         auto const negative = std::find_if(t.values.begin(), t.values.end(), [](float v) { return v < 0; });
         if (negative != t.values.end()) throw io_error(path + ": tensor " + t.name + " has a negative variance at element " + std::to_string(negative - t.values.begin()));

@@ -5,6 +5,7 @@
 #include "cxr/core/error.hpp"
 #include "cxr/core/shape.hpp"
 #include "cxr/io/densenet_tensors.hpp"
+#include "cxr/io/dtype.hpp"
 #include "cxr/io/placement.hpp"
 
 #include <algorithm>
@@ -14,6 +15,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -32,8 +34,8 @@ struct array {
 };
 
 /// Keras' order of the axes of a kernel and torch's: HWIO and OIHW, IO and OI. `to_torch` says which way; other ranks stay.
-[[nodiscard]] inline std::pair<cxr::shape, std::vector<float>> turned(cxr::shape const& s, std::vector<float> values, bool to_torch) {
-    if (s.rank() != 2 && s.rank() != 4) return {s, std::move(values)};
+[[nodiscard]] inline std::pair<cxr::shape, std::vector<float>> turned(cxr::shape const& s, std::span<float const> values, bool to_torch) {
+    if (s.rank() != 2 && s.rank() != 4) return {s, {values.begin(), values.end()}};
     std::size_t const taps = s.rank() == 4 ? (to_torch ? s[0] * s[1] : s[2] * s[3]) : 1;
     auto const in = to_torch ? s[s.rank() - 2] : s[1], out = to_torch ? s[s.rank() - 1] : s[0];
     std::vector<float> result(values.size());
@@ -49,6 +51,20 @@ struct array {
                     }
     if (s.rank() == 2) return {cxr::shape{s[1], s[0]}, std::move(result)};
     return {to_torch ? cxr::shape{s[3], s[2], s[0], s[1]} : cxr::shape{s[2], s[3], s[1], s[0]}, std::move(result)};
+}
+
+/// An array's shape and numbers in torch's layout, straight from the `file` where it is `in_file`. Throws `io_error` that begins with `path` where it ends beyond the file, or has more numbers or fewer than its shape.
+[[nodiscard]] inline std::pair<cxr::shape, std::vector<float>> turned_into_torch(array const& a, std::span<std::byte const> file, std::string const& path) {
+    auto const n = a.shape.size();
+    if (!a.in_file) {
+        if (a.values.size() != n) throw io_error(path + ": is damaged: " + a.found + " has " + std::to_string(a.values.size()) + " numbers, expected " + to_string(a.shape));
+        return turned(a.shape, a.values, true);
+    }
+    auto const at = *a.in_file;
+    if (at > file.size() || n > (file.size() - at) / sizeof(float)) throw io_error(path + ": " + a.found + " ends beyond the file");
+    auto const* const begin = file.data() + at;
+    if (reinterpret_cast<std::uintptr_t>(begin) % alignof(float) == 0) return turned(a.shape, {reinterpret_cast<float const*>(begin), n}, true);
+    return turned(a.shape, floats_at(begin, n), true);
 }
 
 /// torchvision's path for a layer of Keras' DenseNet, as `features.denseblock1.denselayer1.conv1`; none for another layer. Names of all generations: `conv2_block1_1_conv` and
@@ -173,9 +189,9 @@ struct array {
     return layer.empty() || weight.empty() ? "" : layer + "." + std::string(weight);
 }
 
-/// Puts Keras' arrays under torchvision's names in torch's layout, with a record of each; the tensors must make a DenseNet, with a head or without.
+/// Puts Keras' arrays under torchvision's names in torch's layout, with a record of each; the tensors must make a DenseNet, with a head or without. `file` is the whole file, for arrays that are `in_file`.
 /// Throws `io_error` that begins with `path` and names the first array that has no place, or the first tensor that is missing.
-[[nodiscard]] inline weights place(std::vector<array> arrays, std::string const& format, std::string const& path) {
+[[nodiscard]] inline weights place(std::vector<array> arrays, std::string const& format, std::string const& path, std::span<std::byte const> file = {}) {
     weights result;
     result.format = format;
     result.convention = models::convention::keras;
@@ -190,7 +206,7 @@ struct array {
         }
         auto const [first, fresh] = seen.emplace(name, a.found);
         if (!fresh) throw io_error(path + ": both " + first->second + " and " + a.found + " are " + name + " here, expected one array of that name");
-        auto [shape, values] = turned(a.shape, std::move(a.values), true);
+        auto [shape, values] = turned_into_torch(a, file, path);
         result.coverage.placed.push_back({std::move(a.found), name});
         result.state.tensors.push_back({std::move(name), shape, std::move(values)});
     }

@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <map>
 #include <optional>
+#include <span>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -80,8 +81,8 @@ struct optimizer_arrays {
 }
 
 /// Adds an optimizer's moments to the network in `w` as `optimizer.m.<name>` and `optimizer.v.<name>`, and its steps as metadata `cxr.optimizer`: all, or where one has no weight, or another shape
-/// than its weight, none, which is noted. What is not added counts as ignored.
-inline void place_optimizer(optimizer_arrays from, weights& w) {
+/// than its weight, none, which is noted. What is not added counts as ignored. `path` and `file` as for `place`.
+inline void place_optimizer(optimizer_arrays from, weights& w, std::string const& path = {}, std::span<std::byte const> file = {}) {
     auto& ignored = w.coverage.ignored;
     ignored.insert(ignored.end(), from.others.begin(), from.others.end());
     if (from.slots.empty()) return;
@@ -106,7 +107,7 @@ inline void place_optimizer(optimizer_arrays from, weights& w) {
         auto& [kind, a] = from.slots[i];
         auto const of = !a.layer.empty() ? torch_name(a) : i / 2 < in_order.size() ? in_order[i / 2] : "";
         auto const found = shapes.find(of);
-        auto [shape, values] = turned(a.shape, std::move(a.values), true);
+        auto [shape, values] = turned_into_torch(a, file, path);
         auto name = "optimizer." + kind + "." + of;
         if (found == shapes.end()) wrong = a.found + " belongs to no weight of the network";
         else if (found->second != shape) wrong = a.found + " is " + to_string(shape) + " here, expected " + to_string(found->second) + " as " + of;

@@ -30,6 +30,7 @@
 #include <span>
 #include <string>
 #include <string_view>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -123,13 +124,20 @@ inline void read_listed(hdf5_file const& file, hdf5_object const& root, std::str
         auto const listed = list_of(file, group, "weight_names");
         if (!listed) throw io_error(file.path() + ": the layer " + layer + " has no attribute weight_names");
         std::set<std::string> weights;
+        hdf5_object below;
+        std::string below_name;
         for (auto const& name : *listed) {
             auto const found = at + layer + "/" + name;
             require_once(weights, found, file.path(), "weight");
-            auto const data = file.open(name, &group);
+            auto const slash = name.rfind('/');
+            // The weights of a layer mostly lie in one group.
+            if (slash != std::string::npos && (!below || name.substr(0, slash) != below_name)) {
+                below_name = name.substr(0, slash);
+                below = file.open(below_name, &group);
+            }
+            auto const data = slash == std::string::npos ? file.open(name, &group) : below && hdf5_file::is_group(below) ? file.open(name.substr(slash + 1), &below) : hdf5_object();
             if (!data) throw io_error(file.path() + ": the weight " + found + " of its list is missing");
             if (hdf5_file::is_group(data)) throw io_error(file.path() + ": " + found + " is a group, expected an array");
-            auto const slash = name.rfind('/');
             auto weight = name.substr(slash == std::string::npos ? 0 : slash + 1);
             if (auto const colon = weight.find(':'); colon != std::string::npos) weight.erase(colon);
             auto owner = slash == std::string::npos ? layer : name.substr(0, slash);
@@ -183,6 +191,8 @@ inline void read_numbered_optimizer(hdf5_file const& file, hdf5_object const& va
 struct numbered_layer {
     std::string path, kind;  // conv2d of conv2d_7
     std::size_t number = 0;
+    hdf5_object vars;
+    std::vector<std::string> names;  // in it
 };
 
 inline void find_numbered(hdf5_file const& file, hdf5_object const& group, std::string const& path, std::vector<numbered_layer>& into, walk_limits& limits) {
@@ -191,9 +201,11 @@ inline void find_numbered(hdf5_file const& file, hdf5_object const& group, std::
         auto const below = file.open(name, &group);
         if (!below || !hdf5_file::is_group(below)) continue;
         auto const here = path + "/" + name;
-        if (auto const vars = file.open("vars", &below); vars && hdf5_file::is_group(vars) && !file.names(vars).empty()) {
+        auto vars = file.open("vars", &below);
+        auto inside = vars && hdf5_file::is_group(vars) ? file.names(vars) : std::vector<std::string>();
+        if (!inside.empty()) {
             auto const digits = name.find_last_not_of("0123456789");
-            numbered_layer l{here, name, 0};
+            numbered_layer l{here, name, 0, std::move(vars), std::move(inside)};
             if (digits != std::string::npos && digits + 1 < name.size() && digits + 8 > name.size() && name[digits] == '_') {
                 l.kind = name.substr(0, digits);
                 l.number = std::stoul(name.substr(digits + 1));
@@ -238,9 +250,8 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, found_
         {"conv2d", {"kernel", "bias"}}, {"dense", {"kernel", "bias"}}, {"batch_normalization", {"gamma", "beta", "moving_mean", "moving_variance"}}};
     std::size_t named = 0, unnamed = 0, of_network = 0;
     for (auto const& l : layers) {
-        auto const vars = file.open(l.path + "/vars", &root);
+        auto const& [vars, names] = std::tie(l.vars, l.names);
         auto const known = words.find(l.kind);
-        auto const names = file.names(vars);
         if (l.path == "/optimizer") {
             read_numbered_optimizer(file, vars, l.path, into);
             continue;
@@ -279,9 +290,9 @@ inline void read_numbered(hdf5_file const& file, hdf5_object const& root, found_
 
 namespace detail {
 
-// What the HDF5 library finds in a file's bytes; the numbers that lie there as they are it need not read.
+// What the HDF5 library finds in a file's bytes; the numbers that lie there as they are it need not read. For a child process: the file stays open, as closing it takes a third of the time.
 [[nodiscard]] inline found_arrays find_arrays(std::string const& path, std::span<std::byte const> image) {
-    hdf5_file const file(path, image);
+    auto const& file = *new hdf5_file(path, image);
     found_arrays result;
     auto const root = file.open("/");
     if (!root) throw io_error(path + ": has no root group, expected a weight file of Keras");
@@ -301,7 +312,7 @@ namespace detail {
     return result;
 }
 
-// An HDF5 file's bytes. The library trusts some of a file's inner addresses and crashes where they are wrong, so it works in a child process.
+// An HDF5 file's bytes. The library trusts some of a file's inner addresses and crashes where they are wrong, so it works in a child process. Numbers that lie in the file as they are, are still there.
 [[nodiscard]] inline arrays_of_file read_hdf5(std::string const& path, std::span<std::byte const> image) {
     arrays_of_file result;
     {
@@ -317,17 +328,6 @@ namespace detail {
         from_bytes wire(found, path);
         pass(wire, result);
     }
-    auto const read = [&](array& a) {
-        if (!a.in_file) return;
-        auto const at = *a.in_file, n = a.shape.size();
-        if (at > image.size() || n > (image.size() - at) / sizeof(float)) throw io_error(path + ": " + a.found + " ends beyond the file");
-        a.values = floats_at(image.data() + at, n);
-        a.in_file.reset();
-    };
-    for (auto& a : result.arrays) read(a);
-    for (auto& s : result.optimizer.slots) read(s.values);
-    for (auto const& a : result.arrays)
-        if (a.values.size() != a.shape.size()) throw io_error(path + ": is damaged: " + a.found + " has " + std::to_string(a.values.size()) + " numbers, expected " + to_string(a.shape));
     return result;
 }
 
@@ -387,31 +387,64 @@ inline std::vector<std::byte> member_of(::archive* zip, ::archive_entry* entry, 
 
 }  // namespace detail
 
+namespace detail {
+
+// A file with what was found in it; arrays that are `in_file` lie in `image`.
+struct opened_file {
+    mapped_file map;
+    std::vector<std::byte> member;  // of an archive
+    std::span<std::byte const> image;
+    arrays_of_file arrays;
+};
+
+[[nodiscard]] inline opened_file open_file(std::string const& path) {
+    opened_file f{mapped_file(path, "a weight file of Keras"), {}, {}, {}};
+    f.image = f.map.bytes();
+    if (f.image.empty()) throw io_error(path + ": is empty, expected a weight file of Keras");
+    bool const archive = f.image.size() >= 2 && f.image[0] == std::byte{'P'} && f.image[1] == std::byte{'K'};
+    if (!archive) {
+        f.arrays = read_hdf5(path, f.image);
+        return f;
+    }
+    auto members = read_archive(path);
+    if (members.weights.empty()) throw io_error(path + ": its member model.weights.h5 is empty, expected HDF5");
+    f.member = std::move(members.weights);
+    f.image = f.member;
+    f.arrays = read_hdf5(path, f.image);
+    f.arrays.format = "Keras 3 archive";
+    if (members.config.empty()) throw io_error(path + ": its member config.json is empty, expected the configuration of a model");
+    f.arrays.config.assign(reinterpret_cast<char const*>(members.config.data()), members.config.size());
+    return f;
+}
+
+}  // namespace detail
+
 /// The arrays of a weight file of Keras: weights of Keras 2 (lists `layer_names` and `weight_names`), whole models of Keras 2 and 3 (the same below `model_weights`), Keras 3's
 /// `.weights.h5` (`layers/conv2d_7/vars/0`, by the names of layers that it keeps, or in their order where it keeps none), and `.keras`, a zip archive of that and `config.json`.
 /// Throws `io_error` that begins with `path`.
 [[nodiscard]] inline arrays_of_file read_arrays(std::string const& path) {
-    mapped_file const file(path, "a weight file of Keras");
-    auto const content = file.bytes();
-    if (content.empty()) throw io_error(path + ": is empty, expected a weight file of Keras");
-    if (content.size() < 2 || content[0] != std::byte{'P'} || content[1] != std::byte{'K'}) return detail::read_hdf5(path, content);
-    auto const [config, bytes] = detail::read_archive(path);
-    if (bytes.empty()) throw io_error(path + ": its member model.weights.h5 is empty, expected HDF5");
-    auto result = detail::read_hdf5(path, bytes);
-    result.format = "Keras 3 archive";
-    if (config.empty()) throw io_error(path + ": its member config.json is empty, expected the configuration of a model");
-    result.config.assign(reinterpret_cast<char const*>(config.data()), config.size());
-    return result;
+    auto f = detail::open_file(path);
+    auto const read = [&](array& a) {
+        auto const n = a.shape.size();
+        if (!a.in_file) return;
+        if (*a.in_file > f.image.size() || n > (f.image.size() - *a.in_file) / sizeof(float)) throw io_error(path + ": " + a.found + " ends beyond the file");
+        a.values = floats_at(f.image.data() + *a.in_file, n);
+        a.in_file.reset();
+    };
+    for (auto& a : f.arrays.arrays) read(a);
+    for (auto& s : f.arrays.optimizer.slots) read(s.values);
+    return std::move(f.arrays);
 }
 
 /// A weight file of Keras (`read_arrays`) under torchvision's names, which must make a DenseNet, with Adam's state of a whole model where it has one (`place_optimizer`). Throws `io_error` that begins with `path`.
 [[nodiscard]] inline weights read(std::string const& path) {
-    auto from = read_arrays(path);
-    auto result = place(std::move(from.arrays), from.format, path);
+    auto file = detail::open_file(path);
+    auto& from = file.arrays;
+    auto result = place(std::move(from.arrays), from.format, path, file.image);
     require_sound(result.state, path);
     result.coverage.ignored = std::move(from.ignored);
     result.coverage.notes = std::move(from.notes);
-    place_optimizer(std::move(from.optimizer), result);
+    place_optimizer(std::move(from.optimizer), result, path, file.image);
     if (from.config.empty()) return result;
     auto const name = path + ": its configuration";
     auto const config = read_model_config(from.config, name);

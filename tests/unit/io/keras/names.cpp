@@ -64,9 +64,9 @@ TEST_CASE("turned: HWIO becomes OIHW and IO becomes OI, and back to the same bit
     auto const back = keras::turned(shape, values, false);
     CHECK(back.first == cxr::shape{2, 1, 3, 2});
     CHECK(back.second == keras);
-    CHECK(keras::turned({2, 3}, {0, 1, 2, 3, 4, 5}, true) == std::pair(cxr::shape{3, 2}, std::vector<float>{0, 3, 1, 4, 2, 5}));
-    CHECK(keras::turned({3, 2}, {0, 3, 1, 4, 2, 5}, false) == std::pair(cxr::shape{2, 3}, std::vector<float>{0, 1, 2, 3, 4, 5}));
-    CHECK(keras::turned({2}, {1, 2}, true) == std::pair(cxr::shape{2}, std::vector<float>{1, 2}));
+    CHECK(keras::turned({2, 3}, std::vector<float>{0, 1, 2, 3, 4, 5}, true) == std::pair(cxr::shape{3, 2}, std::vector<float>{0, 3, 1, 4, 2, 5}));
+    CHECK(keras::turned({3, 2}, std::vector<float>{0, 3, 1, 4, 2, 5}, false) == std::pair(cxr::shape{2, 3}, std::vector<float>{0, 1, 2, 3, 4, 5}));
+    CHECK(keras::turned({2}, std::vector<float>{1, 2}, true) == std::pair(cxr::shape{2}, std::vector<float>{1, 2}));
 }
 
 TEST_CASE("ordered_layers: a DenseNet's layers are told from the windows of its convolutions, others are refused") {

@@ -342,20 +342,20 @@ inline std::vector<std::byte> member_of(::archive* zip, ::archive_entry* entry, 
     auto const claimed = archive_entry_size_is_set(entry) != 0 ? archive_entry_size(entry) : 0;
     if (claimed < 0 || static_cast<std::uint64_t>(claimed) > most) throw too_large();
     std::vector<std::byte> bytes;
-    // What the archive claims is no promise: memory grows with what is really there.
-    constexpr std::size_t piece = std::size_t{1} << 20;
-    for (std::size_t read = 0;;) {
-        if (bytes.size() - read < piece) bytes.resize(std::max(read + piece, std::min(static_cast<std::size_t>(claimed) + piece, 8 * read)));
-        auto const n = archive_read_data(zip, bytes.data() + read, bytes.size() - read);
-        if (n < 0) {
+    bytes.reserve(static_cast<std::size_t>(claimed));  // no memory yet: it comes with what is really there
+    for (;;) {
+        void const* block = nullptr;
+        std::size_t size = 0;
+        la_int64_t offset = 0;
+        auto const code = archive_read_data_block(zip, &block, &size, &offset);
+        if (code == ARCHIVE_EOF) return bytes;
+        if (code != ARCHIVE_OK || offset < 0 || static_cast<std::size_t>(offset) != bytes.size()) {
             auto const* const said = archive_error_string(zip);
             throw io_error(path + ": its member " + name + " is broken" + (said == nullptr ? "" : std::string(": ") + said));
         }
-        read += static_cast<std::size_t>(n);
-        if (read > most) throw too_large();
-        if (n != 0) continue;
-        bytes.resize(read);
-        return bytes;
+        if (size > most - bytes.size()) throw too_large();
+        auto const* const begin = static_cast<std::byte const*>(block);
+        bytes.insert(bytes.end(), begin, begin + size);
     }
 }
 

@@ -80,9 +80,9 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
     for (auto const& sizes : sizes_of_arrays) {
         INFO(sizes.size() << " arrays");
         for (auto const& o : {adam_options{}, adam_options{.learning_rate = 0.1, .convention = optim::epsilon_convention::pytorch, .weight_decay = 0.05}})
-            CHECK(after_steps<TestType, adam>(sizes, o) == after_steps<reference_backend, adam>(sizes, o));
+            CHECK((after_steps<TestType, adam>(sizes, o) == after_steps<reference_backend, adam>(sizes, o)));
         for (auto const& o : {sgd_options{}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .weight_decay = 0.01}, sgd_options{.learning_rate = 0.1, .momentum = 0.9, .nesterov = true}})
-            CHECK(after_steps<TestType, sgd>(sizes, o) == after_steps<reference_backend, sgd>(sizes, o));
+            CHECK((after_steps<TestType, sgd>(sizes, o) == after_steps<reference_backend, sgd>(sizes, o)));
     }
 }
 

@@ -54,6 +54,8 @@ public:
         part_.backward(ctx, d_out.slice(3, channels_, grown_), d_in, true, t.part, gradients);
     }
 
+    [[nodiscard]] bool learns() const { return part_.learns(); }
+
     void commit(context<Backend>& ctx, tape& t, double const* gate) { part_.commit(ctx, t.part, gate); }
 
     template <class Self, class F>

@@ -85,6 +85,8 @@ public:
                                              t.of_batch, weight_.of(gradients), bias_.of(gradients));
     }
 
+    [[nodiscard]] bool learns() const { return weight_.learns || bias_.learns; }
+
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
         if (!t.of_batch) return;
         auto const channels = mean_.values.size();

@@ -115,22 +115,32 @@ public:
         auto scratch = ctx.scratch().open();
         std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
         view<T, 4> current = d_out;  // gradient of the buffer that part i writes to
+        bool const wanted = d_in.data() != nullptr;
         for_each_index<n>([&](auto reversed) {
             constexpr std::size_t i = n - 1 - reversed;
+            if (!wanted && !learns_before<i + 1>()) return;
             view<T, 4> before = d_in;
-            bool add = accumulate;
             if constexpr (i > 0) {
                 constexpr auto o = owner[i - 1];
                 auto const& buffer = t.buffers[o].values;
                 before = current;
-                add = false;
                 if constexpr (o != owner[i]) before = view<T, 4>(memory[--turn % 2], buffer.extents());
             }
-            auto const written = channels_[i];
-            std::get<i>(layers_).backward(ctx, current.slice(3, 0, written), i > 0 ? before.slice(3, 0, channels_[i - (i > 0)]) : before, add, std::get<i>(t.parts),
-                                          gradients);
+            bool const first = i == 0 || (!wanted && !learns_before<i>());
+            std::get<i>(layers_).backward(ctx, current.slice(3, 0, channels_[i]), first ? d_in : before.slice(3, 0, channels_[i - (i > 0)]), first && accumulate,
+                                          std::get<i>(t.parts), gradients);
             current = before;
         });
+    }
+
+    [[nodiscard]] bool learns() const { return learns_before<n>(); }
+
+    /// Whether one of the first `Count` parts learns.
+    template <std::size_t Count>
+    [[nodiscard]] bool learns_before() const {
+        bool any = false;
+        for_each_index<Count>([&](auto i) { any = any || std::get<i>(layers_).learns(); });
+        return any;
     }
 
     void commit(context<Backend>& ctx, tape& t, double const* gate) {

@@ -49,6 +49,8 @@ public:
             ops::convolution_backward_data<Backend, T>(ctx, spec_.window, d_out, weight_.template as<4>(), d_in, accumulate);
     }
 
+    [[nodiscard]] bool learns() const { return weight_.learns; }
+
     void commit(context<Backend>&, tape&, double const*) {}
 
     /// The weights (O, I, Size, Size).

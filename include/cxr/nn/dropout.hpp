@@ -48,6 +48,8 @@ public:
         ops::dropout<Backend, T>(ctx, mask(), d_out, d_in, accumulate);
     }
 
+    [[nodiscard]] static constexpr bool learns() { return false; }
+
     void commit(context<Backend>& ctx, tape&, double const* gate) {
         if (rate_ != 0) ops::count_step<Backend, master_t<T>>(ctx, gate, steps_.values.view());
     }

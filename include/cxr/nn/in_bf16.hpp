@@ -63,6 +63,8 @@ public:
         ops::convert<Backend, bf16, float>(ctx, d_before, d_in, accumulate);
     }
 
+    [[nodiscard]] bool learns() const { return part_.learns(); }
+
     void commit(context<Backend>& ctx, tape& t, double const* gate) { part_.commit(ctx, t.part, gate); }
 
     template <class Self, class F>

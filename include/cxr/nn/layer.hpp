@@ -5,6 +5,7 @@
 //   layer.forward(context, in, out, tape) const;                                    in training: batch statistics, and a tape for backward
 //   layer.backward(context, d_out, d_in, accumulate, tape, gradients) const;        d_in += or =, or without data where nobody wants it;
 //                                                                                   the elements of d_out may be overwritten
+//   layer.learns() const                                                            whether one of its parameters does: backward stops in front of the first that does
 //   layer.commit(context, tape, gate);                                              running statistics, after a step that succeeded
 //   layer.freeze(context)  ->  frozen.infer(context, in, out, observer, path) const;   inference: another type, const, shared by threads
 //
@@ -104,6 +105,9 @@ template <class Context, class Layer>
 
 /// Base of layers without parameters.
 struct without_parameters {
+    /// Nothing to learn.
+    [[nodiscard]] static constexpr bool learns() { return false; }
+
     /// Nothing to commit.
     template <class Context, class Tape>
     void commit(Context&, Tape&, double const*) {}

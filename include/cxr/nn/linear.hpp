@@ -42,6 +42,8 @@ public:
         if (d_in.data() != nullptr) ops::convolution_backward_data<Backend, T>(ctx, {}, d_out, window(weight_), d_in, accumulate);
     }
 
+    [[nodiscard]] bool learns() const { return weight_.learns || bias_.learns; }
+
     void commit(context<Backend>&, tape&, double const*) {}
 
     template <class Self, class F>

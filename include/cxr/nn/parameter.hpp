@@ -23,6 +23,7 @@ struct parameter {
     cxr::shape shape;             ///< shape they have
     bool trainable = true;        ///< false: a running statistic
     bool of_training = false;     ///< counts in training alone, such as steps, and is no part of a model
+    bool learns = true;           ///< of a trainable parameter: whether anybody wants its gradient
     bool fixed = false;           ///< of a running statistic: batch norm normalises by it in training too, and leaves it as it is
     std::size_t offset = 0;       ///< of a trainable parameter's first element in the network's gradients
 
@@ -69,7 +70,7 @@ public:
 
     /// A parameter of `s` filled with `value`; running statistics are not trainable.
     [[nodiscard]] parameter<T, Memory> constant(shape const& s, T value, bool trainable = true) {
-        parameter<T, Memory> p{tensor<T, 1, Memory>({s.size()}, value), s, trainable, false, false, trainable ? trainable_ : 0};
+        parameter<T, Memory> p{tensor<T, 1, Memory>({s.size()}, value), s, trainable, false, trainable, false, trainable ? trainable_ : 0};
         if (trainable) trainable_ += s.size();
         return p;
     }

@@ -4,6 +4,7 @@
 
 #include "cxr/nn/layer.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <string>
 #include <string_view>
@@ -72,10 +73,19 @@ public:
     }
 
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
+        bool const wanted = d_in.data() != nullptr;
         for (std::size_t k = layers_.size(); k-- > 0;) {
-            bool const first = k == 0;
+            if (!wanted && !learns_before(k + 1)) return;
+            bool const first = k == 0 || (!wanted && !learns_before(k));
             layers_[k].backward(ctx, d_out.slice(3, 0, channels_[k + 1]), first ? d_in : d_out.slice(3, 0, channels_[k]), first && accumulate, t.parts[k], gradients);
         }
+    }
+
+    [[nodiscard]] bool learns() const { return learns_before(layers_.size()); }
+
+    /// Whether one of the first `k` layers learns.
+    [[nodiscard]] bool learns_before(std::size_t k) const {
+        return std::any_of(layers_.begin(), layers_.begin() + static_cast<std::ptrdiff_t>(k), [](auto const& l) { return l.learns(); });
     }
 
     void commit(context<Backend>& ctx, tape& t, double const* gate) {

@@ -80,13 +80,14 @@ public:
     }
 
     /// Lets each parameter learn at share(path) of the learning rate, finite and ≥ 0: 1 as it is, 0 not at all: it is frozen, by weight decay too, and its gradient is no part of the
-    /// norm that is clipped. Throws `contract_violation` for other numbers, and on a device after the first step, which was recorded.
+    /// norm that is clipped. Gradients are not computed in front of the first layer that learns. Throws `contract_violation` for other numbers, and on a device after the first step, which was recorded.
     template <class Share>
         requires std::is_invocable_r_v<double, Share&, std::string const&>
     void learn_at(Share&& share) {
         require_not_recorded();
         auto table = pieces(share);
         pieces_ = std::move(table);
+        nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.learns = p.trainable && share(path) != 0; });
     }
 
     /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Throws `contract_violation` on a device
@@ -183,7 +184,7 @@ public:
     [[nodiscard]] std::size_t classes() const { return infer(spec_, shape{1, image_[0], image_[1], image_[2]}).output[3]; }
     /// The optimizer, for checkpoints.
     [[nodiscard]] Optimizer& optimizer() { return optimizer_; }
-    /// The gradients of the last step, by the parameters' offsets, in the backend's memory; empty before the first.
+    /// The gradients of the last step, by the offsets of the parameters that learn, in the backend's memory; empty before the first.
     [[nodiscard]] tensor<float, 1, memory> const& gradients() const { return gradients_; }
 
 private:

@@ -7,5 +7,6 @@
 #include "cxr/backend/simd/co_occurrence.hpp"
 #include "cxr/backend/simd/densenet.hpp"
 #include "cxr/backend/simd/focused_bce.hpp"
+#include "cxr/backend/simd/optimizer.hpp"
 #include "cxr/backend/simd/tag.hpp"
 #include "cxr/backend/simd/weighted_bce.hpp"

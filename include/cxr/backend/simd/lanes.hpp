@@ -5,6 +5,7 @@
 
 #include "cxr/backend/simd/instruction_set.hpp"
 
+#include <cmath>
 #include <cstddef>
 
 // Single instructions that no expression becomes. clang checks an operand's size before it knows whose part the code becomes; there, expressions have to do.
@@ -105,6 +106,36 @@ public:
     CXR_INLINE friend lanes_in operator*(lanes_in const& a, lanes_in const& b) {
         lanes_in x;
         for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] * b.v_[i];
+        return x;
+    }
+    /// a · b, rounded before anything is added to it, which the compiler may else do in one operation.
+    [[nodiscard]] CXR_INLINE friend lanes_in times(lanes_in const& a, lanes_in const& b) {
+#if defined(CXR_VECTOR_ASSEMBLY)
+        if constexpr (Parts <= 2) {
+            lanes_in x;
+            for (int i = 0; i < Parts; ++i) asm("vmulps %2, %1, %0" : "=v"(x.v_[i]) : "v"(a.v_[i]), "v"(b.v_[i]));
+            return x;
+        }
+#endif
+        return a * b;
+    }
+    CXR_INLINE friend lanes_in operator/(lanes_in const& a, lanes_in const& b) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) x.v_[i] = a.v_[i] / b.v_[i];
+        return x;
+    }
+    /// √a.
+    [[nodiscard]] CXR_INLINE friend lanes_in root(lanes_in const& a) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) {
+#if defined(CXR_VECTOR_ASSEMBLY)
+            if constexpr (Parts <= 2) {
+                asm("vsqrtps %1, %0" : "=v"(x.v_[i]) : "v"(a.v_[i]));
+                continue;
+            }
+#endif
+            for (int k = 0; k < 16 / Parts; ++k) x.v_[i][k] = std::sqrt(a.v_[i][k]);
+        }
         return x;
     }
     /// Whether numbers are above `b`'s.

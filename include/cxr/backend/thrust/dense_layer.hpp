@@ -72,6 +72,8 @@ public:
         norm1_.backward_rectified(ctx, normalised, d_in, true, t.norm1, gradients);
     }
 
+    [[nodiscard]] bool learns() const { return norm1_.learns() || conv1_.learns() || norm2_.learns() || conv2_.learns(); }
+
     void commit(cxr::context<Backend>& ctx, tape& t, double const* gate) {
         norm1_.commit(ctx, t.norm1, gate);
         norm2_.commit(ctx, t.norm2, gate);

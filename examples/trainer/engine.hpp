@@ -113,6 +113,8 @@ public:
     virtual std::vector<std::string> load_weights(io::checkpoint const& from, std::string const& path) = 0;
     /// What can be said about the network.
     [[nodiscard]] virtual engine_description describe() = 0;
+    /// The norm of the last step's gradient before it was clipped; 0 where it is not.
+    [[nodiscard]] virtual double gradient_norm() const = 0;
     /// The gradients of the last step, of all trainable parameters in the order of the network.
     [[nodiscard]] virtual std::vector<float> gradients() = 0;
 };

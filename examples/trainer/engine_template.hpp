@@ -110,6 +110,8 @@ public:
         return d;
     }
 
+    [[nodiscard]] double gradient_norm() const override { return network_.gradient_norm(); }
+
     [[nodiscard]] std::vector<float> gradients() override {
         auto const here = network_.gradients().to_host();
         return {here.begin(), here.end()};

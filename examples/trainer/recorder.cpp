@@ -61,6 +61,7 @@ std::pair<train::fit_state, optim::schedule_state> state_from(io::checkpoint con
 void recorder::on_step(train::step_report const& r) {
     folder_.keep();
     folder_.add(step_row{r.step, r.loss, rate_ = scheduled_.rate()});
+    if (auto const norm = network_.gradient_norm(); norm != 0) out_.debug("step {}: the norm of the gradient is {:.4g} before clipping", r.step, norm);
     bar_.update(fmt::format("epoch {}", r.epoch), r.batch, r.batches, r.images, fmt::format("loss {:.4f}", r.epoch_loss));
 }
 

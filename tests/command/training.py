@@ -2,6 +2,7 @@
 """`train`: the run folder, continuing, stopping, and what can go wrong with checkpoints and disks."""
 
 import math
+import re
 import shutil
 import time
 
@@ -184,6 +185,23 @@ class Run(CommandTest):
         for name in before:
             if not name.startswith("__"):
                 self.assertNotEqual(values(before, old, name), values(thawed, newest, name), name)
+
+    def test_a_head_alone_learns_on_every_backend(self):
+        data = self.data_set()
+        for backend in ("reference", "eigen", "onednn", "simd", "thrust-cpp"):
+            for out, options in (("whole", []), ("head", ["--freeze", "features.*", "--frozen-batch-norm", "batch", "--clip-norm", "1e9", "--log-level", "debug"])):
+                folder = self.path(f"{out}-{backend}")
+                told = self.good("train", *data, *SMALL, "--batch", "4", "--steps", "1", "--seed", "3", "--backend", backend, *options, "--out", folder).stderr
+                norms = re.findall(r"cxr: debug: step 1: the norm of the gradient is ([\d.e+-]+) before clipping", told)
+                self.assertEqual(len(norms), 1 if options else 0, told)
+                self.assertTrue(all(float(n) > 0 for n in norms))
+            whole, head = (read_safetensors(self.path(f"{out}-{backend}", "last.safetensors")) for out in ("whole", "head"))
+            for name in whole[0]:
+                if name.startswith(("features.", "classifier.")):  # the head takes the step that it takes in company; of the rest, statistics alone move
+                    same = name.startswith("classifier.") or "running" in name
+                    begin, end = whole[0][name]["data_offsets"]
+                    other = slice(*head[0][name]["data_offsets"])
+                    self.assertEqual(whole[1][begin:end] == head[1][other], same, (backend, name))
 
     def test_optimizer_options_out_of_range(self):
         arguments = self.train_arguments()

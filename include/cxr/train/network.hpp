@@ -139,12 +139,11 @@ public:
             });
             meanwhile();
             context_.download(view<double const, 1>(value_.view()), view<double, 1>(&value, {1}));
-            double norm = 0;
-            if (clip_norm_ != 0) context_.download(view<double const, 1>(norm_.view()), view<double, 1>(&norm, {1}));
-            if (!std::isfinite(value) || !std::isfinite(norm)) {
+            if (clip_norm_ != 0) context_.download(view<double const, 1>(norm_.view()), view<double, 1>(&gradient_norm_, {1}));
+            if (!std::isfinite(value) || !std::isfinite(gradient_norm_)) {
                 auto const step = optimizer_.steps();
                 optimizer_.restore(step - 1);
-                throw std::isfinite(value) ? diverged(step, norm, "the norm of the gradient") : diverged(step, value);
+                throw std::isfinite(value) ? diverged(step, gradient_norm_, "the norm of the gradient") : diverged(step, value);
             }
         }
         return value;
@@ -184,6 +183,8 @@ public:
     [[nodiscard]] std::size_t classes() const { return infer(spec_, shape{1, image_[0], image_[1], image_[2]}).output[3]; }
     /// The optimizer, for checkpoints.
     [[nodiscard]] Optimizer& optimizer() { return optimizer_; }
+    /// The norm of the last step's gradient before it was clipped; 0 where it is not clipped, and before the first step.
+    [[nodiscard]] double gradient_norm() const { return gradient_norm_; }
     /// The gradients of the last step, by the offsets of the parameters that learn, in the backend's memory; empty before the first.
     [[nodiscard]] tensor<float, 1, memory> const& gradients() const { return gradients_; }
 
@@ -205,8 +206,10 @@ private:
         if (clip_norm_ != 0) {
             ops::clip_norm<Backend, float>(context_, view<piece const, 1>(pieces_.view()), gradients_.view(), clip_norm_, gate, norm_.data());
             gate = norm_.data();
-            if constexpr (memory::host_accessible)
-                if (!std::isfinite(norm_[0])) throw diverged(optimizer_.steps() + 1, norm_[0], "the norm of the gradient");
+            if constexpr (memory::host_accessible) {
+                gradient_norm_ = norm_[0];
+                if (!std::isfinite(gradient_norm_)) throw diverged(optimizer_.steps() + 1, gradient_norm_, "the norm of the gradient");
+            }
         }
         if constexpr (memory::host_accessible) optimizer_.begin_step();
         optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
@@ -268,6 +271,7 @@ private:
     tensor<piece, 1, memory> pieces_;
     tensor<double, 1, memory> value_, norm_;  // loss and norm of the gradient of the last step, where kernels write and read them
     double clip_norm_ = 0;                    // 0: no clipping
+    double gradient_norm_ = 0;                // of the last step, where it is clipped
     Communicator communicator_;
     tensor<float, 4, memory> images_, out_, d_out_;  // images_ and targets_ only where the backend's memory is not the host's
     tensor<float, 2, memory> targets_;

@@ -138,6 +138,8 @@ TEST_CASE("a step's gradient is clipped over the parameters that learn", "[train
                 product += l * s;
             }
     CHECK(std::sqrt(squares) > 1e-2);
+    CHECK(clipped.gradient_norm() == Approx(std::sqrt(squares)).epsilon(1e-3));  // the step at a rate of 1, before it was shortened
+    CHECK(plain.gradient_norm() == 0);
     CHECK(std::sqrt(short_squares) == Approx(1e-3).epsilon(1e-2));                     // a difference of floats of order 1 has an error of 1e-7 each
     CHECK(product == Approx(std::sqrt(squares * short_squares)).epsilon(1e-2));        // the same direction
     CHECK_THROWS_AS(plain.clip_norm(0), contract_violation);

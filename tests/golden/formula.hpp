@@ -20,20 +20,9 @@ namespace cxr::golden {
     return z ^ (z >> 31);
 }
 
-/// Fills a parameter of this name with the reference's weights.
+/// Fills an array with the numbers of this name.
 template <class T, class Memory>
-void fill(std::string const& name, nn::parameter<T, Memory>& p) {
-    auto const ends = [&](char const* suffix) { return name.ends_with(suffix); };
-    auto const& s = p.shape;
-    float scale = 0.25F, offset = 0;
-    if (ends("running_mean") || ends("running_var"))
-        offset = ends("var") ? 1.0F : 0.0F;
-    else if (s.rank() == 4 || s.rank() == 2)
-        scale = static_cast<float>(std::sqrt(6.0 / static_cast<double>(s.size() / s[0])));
-    else if (name.starts_with("classifier"))
-        scale = 0.5F, offset = -1.0F;
-    else
-        offset = ends("weight") ? 1.0F : 0.0F;
+void fill(std::string const& name, nn::parameter<T, Memory>& p, float scale, float offset) {
     auto const start = fnv1a(name);
     auto values = p.values.to_host();
     for (std::size_t i = 0; i < values.size(); ++i) {
@@ -41,6 +30,21 @@ void fill(std::string const& name, nn::parameter<T, Memory>& p) {
         values[i] = static_cast<T>(offset + scale * ((k - 127.5F) / 128.0F));
     }
     p.values.assign(values.data());
+}
+
+/// Fills a parameter of this name with the reference's weights.
+template <class T, class Memory>
+void fill(std::string const& name, nn::parameter<T, Memory>& p) {
+    auto const ends = [&](char const* suffix) { return name.ends_with(suffix); };
+    auto const& s = p.shape;
+    if (ends("running_mean") || ends("running_var"))
+        fill(name, p, 0.25F, ends("var") ? 1.0F : 0.0F);
+    else if (s.rank() == 4 || s.rank() == 2)
+        fill(name, p, static_cast<float>(std::sqrt(6.0 / static_cast<double>(s.size() / s[0]))), 0.0F);
+    else if (name.starts_with("classifier"))
+        fill(name, p, 0.5F, -1.0F);
+    else
+        fill(name, p, 0.25F, ends("weight") ? 1.0F : 0.0F);
 }
 
 }  // namespace cxr::golden

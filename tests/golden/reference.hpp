@@ -27,7 +27,7 @@ namespace cxr::golden {
 
 using nlohmann::json;
 
-/// `keras` or `torch`, as extract.py left it.
+/// `keras` or `torch`, as extract.py left it, or `relatives`, as make_relatives.py did.
 inline json read(std::string const& framework) {
     std::ifstream file(CXR_SOURCE_DIR "/tests/golden/" + framework + ".json");
     if (!file) throw std::runtime_error("tests/golden/" + framework + ".json cannot be read");

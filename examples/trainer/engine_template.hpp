@@ -65,7 +65,7 @@ public:
         });
         check_frozen(o.frozen, paths);
         network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : path.starts_with("classifier.") ? o.head_share : 1.0; });
-        if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return matches(o.frozen, path); });
+        if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return matches(o.frozen, path) || norm_is_frozen(path); });
         if (o.clip_norm != 0) network_.clip_norm(o.clip_norm);
     }
 
@@ -118,6 +118,12 @@ public:
     }
 
 private:
+    // Whether both parameters of the batch norm do not learn whose statistic this is.
+    [[nodiscard]] bool norm_is_frozen(std::string const& statistic) const {
+        auto const norm = statistic.substr(0, statistic.rfind('.') + 1);
+        return matches(options_.frozen, norm + "weight") && matches(options_.frozen, norm + "bias");
+    }
+
     [[nodiscard]] static constexpr auto spec_of(models::densenet_options const& o) {
         if constexpr (Bf16)
             return models::densenet_in_bf16(o);

@@ -38,6 +38,10 @@ template <class Backend>
 inline constexpr bool has_whole_densenet =
     !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
 
+/// Whether the backend, or a parent, has taken a dense layer over as a whole.
+template <class Backend, class Spec = decltype(models::dense_layer({}, {}, {}))>
+inline constexpr bool has_dense_layer = !std::is_same_v<nn::layer<Backend, Spec, float>, nn::generic_layer<Backend, Spec, float>>;
+
 /// What works on tables, probabilities and images: every backend has it.
 template <class Backend>
 served_operations served_tables() {
@@ -50,10 +54,12 @@ served_operations served_tables() {
     served_operations all;
     auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
     add("class counts", serving<Backend, ops::class_counts, ctx, labels, known, ops::class_tally>());
+    add("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
     add("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
     add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
+    add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
     add("AUROC", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
     add("standardising", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
     add("augmentation", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
@@ -78,6 +84,7 @@ served_operations served_layers() {
     auto const add = [&](std::string operation, std::string_view by) { all.emplace_back(std::move(operation), by); };
     std::string const of_head = whole ? " of the head" : "";
     if (whole) add("DenseNet before its head, as one layer", Backend::name);
+    if (!whole && has_dense_layer<Backend>) add("dense layer, as one layer", Backend::name);
     add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
     add("convolution" + of_head + ", backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
     add("convolution" + of_head + ", backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());

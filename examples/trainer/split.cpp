@@ -78,6 +78,8 @@ json run_split(split_options const& o, label_options const& labels, global_optio
     auto const file = [&](std::size_t part) { return (std::filesystem::path(o.out) / (std::string(part_names[part]) + ".csv")).string(); };
     for (std::size_t part = 0; part < parts.size(); ++part)
         require_usage(!same_file(o.csv, file(part)), "--out " + o.out + ": " + file(part) + " is the table of --csv, expected another folder");
+    for (auto part = parts.size(); part < part_names.size(); ++part)
+        require_usage(!std::filesystem::exists(file(part)), "--out " + o.out + ": " + file(part) + " is of an earlier split into more parts, whose patients are now in others; expected another folder, or one without it");
     make_folder(o.out);
     // All of them or none: whatever fails does so before the first takes its place.
     std::list<io::atomic_file> files;

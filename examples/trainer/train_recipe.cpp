@@ -135,7 +135,7 @@ optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim:
     require_usage(o.schedule_factor > 0 && o.schedule_factor < 1, fmt::format("--schedule-factor {}: expected above 0 and below 1", o.schedule_factor));
     require_usage(!is("step") || o.schedule_epochs != 0, "--schedule step: --schedule-epochs is needed, the epochs between two changes");
     require_usage(!is("one-cycle") || o.warmup == 0, fmt::format("--warmup {}: expected 0 with --schedule one-cycle, which rises by itself", o.warmup));
-    require_usage(!is("cosine") || steps > o.warmup, fmt::format("--schedule cosine: {} in all, expected more than --warmup {}", counted(steps, "step", "steps"), o.warmup));
+    require_usage((!is("cosine") && o.warmup == 0) || steps > o.warmup, fmt::format("--schedule {}: {} in all, expected more than --warmup {}", o.schedule, counted(steps, "step", "steps"), o.warmup));
     require_usage(!is("one-cycle") || steps >= 4, fmt::format("--schedule one-cycle: {} in all, expected at least 4", counted(steps, "step", "steps")));
     return optim::schedule({.kind = found->second, .learning_rate = o.lr, .warmup = o.warmup, .steps = steps, .smallest = o.min_lr, .epochs = o.schedule_epochs, .factor = o.schedule_factor, .patience = o.schedule_patience},
                            from);

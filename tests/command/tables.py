@@ -240,6 +240,14 @@ class Split(CommandTest):
                 self.bad(2, "split", "--csv", table, "--fractions=" + fractions, "--out", self.path("parts"), says=["--fractions " + fractions, "sum to 1"])
         self.good("split", "--csv", table, "--fractions", "0.7,0.2,0.1", "--out", self.path("parts"))
 
+    def test_a_part_of_an_earlier_split_is_not_left_beside_others(self):
+        table = os.path.join(SAMPLE, "train.csv")
+        self.good("split", "--csv", table, "--fractions", "0.6,0.2,0.2", "--out", self.path("parts"))
+        with self.unchanged():
+            self.bad(2, "split", "--csv", table, "--fractions", "0.8,0.2", "--seed", "2", "--out", self.path("parts"), says=["test.csv", "earlier split", "another folder"])
+        os.remove(self.path("parts", "test.csv"))
+        self.good("split", "--csv", table, "--fractions", "0.8,0.2", "--seed", "2", "--out", self.path("parts"))
+
     def test_its_own_table_and_too_few_patients(self):
         self.table()
         os.rename(self.path("all.csv"), self.path("train.csv"))

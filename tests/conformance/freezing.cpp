@@ -4,6 +4,9 @@
 
 #include "backends.hpp"
 
+#if !defined(CXR_TEST_SYSTEM_CUDA)
+#include "cxr/backend/simd/backend.hpp"
+#endif
 #include "cxr/core/host_mirror.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
@@ -16,7 +19,6 @@
 #include <cstddef>
 #include <map>
 #include <string>
-#include <type_traits>
 #include <utility>
 #include <vector>
 
@@ -24,18 +26,19 @@ using namespace cxr;
 
 namespace {
 
-constexpr auto spec = models::densenet({.blocks = {2, 1, 2, 1}, .growth = 8, .stem = 8, .classes = 2});
+constexpr models::densenet_options options{.blocks = {2, 1, 2, 1}, .growth = 8, .stem = 8, .classes = 2};
 
 using arrays = std::map<std::string, std::vector<float>>;
 
-/// Parameters, running statistics, and the gradients of parameters as "gradient of …", after one step with those that `learns` names.
-template <class Backend, class Learns>
-arrays after_a_step(Learns learns) {
+/// Parameters, running statistics, and the gradients of parameters as "gradient of …", after one step with those that `learns` names, the first block's statistics fixed or not.
+template <class Backend, class Spec, class Learns>
+arrays after_a_step(Spec const& spec, bool fixed, Learns learns) {
     auto ctx = test::with_threads<Backend>(2);
-    train::network<Backend, std::remove_const_t<decltype(spec)>, optim::sgd<memory_of<Backend>>> network(
+    train::network<Backend, Spec, optim::sgd<memory_of<Backend>>> network(
         ctx, spec, shape{40, 32, 1}, loss::weighted_loss<Backend>(ctx, std::vector<double>{0.7, 0.6}, std::vector<double>{0.3, 0.4}), optim::sgd_options{.learning_rate = 0.5},
         cxr::random(3));
     network.learn_at([&](std::string const& path) { return learns(path) ? 1.0 : 0.0; });
+    if (fixed) network.fix_statistics([](std::string const& path) { return path.starts_with("features.denseblock1.") || path.starts_with("features.transition1."); });
     tensor<float, 4> images({3, 40, 32, 1});
     tensor<float, 2> targets({3, 2});
     for (std::size_t i = 0; i < images.size(); ++i) images[i] = static_cast<float>(cxr::random(1).normal(i));
@@ -54,11 +57,11 @@ arrays after_a_step(Learns learns) {
 
 bool is_parameter(std::string const& name) { return name.ends_with("weight") || name.ends_with("bias"); }
 
-}  // namespace
-
-TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to the bit", "[conformance][train]", CXR_BACKENDS_WITH_LAYERS) {
-    auto const whole = after_a_step<TestType>([](std::string const&) { return true; });
-    auto const start = after_a_step<TestType>([](std::string const& path) { return path == "classifier.bias"; });
+/// Holds steps with ever more frozen against the step of everything.
+template <class Backend, class Spec>
+void freeze_from_the_front(Spec const& spec, bool fixed) {
+    auto const whole = after_a_step<Backend>(spec, fixed, [](std::string const&) { return true; });
+    auto const start = after_a_step<Backend>(spec, fixed, [](std::string const& path) { return path == "classifier.bias"; });
     CHECK(start.at("classifier.bias") != std::vector<float>(2));
     // The first that learns, in front and within of every kind of part.
     std::vector<std::string> const firsts{"features.conv0.weight", "features.norm0.weight", "features.denseblock1.denselayer1.norm1.bias", "features.denseblock1.denselayer2.norm1.weight",
@@ -67,7 +70,7 @@ TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to
                                           "features.denseblock4.denselayer1.conv2.weight", "features.norm5.weight", "features.norm5.bias", "classifier.weight"};
     std::vector<std::string> order;
     {
-        auto ctx = test::with_threads<TestType>(1);
+        auto ctx = test::with_threads<Backend>(1);
         auto layer = nn::build<float>(ctx, spec, {1, 40, 32, 1}, cxr::random(3));
         nn::visit(layer, [&](std::string const& path, auto const& p) {
             if (p.trainable) order.push_back(path);
@@ -78,7 +81,7 @@ TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to
         auto const from = std::find(order.begin(), order.end(), first);
         REQUIRE(from != order.end());
         auto const learns = [&](std::string const& path) { return std::find(from, order.end(), path) != order.end(); };
-        auto const part = after_a_step<TestType>(learns);
+        auto const part = after_a_step<Backend>(spec, fixed, learns);
         for (auto const& path : order) {
             INFO(path);
             if (learns(path)) {
@@ -100,3 +103,22 @@ TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to
         CHECK(zero("features.norm5.weight") == (first == "classifier.weight"));
     }
 }
+
+}  // namespace
+
+TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to the bit", "[conformance][train]", CXR_BACKENDS_WITH_LAYERS) {
+    for (bool const fixed : {false, true}) {
+        INFO("the first block's statistics are " << (fixed ? "the running ones" : "the batch's"));
+        freeze_from_the_front<TestType>(models::densenet(options), fixed);
+    }
+}
+
+#if !defined(CXR_TEST_SYSTEM_CUDA)
+TEST_CASE("the same where the simd backend multiplies in bfloat16", "[conformance][train][bf16]") {
+    if (!simd::has_bf16()) {
+        WARN("this processor has no AVX512_BF16: skipped");
+        return;
+    }
+    for (bool const fixed : {false, true}) freeze_from_the_front<simd_backend>(models::densenet_in_bf16(options), fixed);
+}
+#endif

@@ -3,6 +3,9 @@
 
 #include "backends.hpp"
 
+#if !defined(CXR_TEST_SYSTEM_CUDA)
+#include "cxr/backend/simd/backend.hpp"
+#endif
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/ops/batch_norm.hpp"
@@ -55,8 +58,7 @@ struct parameters {
 
 /// Parameters after three steps, the gate shut in a fourth.
 template <class Backend, template <memory> class Optimizer, class Options>
-std::vector<float> after_steps(std::vector<std::size_t> const& sizes, Options const& options) {
-    auto ctx = test::with_threads<Backend>(2);
+std::vector<float> after_steps(std::vector<std::size_t> const& sizes, Options const& options, context<Backend> ctx = test::with_threads<Backend>(2)) {
     parameters p(sizes);
     Optimizer<memory_of<Backend>> optimizer(p.gradients.size(), options);
     tensor<double, 1> gate({1}, 0.5);
@@ -85,6 +87,19 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
             CHECK((after_steps<TestType, sgd>(sizes, o) == after_steps<reference_backend, sgd>(sizes, o)));
     }
 }
+
+#if !defined(CXR_TEST_SYSTEM_CUDA) && !defined(__FMA__)  // where the compiler fuses the reference's products, it rounds less often
+TEST_CASE("every instruction set takes the reference's steps of Adam", "[conformance][optim][simd]") {
+    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
+        if (s > simd::best_instruction_set()) continue;
+        for (auto const& sizes : sizes_of_arrays) {
+            INFO(to_string(s) << ", " << sizes.size() << " arrays");
+            optim::adam_options const o{.learning_rate = 0.1, .weight_decay = 0.05};
+            CHECK((after_steps<simd_backend, optim::adam>(sizes, o, context<simd_backend>(2, s)) == after_steps<reference_backend, optim::adam>(sizes, o)));
+        }
+    }
+}
+#endif
 
 TEMPLATE_TEST_CASE("a parameter takes its share of the learning rate", "[conformance][optim]", CXR_BACKENDS) {
     auto const both = [](auto const& optimizer_of) {

@@ -12,7 +12,6 @@
 #include <zlib.h>
 
 #include <array>
-#include <atomic>
 #include <chrono>
 #include <cmath>
 #include <cstddef>
@@ -20,6 +19,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
+#include <random>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -100,7 +100,6 @@ public:
     /// Keeps what `resize` made of the file `path`, which was in `state` before it was read; an older entry gives way.
     /// Throws `io_error` where it cannot be written.
     void keep(std::string const& path, file_state state, resized_image const& picture) const {
-        static std::atomic<std::uint64_t> number{0};
         auto const key = key_of(path);
         header h;
         h.state = state;
@@ -112,9 +111,9 @@ public:
                              : h.sample_bytes == 2 ? bytes_of<std::uint16_t>(picture.samples)
                                                    : bytes_of<float>(picture.samples);
         h.checksum = checksum(samples);
-        auto const aside = (std::filesystem::path(folder_) / (".partial-" + std::to_string(::getpid()) + "-" +
-                                                              std::to_string(number.fetch_add(1))))
-                               .string();
+        // Processes of several machines or containers, whose numbers may be the same, may share the folder.
+        std::random_device chance;
+        auto const aside = (std::filesystem::path(folder_) / (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(chance()) + "-" + std::to_string(chance()))).string();
         write_file(aside, std::string(reinterpret_cast<char const*>(&h), sizeof h) + key + samples);
         std::error_code code;
         std::filesystem::rename(aside, file_of(key), code);

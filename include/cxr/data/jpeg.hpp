@@ -116,8 +116,8 @@ private:
 /// Decodes a JPEG, baseline or progressive, of 8 bits a sample: gray, or colour, which becomes RGB. The samples are those
 /// that PIL reads: libjpeg's accurate inverse transform and smooth upsampling. An orientation in the file's EXIF is not
 /// applied. `name` begins the messages.
-/// Throws `io_error` where the bytes are no JPEG, have four colour components, are truncated, damaged, of other dimensions
-/// than their header says, or claim more than `limits`.
+/// Throws `io_error` where the bytes are no JPEG, have four colour components, are truncated, damaged, of more or fewer
+/// blocks of pixels than their header says, or claim more than `limits`.
 [[nodiscard]] inline image decode_jpeg(std::string_view file, std::string const& name,
                                        image_limits const& limits = {}) {
     if (file.empty()) throw io_error(name + ": empty, expected a JPEG");

@@ -97,7 +97,7 @@ public:
     /// Counts a batch whose rows have weights by the reference backend on the calling thread; needs cxr/backend/reference/backend.hpp.
     template <interop::readable<2> Labels, interop::readable<1> Weights, class Backend = reference::tag>
     void add_weighted(Labels const& labels, Weights const& row_weights) {
-        static_assert(sizeof(Backend) != 0, "cxr::stats::class_frequencies::add_weighted: include cxr/backend/reference/backend.hpp");
+        static_assert(requires { sizeof(Backend); }, "cxr::stats::class_frequencies::add_weighted: include cxr/backend/reference/backend.hpp");
         context<Backend> alone(1);
         add_weighted<Backend>(alone, labels, row_weights);
     }

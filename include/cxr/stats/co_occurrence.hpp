@@ -44,7 +44,7 @@ public:
     /// Counts a batch by the reference backend on the calling thread; needs cxr/backend/reference/backend.hpp.
     template <interop::readable<2> Labels, class Backend = reference::tag>
     void add(Labels const& labels) {
-        static_assert(sizeof(Backend) != 0, "cxr::stats::co_occurrence::add: include cxr/backend/reference/backend.hpp");
+        static_assert(requires { sizeof(Backend); }, "cxr::stats::co_occurrence::add: include cxr/backend/reference/backend.hpp");
         context<Backend> alone(1);
         add<Backend>(alone, labels);
     }

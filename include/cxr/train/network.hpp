@@ -85,9 +85,10 @@ public:
         requires std::is_invocable_r_v<double, Share&, std::string const&>
     void learn_at(Share&& share) {
         require_not_recorded();
-        auto table = pieces(share);
+        std::vector<double> shares;
+        auto table = pieces([&](std::string const& path) { return shares.emplace_back(share(path)); });
         pieces_ = std::move(table);
-        nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.learns = p.trainable && share(path) != 0; });
+        nn::visit(layer_, [&, next = shares.begin()](std::string const&, parameter_type& p) mutable { p.learns = p.trainable && *next++ != 0; });
     }
 
     /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Throws `contract_violation` on a device

@@ -11,9 +11,10 @@
 
 namespace cxr::simd {
 
-/// `ops::adam_move` sixteen at a time, to the same bits.
+/// `ops::adam_move` sixteen at a time, to the same bits as long as the compiler rounds each of the scalar products, as it does unless it compiles for a processor that fuses them.
 inline void kernel(ops::adam_step_key, tag, context& ctx, view<ops::parameter_piece<float> const, 1> pieces, view<float const, 1> gradients, view<float, 1> first,
                    view<float, 1> second, ops::adam_numbers const* numbers, double const* gate) {
+    if (ctx.instructions() == instruction_set::portable) return reference::kernel(ops::adam_step_key{}, reference::tag{}, ctx, pieces, gradients, first, second, numbers, gate);
     reference::for_each_piece(ctx, pieces, gate, [&, n = *numbers](ops::parameter_piece<float> const& p) {
         float const* const gradient = gradients.data() + p.offset;
         float *const m = first.data() + p.offset, *const v = second.data() + p.offset;

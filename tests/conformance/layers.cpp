@@ -116,9 +116,11 @@ void elementwise_conforms() {
             ops::sigmoid_backward<reference_backend, double>(exact, y.exact(), d.exact(), dx.exact(), accumulate);
             CHECK(dx.deviation() < tolerance);
         }
-        ops::copy<Backend, float>(ctx, x.single(), y.single(), true);
-        ops::copy<reference_backend, double>(exact, x.exact(), y.exact(), true);
-        CHECK(y.deviation() < tolerance);
+        for (bool const accumulate : {false, true}) {
+            ops::copy<Backend, float>(ctx, x.single(), y.single(), accumulate);
+            ops::copy<reference_backend, double>(exact, x.exact(), y.exact(), accumulate);
+            CHECK(y.deviation() < tolerance);
+        }
         images b({1, 1, 1, s[3]}, 6), db({1, 1, 1, s[3]}, 7);
         ops::add_bias<Backend, float>(ctx, view<float const, 1>(b.f.data(), {s[3]}), y.single());
         ops::add_bias<reference_backend, double>(exact, view<double const, 1>(b.d.data(), {s[3]}), y.exact());
@@ -164,7 +166,7 @@ void pools_conform() {
         bool largest;
     };
     for (auto const& c : {pool_case{{2, 9, 8, 5}, {3, 2, 1}, true}, pool_case{{1, 112, 112, 64}, {3, 2, 1}, true}, pool_case{{2, 5, 7, 3}, {2, 2, 0}, false},
-                          pool_case{{2, 28, 28, 256}, {2, 2, 0}, false}, pool_case{{3, 7, 7, 1024}, {0, 1, 0}, false}, pool_case{{1, 1, 1, 1}, {1, 1, 0}, true}}) {
+                          pool_case{{2, 28, 28, 256}, {2, 2, 0}, false}, pool_case{{3, 7, 7, 1024}, {0, 1, 0}, false}, pool_case{{1, 1, 1, 1}, {1, 1, 0}, true}, pool_case{{1, 1, 1, 1}, {0, 1, 0}, false}, pool_case{{1, 3, 2, 1}, {2, 2, 0}, false}}) {
         auto const out = c.window.size == 0 ? shape{c.in[0], 1, 1, c.in[3]} : c.window.output(c.in, c.in[3]);
         INFO(to_string(c.in) << ", window " << c.window.size);
         images x(c.in, 1, 2), y(out, 2, 3), d(out, 3, 1), dx(c.in, 4, 2);

@@ -178,7 +178,7 @@ TEMPLATE_TEST_CASE("numbers are scaled as by the reference", "[conformance][opti
 }
 
 TEMPLATE_TEST_CASE("the affine map and the running statistics of batch norm are the reference's", "[conformance][nn]", CXR_BACKENDS) {
-    constexpr std::size_t channels = 37;
+    std::size_t const channels = GENERATE(1, 37, 1024);
     auto ctx = test::with_threads<TestType>(2);
     context<reference_backend> exact;
     cxr::random const numbers(8);
@@ -187,8 +187,8 @@ TEMPLATE_TEST_CASE("the affine map and the running statistics of batch norm are 
     for (std::size_t c = 0; c < channels; ++c) {
         mean[c] = numbers.normal(c);
         variance[c] = c == 5 ? 0 : numbers.uniform(c);
-        gamma[c] = static_cast<float>(numbers.normal(100 + c));
-        beta[c] = static_cast<float>(numbers.normal(200 + c));
+        gamma[c] = static_cast<float>(numbers.stream("gamma").normal(c));
+        beta[c] = static_cast<float>(numbers.stream("beta").normal(c));
     }
     auto const run = [&]<class Backend>(context<Backend>& on, double loss) {
         tensor<double, 1> const gate({1}, loss);

@@ -38,9 +38,16 @@ template <class Backend>
 inline constexpr bool has_whole_densenet =
     !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
 
-/// Whether the backend, or a parent, has taken a dense layer over as a whole.
-template <class Backend, class Spec = decltype(models::dense_layer({}, {}, {}))>
-inline constexpr bool has_dense_layer = !std::is_same_v<nn::layer<Backend, Spec, float>, nn::generic_layer<Backend, Spec, float>>;
+/// The name of the backend, this or a parent, that has taken a dense layer over as a whole; empty where none has.
+template <class Backend, class Asked = Backend>
+constexpr std::string_view dense_layer_by() {
+    if constexpr (nn::claims<Asked, decltype(models::dense_layer({}, {}, {})), Backend, float>)
+        return Asked::name;
+    else if constexpr (requires { typename Asked::parent; })
+        return dense_layer_by<Backend, typename Asked::parent>();
+    else
+        return {};
+}
 
 /// What works on tables, probabilities and images: every backend has it.
 template <class Backend>
@@ -84,7 +91,7 @@ served_operations served_layers() {
     auto const add = [&](std::string operation, std::string_view by) { all.emplace_back(std::move(operation), by); };
     std::string const of_head = whole ? " of the head" : "";
     if (whole) add("DenseNet before its head, as one layer", Backend::name);
-    if (!whole && has_dense_layer<Backend>) add("dense layer, as one layer", Backend::name);
+    if (!whole && !dense_layer_by<Backend>().empty()) add("dense layer, as one layer", dense_layer_by<Backend>());
     add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
     add("convolution" + of_head + ", backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
     add("convolution" + of_head + ", backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());

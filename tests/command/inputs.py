@@ -59,6 +59,13 @@ class Preprocessings(CommandTest):
             self.assertTrue(all(0 < p < 1 for p in sum(result["probabilities"], [])))
         self.assertEqual(len(seen), 4)
 
+    def test_images_of_one_value_have_no_deviation_to_divide_by(self):
+        train = self.train_arguments()
+        for name in os.listdir(self.path("images")):
+            self.write(f"images/{name}", png(40, 40, [77] * 1600))
+        with self.unchanged():
+            self.bad(1, *train, "--preprocess", "featurewise", "--steps", "1", says=["--preprocess featurewise", "one value", "deviation"])
+
     def test_imagenet_has_three_channels(self):
         train = self.train_arguments()
         with self.unchanged():

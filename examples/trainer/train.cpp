@@ -152,7 +152,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
     auto operations = backend.operations;
-    for (auto const* unused : {"co-occurrence", "AUROC", "standardising", "augmentation"})  // here that is the work of the loader, of the validation, or of none
+    for (auto const* unused : {"class weights of weighted rows", "co-occurrence", "AUROC", "standardising", "augmentation"})  // here that is the work of the loader, of the validation, or of none
         std::erase_if(operations, [&](auto const& served) { return served.first == unused; });
     operations.emplace_back("reading and preparing images", no_backend);
     operations.emplace_back("AUROC after an epoch", no_backend);

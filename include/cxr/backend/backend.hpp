@@ -64,15 +64,19 @@ struct detached_argument<Backend, context<Backend>&> {
     using type = context<typename Backend::detached>&;  ///< its context
 };
 
+/// Whether `Backend` has a kernel for `Key` of its own, through its tag or through the tag that it names as `detached`.
+template <class Backend, class Key, class... Args>
+concept implements_itself = requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); } ||
+                            (requires { typename Backend::detached; } &&
+                             requires(Key key, typename Backend::detached tag, typename detached_argument<Backend, Args>::type&&... args) {
+                                 kernel(key, tag, std::forward<typename detached_argument<Backend, Args>::type>(args)...);
+                             });
+
 /// The name of the backend in the line of `Backend`'s parents whose kernel serves `Key` with these arguments: how a
 /// fallback is listed instead of being silent. Empty where there is none.
 template <backend Backend, class Key, class... Args>
 [[nodiscard]] consteval std::string_view serving() {
-    if constexpr (requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); })
-        return Backend::name;  // NOLINT(bugprone-branch-clone): asked one after the other
-    else if constexpr (requires(Key key, typename Backend::detached tag, typename detached_argument<Backend, Args>::type&&... args) {
-                           kernel(key, tag, std::forward<typename detached_argument<Backend, Args>::type>(args)...);
-                       })
+    if constexpr (implements_itself<Backend, Key, Args...>)
         return Backend::name;
     else if constexpr (requires { typename Backend::parent; })
         return serving<typename Backend::parent, Key, Args...>();

@@ -115,10 +115,10 @@ public:
         auto scratch = ctx.scratch().open();
         std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
         view<T, 4> current = d_out;  // gradient of the buffer that part i writes to
-        bool const wanted = d_in.data() != nullptr;
+        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || learns_before(i); };
         for_each_index<n>([&](auto reversed) {
             constexpr std::size_t i = n - 1 - reversed;
-            if (!wanted && !learns_before<i + 1>()) return;
+            if (!wanted_before(i + 1)) return;
             view<T, 4> before = d_in;
             if constexpr (i > 0) {
                 constexpr auto o = owner[i - 1];
@@ -126,20 +126,19 @@ public:
                 before = current;
                 if constexpr (o != owner[i]) before = view<T, 4>(memory[--turn % 2], buffer.extents());
             }
-            bool const first = i == 0 || (!wanted && !learns_before<i>());
+            bool const first = i == 0 || !wanted_before(i);
             std::get<i>(layers_).backward(ctx, current.slice(3, 0, channels_[i]), first ? d_in : before.slice(3, 0, channels_[i - (i > 0)]), first && accumulate,
                                           std::get<i>(t.parts), gradients);
             current = before;
         });
     }
 
-    [[nodiscard]] bool learns() const { return learns_before<n>(); }
+    [[nodiscard]] bool learns() const { return learns_before(n); }
 
-    /// Whether one of the first `Count` parts learns.
-    template <std::size_t Count>
-    [[nodiscard]] bool learns_before() const {
+    /// Whether one of the first `count` parts learns.
+    [[nodiscard]] bool learns_before(std::size_t count) const {
         bool any = false;
-        for_each_index<Count>([&](auto i) { any = any || std::get<i>(layers_).learns(); });
+        for_each_index<n>([&](auto i) { any = any || (i < count && std::get<i>(layers_).learns()); });
         return any;
     }
 

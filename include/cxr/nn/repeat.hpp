@@ -73,10 +73,10 @@ public:
     }
 
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
-        bool const wanted = d_in.data() != nullptr;
+        auto const wanted_before = [&](std::size_t k) { return d_in.data() != nullptr || learns_before(k); };
         for (std::size_t k = layers_.size(); k-- > 0;) {
-            if (!wanted && !learns_before(k + 1)) return;
-            bool const first = k == 0 || (!wanted && !learns_before(k));
+            if (!wanted_before(k + 1)) return;
+            bool const first = k == 0 || !wanted_before(k);
             layers_[k].backward(ctx, d_out.slice(3, 0, channels_[k + 1]), first ? d_in : d_out.slice(3, 0, channels_[k]), first && accumulate, t.parts[k], gradients);
         }
     }

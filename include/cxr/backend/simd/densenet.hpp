@@ -152,13 +152,13 @@ public:
         t.d_bottleneck.resize({largest});
         t.d_weights.resize({weights});
         for (auto& b : t.blocks) b.rest.begin(b.mean.size() / width);
-        bool const wanted = d_in.data() != nullptr;
+        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || generic_.learns_before(i); };
         nn::for_each_index<4>([&](auto reversed) {
             constexpr std::size_t i = 3 - reversed, part = 4 + 2 * i;
             auto& b = t.blocks[i];
             auto const blocks = b.mean.size() / width;
             float* const g = t.gradients[i % 2].data();
-            if (!wanted && !generic_.template learns_before<part + 2>()) return;
+            if (!wanted_before(part + 2)) return;
             if constexpr (i == 3) {
                 workspace::frame scratch(ctx.scratch());
                 auto const groups = group_count(b.extents.images, 1);
@@ -182,12 +182,12 @@ public:
             auto const& layers = generic_.template part<part>().layers();
             auto& tapes = std::get<part>(t.parts.parts).parts;
             for (std::size_t k = layers.size(); k-- > 0;) {
-                if (!wanted && !generic_.template learns_before<part>() && !generic_.template part<part>().learns_before(k + 1)) return;
+                if (!wanted_before(part) && !generic_.template part<part>().learns_before(k + 1)) return;
                 number -= 2;
                 dense_backward(ctx, layers[k].part(), k, t, b, g, tapes[k].part, number, gradients);
             }
         });
-        if (wanted || generic_.template learns_before<4>()) stem_backward(ctx, d_in, accumulate, t, gradients);
+        if (wanted_before(4)) stem_backward(ctx, d_in, accumulate, t, gradients);
     }
 
     [[nodiscard]] bool learns() const { return generic_.learns(); }

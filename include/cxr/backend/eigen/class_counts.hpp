@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Class counts as Eigen expressions: comparisons counted column by column.
+// Class counts as Eigen expressions: comparisons counted column by column; sums of row weights as products with them.
 
 #include "cxr/backend/eigen/tag.hpp"
 #include "cxr/backend/reference/class_counts.hpp"
@@ -42,6 +42,24 @@ void kernel(ops::class_counts, tag, context const& context, view<Label const, 2>
                                       : std::uint64_t{0};
             group[c] = {positives, negatives, others + masked};
         }
+    });
+}
+
+/// Sums of row weights w of arithmetic labels as wᵀ P and wᵀ N, with P and N of 0 and 1 what is positive and negative; see `ops::sum_class_weights`.
+template <ops::label_element Label, std::floating_point Weight>
+    requires std::is_arithmetic_v<Label>
+void kernel(ops::class_weight_sums, tag, context const& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known,
+            view<Weight const, 1> const& weights, ops::weight_tally tally) {
+    reference::sum_weight_groups(context, labels, tally, [&](index_range rows, reference::group_weights& group) {
+        auto const y = as_eigen(labels.slice(0, rows.first, rows.size())).array();
+        Eigen::RowVectorXd const w = as_eigen(weights.slice(0, rows.first, rows.size())).transpose().template cast<double>();
+        auto const sums = [&](Label label) -> Eigen::RowVectorXd {
+            Eigen::MatrixXd having = (y == label).template cast<double>();
+            if (known) having = having.cwiseProduct(as_eigen(known->slice(0, rows.first, rows.size())).template cast<double>());
+            return w * having;
+        };
+        auto const positives = sums(Label(1)), negatives = sums(Label(0));
+        for (std::size_t c = 0; c < group.size(); ++c) group[c] = {positives(static_cast<Eigen::Index>(c)), negatives(static_cast<Eigen::Index>(c))};
     });
 }
 

@@ -18,6 +18,9 @@ namespace cxr::reference {
 /// Counts of one group of rows, three numbers a class: positives, negatives, unknowns.
 using group_tally = std::vector<std::array<std::uint64_t, 3>>;
 
+/// Sums of row weights of one group of rows, two numbers a class: positives, negatives.
+using group_weights = std::vector<std::array<double, 2>>;
+
 /// Runs `count(index_range rows, group_tally&)` for fixed groups of rows and adds the groups up into `tally`.
 /// A group whose counts do not add up to its rows holds a label that is none, for which this throws as `require_hard_labels` does.
 template <class Label, class Count>
@@ -115,23 +118,13 @@ void kernel(ops::class_counts, tag, context const& context, view<Label const, 2>
     });
 }
 
-/// Sums of row weights; see `ops::sum_class_weights`.
-template <ops::label_element Label, std::floating_point Weight>
-void kernel(ops::class_weight_sums, tag, context const& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known,
-            view<Weight const, 1> const& weights, ops::weight_tally tally) {
+/// Runs `sum(index_range rows, group_weights&)` for fixed groups of rows and adds the groups up into `tally`.
+template <class Label, class Sum>
+void sum_weight_groups(context const& context, view<Label const, 2> const& labels, ops::weight_tally tally, Sum&& sum) {
     auto const rows = labels.extent(0), classes = labels.extent(1);
     auto const groups = ops::counting_groups(rows, classes);
-    std::vector<std::vector<std::array<double, 2>>> partial(groups, std::vector<std::array<double, 2>>(classes));
-    context.workers()(groups, [&](std::size_t g, std::size_t) {
-        auto const range = part(rows, groups, g);
-        for (std::size_t i = range.first; i < range.last; ++i)
-            for (std::size_t c = 0; c < classes; ++c) {
-                Label const label = labels(i, c);
-                if ((known && !(*known)(i, c)) || ops::unknown(label)) continue;
-                if (label == Label(1)) partial[g][c][0] += static_cast<double>(weights[i]);
-                if (label == Label(0)) partial[g][c][1] += static_cast<double>(weights[i]);
-            }
-    });
+    std::vector<group_weights> partial(groups, group_weights(classes));
+    context.workers()(groups, [&](std::size_t g, std::size_t) { sum(part(rows, groups, g), partial[g]); });
     reduce_tree(groups, [&](std::size_t into, std::size_t from) {
         for (std::size_t c = 0; c < classes; ++c)
             for (std::size_t k = 0; k < 2; ++k) partial[into][c][k] += partial[from][c][k];
@@ -140,6 +133,21 @@ void kernel(ops::class_weight_sums, tag, context const& context, view<Label cons
         tally.positives[c] = partial[0][c][0];
         tally.negatives[c] = partial[0][c][1];
     }
+}
+
+/// Sums of row weights; see `ops::sum_class_weights`.
+template <ops::label_element Label, std::floating_point Weight>
+void kernel(ops::class_weight_sums, tag, context const& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known,
+            view<Weight const, 1> const& weights, ops::weight_tally tally) {
+    sum_weight_groups(context, labels, tally, [&](index_range rows, group_weights& group) {
+        for (std::size_t i = rows.first; i < rows.last; ++i)
+            for (std::size_t c = 0; c < group.size(); ++c) {
+                Label const label = labels(i, c);
+                if ((known && !(*known)(i, c)) || ops::unknown(label)) continue;
+                if (label == Label(1)) group[c][0] += static_cast<double>(weights[i]);
+                if (label == Label(0)) group[c][1] += static_cast<double>(weights[i]);
+            }
+    });
 }
 
 }  // namespace cxr::reference

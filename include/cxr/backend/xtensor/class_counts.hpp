@@ -8,6 +8,7 @@
 
 #include <xtensor/xmath.hpp>
 #include <xtensor/xoperation.hpp>
+#include <xtensor/xview.hpp>
 
 #include <concepts>
 #include <cstddef>
@@ -42,6 +43,30 @@ void kernel(ops::class_counts, tag, context const& context, view<Label const, 2>
             tally_where(as_xtensor(known->slice(0, rows.first, rows.size())));
         else
             tally_where(xt::ones<bool>(y.shape()));
+    });
+}
+
+/// Sums of row weights of arithmetic labels: `(w[:, None] * (y == 1)).sum(axis=0)`; see `ops::sum_class_weights`.
+template <ops::label_element Label, std::floating_point Weight>
+    requires std::is_arithmetic_v<Label>
+void kernel(ops::class_weight_sums, tag, context const& context, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known,
+            view<Weight const, 1> const& weights, ops::weight_tally tally) {
+    reference::sum_weight_groups(context, labels, tally, [&](index_range rows, reference::group_weights& group) {
+        auto const y = as_xtensor(labels.slice(0, rows.first, rows.size()));
+        auto const all = as_xtensor(weights.slice(0, rows.first, rows.size()));
+        auto const w = xt::view(all, xt::all(), xt::newaxis());
+        auto const add = [&](std::size_t kind, auto const& flags) {
+            xt::xtensor<double, 1> const sum = xt::sum<double>(w * flags, {0});
+            for (std::size_t c = 0; c < group.size(); ++c) group[c][kind] = sum(c);
+        };
+        auto const sum_where = [&](auto const& seen) {
+            add(0, seen && xt::equal(y, Label(1)));
+            add(1, seen && xt::equal(y, Label(0)));
+        };
+        if (known)
+            sum_where(as_xtensor(known->slice(0, rows.first, rows.size())));
+        else
+            sum_where(xt::ones<bool>(y.shape()));
     });
 }
 

@@ -143,9 +143,9 @@ std::string problem_of(backend_entry const& b) { return b.problem != nullptr ? b
 
 }  // namespace
 
-std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<std::pair<std::string, std::string>> const& operations) {
+std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<served_operation> const& operations) {
     std::vector<std::pair<std::string, std::string>> all;
-    for (auto const& [operation, by] : operations) {
+    for (auto const& [operation, by, in_training] : operations) {
         auto const server = by.empty() ? std::string("nobody") : by;
         auto found = std::find_if(all.begin(), all.end(), [&](auto const& a) { return a.first == server; });
         if (found == all.end()) found = all.insert(all.end(), {server, {}});
@@ -155,7 +155,7 @@ std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<
 }
 
 std::string const& serving_backend(backend_entry const& backend, std::string const& operation) {
-    return std::find_if(backend.operations.begin(), backend.operations.end(), [&](auto const& o) { return o.first == operation; })->second;
+    return std::find_if(backend.operations.begin(), backend.operations.end(), [&](auto const& o) { return o.what == operation; })->by;
 }
 
 backend_entry const& find_backend(std::string const& name) {

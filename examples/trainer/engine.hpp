@@ -119,6 +119,13 @@ public:
     [[nodiscard]] virtual std::vector<float> gradients() = 0;
 };
 
+/// An operation in words.
+struct served_operation {
+    std::string what;  ///< the operation
+    std::string by;    ///< the name of the backend that serves it
+    bool in_training;  ///< whether a training asks its backend for it
+};
+
 /// A backend that is built in.
 struct backend_entry {
     std::string name;     ///< as --backend spells it
@@ -133,11 +140,11 @@ struct backend_entry {
     std::string warning = {};     ///< what a user should know before he waits, empty where there is nothing
     bool whole_densenet = false;  ///< whether it has a DenseNet of its own, with `winograd` and `recompute`
     stats::co_occurrence (*co_occurrence)(view<std::int8_t const, 2> labels, std::size_t threads) = nullptr;  ///< of a table of labels
-    std::vector<std::pair<std::string, std::string>> operations = {};  ///< operation and the backend that serves it, this one or a parent
+    std::vector<served_operation> operations = {};  ///< served by this backend or a parent
 };
 
 /// The operations of a list, in words, by the backend that serves them: its name, and what it does.
-std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<std::pair<std::string, std::string>> const& operations);
+std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<served_operation> const& operations);
 
 /// Which backend of the line of `backend`'s parents serves an operation of its list.
 std::string const& serving_backend(backend_entry const& backend, std::string const& operation);

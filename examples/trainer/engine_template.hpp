@@ -47,7 +47,7 @@ stats::co_occurrence count_pairs(view<std::int8_t const, 2> labels, std::size_t 
 
 /// Which backend serves each operation: `Backend` or one of its parents.
 template <class Backend, bool Layers>
-served_operations serving_backends() {
+std::vector<served_operation> serving_backends() {
     auto all = served_tables<Backend>();
     if constexpr (Layers)
         for (auto& operation : served_layers<Backend>()) all.push_back(std::move(operation));

@@ -2,6 +2,8 @@
 #pragma once
 // Which backend of a line of parents really does each operation, so that no fallback is silent.
 
+#include "engine.hpp"
+
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/nn/layer.hpp"
@@ -25,13 +27,9 @@
 #include <string>
 #include <string_view>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace cxr::trainer {
-
-/// Operations in words, each with the name of the backend that serves it.
-using served_operations = std::vector<std::pair<std::string, std::string>>;
 
 /// Whether the backend has taken DenseNet over as a whole.
 template <class Backend>
@@ -49,33 +47,34 @@ constexpr std::string_view dense_layer_by() {
         return {};
 }
 
-/// What works on tables, probabilities and images: every backend has it.
+/// What works on tables, probabilities and images: every backend has it. A training leaves images to the loader and AUROC to the validation.
 template <class Backend>
-served_operations served_tables() {
+std::vector<served_operation> served_tables() {
     using ctx = context<Backend>&;
     using labels = view<std::int8_t const, 2> const&;
     using table = view<float const, 2> const&;
     using known = std::optional<view<bool const, 2>> const&;
     using gradient = ops::optional_view<float> const&;
     using images = view<float const, 4>;
-    served_operations all;
-    auto const add = [&](char const* operation, std::string_view by) { all.emplace_back(operation, by); };
+    std::vector<served_operation> all;
+    auto const add = [&](char const* operation, std::string_view by) { all.push_back({operation, std::string(by), true}); };
+    auto const add_other = [&](char const* operation, std::string_view by) { all.push_back({operation, std::string(by), false}); };
     add("class counts", serving<Backend, ops::class_counts, ctx, labels, known, ops::class_tally>());
-    add("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
-    add("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
+    add_other("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
+    add_other("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
     add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
     add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
-    add("AUROC", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
-    add("standardising", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
-    add("augmentation", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
+    add_other("AUROC", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
+    add_other("standardising", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
+    add_other("augmentation", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
     return all;
 }
 
 /// What layers and their training are made of; of a backend that has taken DenseNet over as a whole, what is left to single operations.
 template <class Backend>
-served_operations served_layers() {
+std::vector<served_operation> served_layers() {
     using ctx = context<Backend>&;
     using in = view<float const, 4>;
     using out = view<float, 4>;
@@ -87,8 +86,8 @@ served_operations served_layers() {
     using gate = double const*;
     using ops::window;
     constexpr bool whole = has_whole_densenet<Backend>;
-    served_operations all;
-    auto const add = [&](std::string operation, std::string_view by) { all.emplace_back(std::move(operation), by); };
+    std::vector<served_operation> all;
+    auto const add = [&](std::string const& operation, std::string_view by) { all.push_back({operation, std::string(by), true}); };
     std::string const of_head = whole ? " of the head" : "";
     if (whole) add("DenseNet before its head, as one layer", Backend::name);
     if (!whole && !dense_layer_by<Backend>().empty()) add("dense layer, as one layer", dense_layer_by<Backend>());

@@ -152,12 +152,11 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
     auto operations = backend.operations;
-    for (auto const* unused : {"class weights of weighted rows", "co-occurrence", "AUROC", "standardising", "augmentation"})  // here that is the work of the loader, of the validation, or of none
-        std::erase_if(operations, [&](auto const& served) { return served.first == unused; });
-    operations.emplace_back("reading and preparing images", no_backend);
-    operations.emplace_back("AUROC after an epoch", no_backend);
+    std::erase_if(operations, [](auto const& served) { return !served.in_training; });
+    operations.push_back({"reading and preparing images", no_backend, true});
+    operations.push_back({"AUROC after an epoch", no_backend, true});
     for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
-    for (auto const& [operation, by] : operations) out.debug("{} on {}", operation, by);
+    for (auto const& served : operations) out.debug("{} on {}", served.what, served.by);
 
     if (o.resume) {
         network->load(*from, last_path, true);
@@ -213,7 +212,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
                 {"drop_last", drop_last},
                 {"operations", json::object()},
                 {"seed", global.seed}};
-    for (auto const& [operation, by] : operations) config["operations"][operation] = by;
+    for (auto const& served : operations) config["operations"][served.what] = served.by;
     if (!weights_json.is_null()) config["weights"] = weights_json;
     if (o.resume && old_config.contains("weights")) config["weights"] = old_config["weights"];
     if (o.resume) {

@@ -60,12 +60,11 @@ void each_known(view<Score const, 1> scores, view<Label const, 1> labels, F&& f)
     using key = score_key<Score>;
     for (std::size_t i = 0; i < scores.size(); ++i) {
         auto const score = static_cast<key>(scores[i]);
-        if (std::isnan(score)) refuse(i, &score, &labels[i]);
         auto const label = labels[i];
-        if (label == Label(1) || label == Label(0))
-            f(score, label == Label(1));
-        else if (!(label < Label(0)) && !(label != label))
-            refuse<key>(i, nullptr, &label);
+        if (label < Label(0) || label != label) continue;
+        if (std::isnan(score)) refuse(i, &score, &label);
+        if (label != Label(1) && label != Label(0)) refuse<key>(i, nullptr, &label);
+        f(score, label == Label(1));
     }
 }
 
@@ -115,9 +114,9 @@ std::optional<double> auroc_of(view<Score const, 1> scores, view<Label const, 1>
 /// computed from whole numbers, so the result is the correctly rounded one. `scores`: n floating numbers, infinities
 /// allowed; `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or negative unknown (left out). Views,
 /// tensors, vectors and spans; Eigen's and xtensor's objects with their header in interop/. Returns nothing where no
-/// row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for a score that
-/// is NaN or any other label. O(n log n); fewer than 2³² rows. Source: Hanley and McNeil, Radiology 143 (1982): it is
-/// the Mann-Whitney statistic.
+/// row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for any other label
+/// and for a score that is NaN where the label is known. O(n log n); fewer than 2³² rows. Source: Hanley and McNeil,
+/// Radiology 143 (1982): it is the Mann-Whitney statistic.
 template <interop::readable<1> Scores, interop::readable<1> Labels>
 [[nodiscard]] std::optional<double> auroc(Scores const& scores, Labels const& labels) {
     auto const s = interop::read<1>(scores);

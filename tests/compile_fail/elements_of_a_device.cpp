@@ -1,4 +1,4 @@
-// error: no match for .operator\[\].|invalid use|constraints not satisfied|no viable overloaded operator
+// error: no match for [^ ]*operator\[\]|no viable overloaded operator
 // SPDX-License-Identifier: Apache-2.0
 // Elements that do not live in the host's memory cannot be reached one by one.
 

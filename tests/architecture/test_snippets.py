@@ -9,7 +9,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
 def main():
-    examples = {p: p.read_text() for p in (ROOT / "examples").rglob("*.cpp")}
+    examples = {p: p.read_text() for p in (ROOT / "examples").rglob("*.[ch]pp")}
     pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
     problems = []
     for page in pages:

@@ -1,18 +1,23 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Rectifier and logistic function. Both work in place and need only their output for the derivative.
+// Functions of one element: rectifier and logistic function. They work in place and need only their output for the derivative.
 
 #include "cxr/nn/layer.hpp"
 #include "cxr/ops/activations.hpp"
 
+#include <concepts>
+
 namespace cxr::nn {
 
-/// max(x, 0).
-struct relu {
+/// Base of specs whose layer is a function of one element, with a derivative that is a function of its output: `apply` and `derive`, as `relu` has them, are the rest.
+struct elementwise_function {
     static constexpr bool works_in_place = true;         ///< its output takes its input's place
     static constexpr bool overwrites_input = true;       ///< and that changes it
     static constexpr bool backward_reads_output = true;  ///< the derivative is a function of it
+};
 
+/// max(x, 0).
+struct relu : elementwise_function {
     /// out = max(in, 0).
     template <class Backend, class T>
     static void apply(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) { ops::relu<Backend, T>(ctx, in, out); }
@@ -24,11 +29,7 @@ struct relu {
 };
 
 /// 1 / (1 + e^−x): a probability from a logit.
-struct sigmoid {
-    static constexpr bool works_in_place = true;         ///< its output takes its input's place
-    static constexpr bool overwrites_input = true;       ///< and that changes it
-    static constexpr bool backward_reads_output = true;  ///< the derivative is a function of it
-
+struct sigmoid : elementwise_function {
     /// out = 1 / (1 + e^−in).
     template <class Backend, class T>
     static void apply(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) { ops::sigmoid<Backend, T>(ctx, in, out); }
@@ -41,7 +42,7 @@ struct sigmoid {
 
 /// A spec whose layer is a function of one element.
 template <class S>
-concept elementwise = std::same_as<S, relu> || std::same_as<S, sigmoid>;
+concept elementwise = std::derived_from<S, elementwise_function>;
 
 template <elementwise S>
 [[nodiscard]] constexpr inference infer(S const&, shape const& in) {

@@ -155,7 +155,7 @@ struct product_kernel {
     }
 #endif
 
-    /// The one for `s`, or the one of bfloat16.
+    /// The one for `s`, or the one of bfloat16. The portable one has its rows one by one, so it is compiled for as few as there can be and null for more.
     template <bool Half>
     [[nodiscard]] static constexpr auto of([[maybe_unused]] instruction_set s) {
 #if defined(__x86_64__)
@@ -164,7 +164,10 @@ struct product_kernel {
         if constexpr (V == 1 && M <= 6)
             if (s == instruction_set::avx2) return &avx2;
 #endif
-        return &portable;
+        if constexpr (M == P::whole)
+            return &portable;
+        else
+            return static_cast<void (*)(product const&)>(nullptr);
     }
 };
 
@@ -180,7 +183,7 @@ public:
         if constexpr (Half && P::whole == 1)
             if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::a_step == 1 ? P::advance : 16, P::b_step>;
         p.narrow_ = s == instruction_set::avx2;
-        p.most_ = static_cast<std::size_t>(p.narrow_ ? rows_avx2 : Most) / P::whole;
+        p.most_ = static_cast<std::size_t>(s == instruction_set::portable ? P::whole : p.narrow_ ? rows_avx2 : Most) / P::whole;
         p.whole_ = P::whole;
         p.advance_ = P::advance;
         p.piece_ = P::a_step == 1 ? 256 : 128;

@@ -15,6 +15,7 @@
 #include <chrono>
 #include <cmath>
 #include <cstdio>
+#include <initializer_list>
 #include <vector>
 
 using cpu = cxr::eigen_backend;
@@ -72,7 +73,7 @@ int main() try {
     std::printf("cpu = %s, device = %s%s\n", cpu::name.data(), on_host<device> ? "host system, " : "", device::name.data());
     std::printf("%9s  %-25s   %s\n%9s", "", " class frequencies", " weighted loss", "rows");
     for (char const* end : {"  ", "\n"}) std::printf("   cpu, µs    device  wins%s", end);
-    for (std::size_t const rows : {100, 1000, 10000, 100000}) {
+    for (std::size_t const rows : std::initializer_list<std::size_t>{100, 1000, 10000, 100000}) {
         cxr::tensor<float, 2> labels({rows, classes}), probabilities({rows, classes});
         cxr::random const numbers(1);
         for (std::size_t i = 0; i < labels.size(); ++i) {

@@ -55,7 +55,7 @@ set(cxr_keras_links HDF5C::HDF5C LibArchive::LibArchive)
 set(cxr_keras_pc_requires hdf5 libarchive)
 # ONNX's own messages, compiled by Debian. Its package file uses the target of protobuf without looking for it, so that one is found first.
 set(cxr_onnx_parents core)
-set(cxr_onnx_headers io/onnx_model.hpp io/onnx_graph.hpp io/read_onnx.hpp io/write_onnx.hpp)
+set(cxr_onnx_headers io/onnx_attributes.hpp io/onnx_model.hpp io/onnx_graph.hpp io/read_onnx.hpp io/write_onnx.hpp)
 set(cxr_onnx_packages Protobuf:libprotobuf-dev ONNX:libonnx-dev)
 set(cxr_onnx_links onnx_proto)
 set(cxr_onnx_pc_requires protobuf)

@@ -14,6 +14,8 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
+#include <cstdint>
+#include <cstdlib>
 #include <iostream>
 #include <string>
 #include <vector>
@@ -88,19 +90,23 @@ double mean_loss(Spec const& spec, std::uint64_t seed) {
 }  // namespace
 
 TEST_CASE("the recipe that torch follows to .60 leads there", "[golden][train][slow]") {
+    // A seed takes two minutes and more: one here, three where CXR_RECIPE_SEEDS says so, as scripts/test --thorough does.
+    auto const* const said = std::getenv("CXR_RECIPE_SEEDS");
+    std::uint64_t const seeds = said == nullptr ? 1 : std::stoul(said);
+    REQUIRE(seeds >= 1);
     double mean = 0;
-    for (std::uint64_t seed = 0; seed < 3; ++seed) {
+    for (std::uint64_t seed = 0; seed < seeds; ++seed) {
         auto const r = follow(seed);
         std::cout << "recipe, seed " << seed << ": test AUROC " << r.auroc << "; losses";
         for (double const l : r.losses) std::cout << ' ' << l;
         std::cout << '\n';
-        mean += r.auroc / 3;
+        mean += r.auroc / static_cast<double>(seeds);
         // torch's seed 0: 1.742 1.570 1.421 1.325 1.234 1.267 1.194 .950 .865 .753 .662 .611
         CHECK(r.losses.front() == Approx(1.74).margin(0.15));
         CHECK(r.losses[5] < 1.45);
         CHECK(r.losses.back() < 0.9);
     }
-    CHECK(mean == Approx(0.60).margin(0.02));
+    CHECK(mean == Approx(0.60).margin(0.02));  // a seed of torch's or of ours is within 0.013 of it
 }
 
 TEST_CASE("in bfloat16, 200 steps lose what they lose in float32", "[golden][train][bf16][slow]") {

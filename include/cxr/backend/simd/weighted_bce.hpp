@@ -39,6 +39,7 @@ struct entries_in {
     using bits = typename vector_of<unsigned, 64 / Parts>::type;   ///< of all
     using doubles = typename vector_of<double, 64 / Parts>::type;  ///< of every other
     using longs = typename vector_of<std::int64_t, 64 / Parts>::type;      ///< of every other
+    using ulongs = typename vector_of<std::uint64_t, 64 / Parts>::type;    ///< of every other
 
     /// Reads labels, those of one byte each into an int.
     template <class Label>
@@ -75,13 +76,13 @@ struct entries_in {
     /// Numbers ≥ 0 as doubles; what is below 2⁻¹²⁶ becomes something of that size.
     template <int Odd>
     CXR_INLINE static void widen(doubles& to, floats const& x) {
-        auto const raw = longs(x);
-        to = doubles(((Odd != 0 ? raw >> 32 : raw & 0xFFFFFFFFL) << 29) + (896L << 52));
+        auto const raw = ulongs(x);
+        to = doubles(((Odd != 0 ? raw >> 32 : raw & 0xFFFFFFFFUL) << 29) + (896UL << 52));
     }
     /// Truths of every other entry.
     template <int Odd>
     CXR_INLINE static void widen(longs& to, ints const& truths) {
-        to = (longs(truths) & (Odd != 0 ? ~0xFFFFFFFFL : 0xFFFFFFFFL)) != 0;
+        to = (Odd != 0 ? longs(truths) : longs(truths) << 32) < 0;  // a choice by a sign needs no comparison
     }
     /// y = e^x for x ≤ 0 to the last bits; below -700 as at -700.
     CXR_INLINE static void exp(doubles& y, doubles const& at) {
@@ -164,7 +165,7 @@ struct bce_sums {
     [[nodiscard]] static std::size_t period_of(std::size_t classes) { return classes * 16 / std::gcd(classes, std::size_t{16}); }
 
     std::size_t period;  ///< entries
-    double* product[2];  ///< of the factors of negatives and of positives, in [1, 2) between calls
+    double* product[2];  ///< of the factors of all that is known and of positives, in [1, 2) between calls; what negatives have is the quotient
     std::int64_t* exponent[2];  ///< what was taken out of the products, as powers of 2
     double* added[2];    ///< sums beside the logarithms
     std::int64_t* known;        ///< entries whose label is known
@@ -211,6 +212,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
     constexpr bool may_be_unknown = std::same_as<Label, float> || std::signed_integral<Label>;
     auto next = at + periods * sums.period;
     ints wrong{};
+    bits largest{}, labels{};
     for (std::size_t v = 0; v < sums.period; v += E::count) {
         std::size_t const half[2] = {v / 2, v / 2 + sums.period / 2};
         doubles product[2][2], added[2][2];  // by kind, by half
@@ -240,27 +242,34 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 wrong |= ~(positive | negative | ints(floats(y) != floats(y)));
             } else {
                 positive = y == 1;
-                if constexpr (may_be_unknown) negative = y == 0;
-                wrong |= may_be_unknown ? ints(y > 1) : ints(bits(y) > 1U);
+                if constexpr (may_be_unknown) {
+                    negative = y == 0;
+                    wrong |= y > 1;
+                } else {
+                    labels |= bits(y);
+                }
             }
-            wrong |= ints((bits(x) & ~Form::ignored) > Form::most);
+            bits const size = bits(x) & ~Form::ignored;
+            largest = size > largest ? size : largest;
             form.template begin<E>(x, positive, argument, plus);
             auto const add = [&]<int Odd>() CXR_INLINE {
-                longs is[2];
+                longs is_positive, is_known;
                 doubles factor, more;
-                E::template widen<Odd>(is[1], positive);
-                if constexpr (may_be_unknown)
-                    E::template widen<Odd>(is[0], negative);
-                else
-                    is[0] = ~is[1];
+                E::template widen<Odd>(is_positive, positive);
                 E::template widen<Odd>(factor, argument);
-                form.template factor<E>(factor, is[1]);
+                form.template factor<E>(factor, is_positive);
                 if constexpr (Form::linear) E::template widen<Odd>(more, plus);
-                for (int k = 0; k < 2; ++k) {
-                    product[k][Odd] = is[k] ? product[k][Odd] * factor : product[k][Odd];
-                    if constexpr (Form::linear) added[k][Odd] = is[k] ? added[k][Odd] + more : added[k][Odd];
+                if constexpr (may_be_unknown) {
+                    E::template widen<Odd>(is_known, positive | negative);
+                    product[0][Odd] = is_known ? product[0][Odd] * factor : product[0][Odd];
+                    if constexpr (Form::linear) added[0][Odd] = is_known ? added[0][Odd] + more : added[0][Odd];
+                    known[Odd] -= is_known;
+                } else {
+                    product[0][Odd] *= factor;
+                    if constexpr (Form::linear) added[0][Odd] += more;
                 }
-                if constexpr (may_be_unknown) known[Odd] -= is[0] | is[1];
+                product[1][Odd] = is_positive ? product[1][Odd] * factor : product[1][Odd];
+                if constexpr (Form::linear) added[1][Odd] = is_positive ? added[1][Odd] + more : added[1][Odd];
             };
             add.template operator()<0>();
             add.template operator()<1>();
@@ -289,6 +298,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
             }
         }
     }
+    wrong |= ints(largest > Form::most) | ints(labels > 1U);
     int any = 0;
     for (std::size_t i = 0; i < E::count; ++i) any |= wrong[i];
     return any == 0;
@@ -338,7 +348,8 @@ template <bool Gradient, class Form, class Label>
         });
         usable[g] = fine;
         for (std::size_t c = 0; c < classes; ++c) {
-            sums[g * classes + c] = weights.negative[c] * gathered.of_class(0, c, classes, Form::sign) + weights.positive[c] * gathered.of_class(1, c, classes, Form::sign);
+            auto const all = gathered.of_class(0, c, classes, Form::sign), positives = gathered.of_class(1, c, classes, Form::sign);
+            sums[g * classes + c] = weights.negative[c] * (all - positives) + weights.positive[c] * positives;
             auto& count = known[g * classes + c] = 0;
             gathered.for_class(c, classes, [&](std::size_t k) { count += gathered.known[k]; });
         }

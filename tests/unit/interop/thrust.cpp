@@ -19,9 +19,10 @@
 using cxr::interop::as_view;
 using thrust_cpp = cxr::thrust_backend<cxr::on_thrust::cpp>;
 
+std::vector<float> const marks{0, 1, 0, 1, 1, 0};
+
 TEST_CASE("a vector of Thrust's is a window of rows and columns, without a copy", "[interop][thrust]") {
-    thrust::device_vector<float> labels(6, 0.0F);
-    labels[1] = labels[3] = labels[4] = 1;
+    thrust::device_vector<float> const labels(marks.begin(), marks.end());  // at once: an element by itself is written by way of a null reference, which is undefined
     auto const window = as_view<2>(labels, {3, 2});
     CHECK(window.data() == thrust::raw_pointer_cast(labels.data()));
     CHECK(window(1, 1) == 1);
@@ -32,8 +33,8 @@ TEST_CASE("a vector of Thrust's is a window of rows and columns, without a copy"
 }
 
 TEST_CASE("counts and losses take Thrust's vectors and raw pointers", "[interop][thrust]") {
-    thrust::device_vector<float> labels(6, 0.0F), probabilities(6, 0.5F), gradient(6);
-    labels[1] = labels[3] = labels[4] = 1;
+    thrust::device_vector<float> const labels(marks.begin(), marks.end());
+    thrust::device_vector<float> probabilities(6, 0.5F), gradient(6);
     cxr::context<thrust_cpp> ctx(1);
     cxr::stats::class_frequencies frequencies(2);
     frequencies.add<thrust_cpp>(ctx, as_view<2>(labels, {3, 2}));

@@ -11,6 +11,10 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
     list(APPEND cxr_warning_options -Wno-restrict) # mistaken about "literal" + std::string: GCC's bug 105651
 endif()
 
+if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
+    list(APPEND cxr_warning_options -Wno-sign-conversion -Wno-shorten-64-to-32) # what -Wconversion of GCC leaves alone
+endif()
+
 add_library(cxr_warnings INTERFACE)
 target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxr_warning_options}>")
 

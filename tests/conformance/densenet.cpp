@@ -224,11 +224,12 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
     // Whole numbers, factors of at most 8 bits and sums of at most 24: nothing is rounded in either format.
     auto const whole = [&](std::string const& name, std::size_t n, int most, int step) {
         std::vector<float> v(n);
-        for (std::size_t i = 0; i < n; ++i) v[i] = static_cast<float>(step * (static_cast<int>(numbers.stream(name).below(i, static_cast<std::uint64_t>(2 * most + 1))) - most));
+        for (std::size_t i = 0; i < n; ++i) v[i] = static_cast<float>(step * (static_cast<int>(numbers.stream(name).below(i, static_cast<std::uint32_t>(2 * most + 1))) - most));
         return v;
     };
     for (grid const g : {grid{3, 6, 7}, grid{2, 5, 16}, grid{1, 4, 2}, grid{2, 9, 33}, grid{1, 30, 30}})
-        for (auto const& [in, out] : {std::pair<std::size_t, std::size_t>{3, 8}, {8, 2}, {1, 1}, {5, 3}}) {
+        for (auto const& sizes : {std::pair<std::size_t, std::size_t>{3, 8}, {8, 2}, {1, 1}, {5, 3}}) {
+            std::size_t const in = sizes.first, out = sizes.second;  // not bound by name: clang 14 lets no lambda have such names
             auto const pixels = g.pixels(), lanes = std::max(in, out) * width, small = halves(g).out.pixels();
             auto const x = whole("x", in * pixels * width, 2, 4), y = whole("y", out * pixels * width, 3, 1), d = whole("d", out * pixels * width, 3, 1), before = whole("g", in * pixels * width, 3, 1);
             auto const scale = whole("scale", lanes, 2, 1), shift = whole("shift", lanes, 2, 4), mean = whole("mean", lanes, 1, 1), a = whole("a", lanes, 1, 1), b = whole("b", lanes, 1, 1);

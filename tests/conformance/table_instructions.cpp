@@ -89,6 +89,7 @@ tensor<float, 2> predictions_of(std::size_t rows, std::size_t classes, bool logi
     cxr::random const numbers(7 * rows + classes);
     tensor<float, 2> predictions({rows, classes});
     for (std::size_t k = 0; k < predictions.size(); ++k) predictions[k] = static_cast<float>(logits ? 8 * numbers.normal(k) : 1e-4 + 0.9998 * std::pow(numbers.uniform(k), 3));
+    for (std::size_t k = 0; logits && k < predictions.size(); k += 3) predictions[k] = k % 2 == 0 ? 0.0F : -0.0F;
     return predictions;
 }
 
@@ -148,6 +149,21 @@ TEMPLATE_TEST_CASE("every instruction set has the reference's loss and gradient"
                         REQUIRE(worst <= 1e-6);
                     });
                 }
+}
+
+TEST_CASE("a small loss of negatives keeps its digits beside a large one of positives that weigh nothing", "[conformance][simd]") {
+    tensor<std::uint8_t, 2> labels({1001, 1}, 1);
+    tensor<float, 2> logits({1001, 1}, -9000.0F), probabilities({1001, 1}, 1e-6F);
+    labels[500] = 0;
+    logits[500] = -5;
+    probabilities[500] = 0.001F;
+    for_each_instruction_set([&](context<simd_backend>& ctx) {
+        double const of_logits = loss::weighted_logits_loss<simd_backend>(ctx, std::vector<double>{0.0}, std::vector<double>{1.0})(labels, logits) * 1001;
+        double const of_probabilities = loss::weighted_loss<simd_backend>(ctx, std::vector<double>{0.0}, std::vector<double>{1.0}, 0.0)(labels, probabilities) * 1001;
+        // A thousand factors of the positives are divided out again: 1e-16 each at most, of a loss of .001.
+        CHECK(std::abs(of_logits / std::log1p(std::exp(-5.0)) - 1) < 1e-10);
+        CHECK(std::abs(of_probabilities / -std::log1p(-static_cast<double>(0.001F)) - 1) < 1e-10);
+    });
 }
 
 TEST_CASE("every instruction set leaves soft labels and predictions that are no probabilities to the parent", "[conformance][simd]") {

@@ -133,6 +133,19 @@ TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers",
     REQUIRE(loss(flags, b.x, known) == expected);
 }
 
+TEMPLATE_TEST_CASE("a logit of zero, of either sign, costs the logarithm of 2 whatever its label", "", CXR_BACKENDS) {
+    cxr::tensor<float, 2> labels({40, 3}), logits({40, 3}), gradient({40, 3});
+    for (std::size_t k = 0; k < labels.size(); ++k) {
+        labels[k] = k / 2 % 2 == 0 ? 0.0F : 1.0F;
+        logits[k] = k % 2 == 0 ? 0.0F : -0.0F;
+    }
+    std::vector<double> const ones(3, 1.0);
+    cxr::weighted_logits_loss<TestType> const loss(ones, ones);
+    CHECK(loss(labels, logits) == Approx(3 * std::log(2.0)).epsilon(1e-7));
+    CHECK(loss.gradient(labels, logits, gradient) == Approx(3 * std::log(2.0)).epsilon(1e-7));
+    for (std::size_t k = 0; k < labels.size(); ++k) CHECK(gradient[k] == Approx((labels[k] == 1 ? -0.5 : 0.5) / 40));
+}
+
 TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", CXR_BACKENDS) {
     loss_batch<float> b(4001, 14, targets_kind::unknown, layout::dense, false);
     std::vector<float> gradient;

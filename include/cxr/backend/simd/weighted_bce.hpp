@@ -143,7 +143,7 @@ struct bce_of_logits {
     CXR_INLINE static void begin(typename E::floats const& z, typename E::ints const& positive, typename E::floats& argument, typename E::floats& added) {
         typename E::floats const s = positive ? -z : z;
         added = s > 0.0F ? s : typename E::floats{};
-        argument = s > 0.0F ? s : -s;
+        argument = typename E::floats(typename E::bits(z) & ~ignored);  // without a sign of 0 either, which widening would take for a power of 2
     }
     template <class E>
     CXR_INLINE void factor(typename E::doubles& x, typename E::longs const&) const {
@@ -165,9 +165,9 @@ struct bce_sums {
     [[nodiscard]] static std::size_t period_of(std::size_t classes) { return classes * 16 / std::gcd(classes, std::size_t{16}); }
 
     std::size_t period;  ///< entries
-    double* product[2];  ///< of the factors of all that is known and of positives, in [1, 2) between calls; what negatives have is the quotient
+    double* product[2];  ///< of the factors of all that is known and of positives, in [1, 2) between calls; that of negatives is the quotient
     std::int64_t* exponent[2];  ///< what was taken out of the products, as powers of 2
-    double* added[2];    ///< sums beside the logarithms
+    double* added[2];    ///< sums beside the logarithms, of negatives and of positives
     std::int64_t* known;        ///< entries whose label is known
 
     bce_sums(workspace::frame& scratch, std::size_t n) : period(n), known(scratch.take<std::int64_t>(n)) {
@@ -182,11 +182,15 @@ struct bce_sums {
     void for_class(std::size_t c, std::size_t classes, F const& f) const {
         for (auto k = c; k < period; k += classes) f(k / 2 + (k % 2) * (period / 2));
     }
-    /// The sum of logarithms of class `c` times `sign`, and of what is added to it.
+    /// The sum of logarithms of class `c`, of negatives or of positives, times `sign`, and of what is added to it.
     [[nodiscard]] double of_class(int kind, std::size_t c, std::size_t classes, double sign) const {
         double mantissa = 1, sum = 0;
         std::int64_t powers = 0;
-        for_class(c, classes, [&](std::size_t k) { mantissa *= product[kind][k], powers += exponent[kind][k], sum += added[kind][k]; });
+        for_class(c, classes, [&](std::size_t k) {
+            mantissa *= kind == 1 ? product[1][k] : product[0][k] / product[1][k];
+            powers += kind == 1 ? exponent[1][k] : exponent[0][k] - exponent[1][k];
+            sum += added[kind][k];
+        });
         return sum + sign * (std::log(mantissa) + static_cast<double>(powers) * std::numbers::ln2);
     }
 };
@@ -262,14 +266,16 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 if constexpr (may_be_unknown) {
                     E::template widen<Odd>(is_known, positive | negative);
                     product[0][Odd] = is_known ? product[0][Odd] * factor : product[0][Odd];
-                    if constexpr (Form::linear) added[0][Odd] = is_known ? added[0][Odd] + more : added[0][Odd];
                     known[Odd] -= is_known;
                 } else {
+                    is_known = longs{} - 1;
                     product[0][Odd] *= factor;
-                    if constexpr (Form::linear) added[0][Odd] += more;
                 }
                 product[1][Odd] = is_positive ? product[1][Odd] * factor : product[1][Odd];
-                if constexpr (Form::linear) added[1][Odd] = is_positive ? added[1][Odd] + more : added[1][Odd];
+                if constexpr (Form::linear) {
+                    added[0][Odd] = is_known & ~is_positive ? added[0][Odd] + more : added[0][Odd];
+                    added[1][Odd] = is_positive ? added[1][Odd] + more : added[1][Odd];
+                }
             };
             add.template operator()<0>();
             add.template operator()<1>();
@@ -348,8 +354,7 @@ template <bool Gradient, class Form, class Label>
         });
         usable[g] = fine;
         for (std::size_t c = 0; c < classes; ++c) {
-            auto const all = gathered.of_class(0, c, classes, Form::sign), positives = gathered.of_class(1, c, classes, Form::sign);
-            sums[g * classes + c] = weights.negative[c] * (all - positives) + weights.positive[c] * positives;
+            sums[g * classes + c] = weights.negative[c] * gathered.of_class(0, c, classes, Form::sign) + weights.positive[c] * gathered.of_class(1, c, classes, Form::sign);
             auto& count = known[g * classes + c] = 0;
             gathered.for_class(c, classes, [&](std::size_t k) { count += gathered.known[k]; });
         }

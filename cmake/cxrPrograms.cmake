@@ -12,7 +12,7 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
 endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
-    list(APPEND cxr_warning_options -Wno-sign-conversion -Wno-shorten-64-to-32) # what -Wconversion of GCC leaves alone
+    list(APPEND cxr_warning_options -Wno-sign-conversion -Wno-shorten-64-to-32) # -Wconversion as GCC has it, which leaves signs alone and looks at ranges
 endif()
 
 add_library(cxr_warnings INTERFACE)

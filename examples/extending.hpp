@@ -49,11 +49,11 @@ void kernel(scale_channels_backward_key, cxr::reference::tag, cxr::reference::co
             cxr::view<T, 4> d_in, bool accumulate, cxr::view<T, 1> d_factors) {
     auto const x = cxr::ops::pixels(in);
     auto const d = cxr::ops::pixels(d_out);
-    for (std::size_t c = 0; c < x.channels; ++c) {
+    ctx.workers()(x.channels, [&](std::size_t c, std::size_t) {
         double sum = 0;
-        for (std::size_t p = 0; p < x.pixels; ++p) sum += static_cast<double>(x.row(p)[c] * d.row(p)[c]);
+        for (std::size_t p = 0; p < x.pixels; ++p) sum += static_cast<double>(x.row(p)[c]) * static_cast<double>(d.row(p)[c]);
         d_factors[c] = static_cast<T>(sum);
-    }
+    });
     if (d_in.data() == nullptr) return;
     auto const to = cxr::ops::pixels(d_in);
     cxr::reference::for_each_pixel(ctx, x.pixels, x.channels, [=](std::size_t p) {
@@ -78,7 +78,7 @@ struct elu : cxr::nn::elementwise_function {
     }
 };
 
-// A backend: a tag with a name, a parent that serves what it does not, and a context. This one scales channels of floats by the best instructions that the processor has.
+// A backend: a tag with a name, a parent that serves what it does not, and a context. Its one kernel, for floats, is compiled for each instruction set and runs as that of the processor.
 struct backend;
 struct context : cxr::context<cxr::simd_backend> {
     using backend = mine::backend;
@@ -96,8 +96,8 @@ inline void kernel(scale_channels_key, backend, context& ctx, cxr::view<float co
     auto const groups = cxr::ops::pixel_groups(x.pixels, x.channels);
     ctx.workers()(groups, [&](std::size_t g, std::size_t) {
         cxr::simd::compiled_for(ctx.instructions(), [&]<class Lanes>() CXR_INLINE {
-            auto const mine = cxr::part(x.pixels, groups, g);
-            for (std::size_t p = mine.first; p < mine.last; ++p)
+            auto const range = cxr::part(x.pixels, groups, g);
+            for (std::size_t p = range.first; p < range.last; ++p)
                 for (std::size_t c = 0; c < x.channels; ++c) y.row(p)[c] = factors[c] * x.row(p)[c];
         });
     });

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The commands that the pages show are run, in their order, on a small part of the shipped X-rays under the names that the pages use."""
+"""The commands of `cxr` that the pages show are run, in their order, on a small part of the shipped X-rays under the names that the pages use; what else they show is there."""
 
 import pathlib
 import re
@@ -57,7 +57,7 @@ class Pages(CommandTest):
             help = subprocess.run([sys.executable, "-B", os.path.join(SOURCE, words[1]), "--help"], capture_output=True, text=True)
             self.assertEqual(help.returncode, 0, help.stderr)
             for option in (word for word in words if word.startswith("--")):
-                self.assertIn(option, help.stdout)
+                self.assertRegex(help.stdout, re.escape(option) + r"\b(?!-)")
         elif words[0].startswith("build/release/bin/benchmarks/"):
             self.assertTrue(os.path.exists(os.path.join(SOURCE, "benchmarks", os.path.basename(words[0]) + ".cpp")), words[0])
         else:

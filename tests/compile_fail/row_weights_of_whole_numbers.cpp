@@ -1,6 +1,6 @@
 // error: cxr::stats::class_frequencies::add_weighted: row weights must be float or double
 // SPDX-License-Identifier: Apache-2.0
-// Whole numbers are how often a row is there, not what it weighs: the call says which it means.
+// Weights are summed as they are, in float or double: who has whole numbers converts them.
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/stats/class_frequencies.hpp"

@@ -2,15 +2,20 @@
 #include "../examples/extending.hpp"
 #include "numeric.hpp"
 
+#include "cxr/models/densenet.hpp"
 #include "cxr/nn/chain.hpp"
 #include "cxr/nn/conv.hpp"
 
 #include <algorithm>
+#include <type_traits>
 #include <vector>
 
 using cxr::test::differentiate;
 
 namespace {
+
+// What a parent has taken over stays taken over.
+static_assert(std::is_same_v<cxr::nn::layer<mine::backend, decltype(cxr::models::densenet_features()), float>, cxr::simd::densenet<mine::backend>>);
 
 // The tolerance of the library's own layers.
 template <cxr::nn::spec Spec>

@@ -78,6 +78,7 @@ TEST_CASE("what cannot be compared with a threshold is refused") {
     double const nan = std::numeric_limits<double>::quiet_NaN();
     CHECK_THROWS_WITH(confusion_at(nan, doubles{1}, ints{1}), Catch::Contains("threshold is NaN"));
     CHECK_THROWS_WITH(confusion_at(.5, doubles{1, nan}, ints{1, 0}), "cxr::metrics: row 1: the score is NaN");
+    CHECK_NOTHROW(confusion_at(.5, doubles{1, nan}, ints{1, -1}));
     CHECK_THROWS_WITH(confusion_at(.5, doubles{1}, ints{3}), Catch::StartsWith("cxr::metrics: row 0: label 3"));
     CHECK_THROWS_AS(confusion_at(.5, doubles{1, 2}, ints{1}), cxr::contract_violation);
 }

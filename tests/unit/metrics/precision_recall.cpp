@@ -46,7 +46,7 @@ TEST_CASE("AUPRC: nothing where a class has one value only, unknown rows left ou
     CHECK_FALSE(precision_recall(floats{1, 2}, ints{0, 0}).has_value());
     CHECK(auprc(doubles{.1, .9, .4, .35, .8}, ints{0, -1, 0, 1, 1}) == 5.0 / 6);
     CHECK_THROWS_WITH(auprc(floats{1, std::numeric_limits<float>::quiet_NaN()}, ints{0, 1}), "cxr::metrics: row 1: the score is NaN");
-    CHECK(auprc(floats{1, std::numeric_limits<float>::quiet_NaN()}, ints{1, -1}) == 1);
+    CHECK(auprc(floats{2, 1, std::numeric_limits<float>::quiet_NaN()}, ints{1, 0, -1}) == 1);
     CHECK_THROWS_WITH(auprc(floats{1, 2}, ints{0, 2}), Catch::StartsWith("cxr::metrics: row 1: label 2"));
     CHECK_THROWS_AS(auprc(floats{1, 2}, ints{0}), cxr::contract_violation);
 }

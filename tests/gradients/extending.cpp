@@ -10,22 +10,10 @@
 #include <type_traits>
 #include <vector>
 
-using cxr::test::differentiate;
-
-namespace {
+using cxr::test::holds;
 
 // What a parent has taken over stays taken over.
 static_assert(std::is_same_v<cxr::nn::layer<mine::backend, decltype(cxr::models::densenet_features()), float>, cxr::simd::densenet<mine::backend>>);
-
-// The tolerance of the library's own layers.
-template <cxr::nn::spec Spec>
-void holds(Spec const& s, cxr::shape const& in) {
-    auto const d = differentiate(s, in);
-    CHECK(d.parameters < 1e-6);
-    CHECK(d.input < 1e-6);
-}
-
-}  // namespace
 
 TEST_CASE("backward of the layers of docs/extending.md is the derivative of forward", "[gradients][nn]") {
     holds(mine::channel_scale{}, {3, 4, 5, 6});

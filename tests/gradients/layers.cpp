@@ -6,19 +6,7 @@
 
 using namespace cxr;
 using namespace cxr::nn;
-using cxr::test::differentiate;
-
-namespace {
-
-// Central differences with h = 1e-6 in double: truncation ~ h², rounding ~ 1e-16 · |f| / h ~ 1e-9 of a derivative of order 1.
-template <spec Spec>
-void holds(Spec const& s, shape const& in, bool fixed = false) {
-    auto const d = differentiate(s, in, 24, fixed);
-    CHECK(d.parameters < 1e-6);
-    CHECK(d.input < 1e-6);
-}
-
-}  // namespace
+using cxr::test::holds;
 
 TEST_CASE("backward of a convolution is the derivative of forward", "[gradients][nn]") {
     holds(conv<1>{5}, {3, 4, 5, 6});

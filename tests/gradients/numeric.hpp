@@ -91,4 +91,12 @@ deviation differentiate(Spec const& spec, shape const& in, std::size_t samples =
     return d;
 }
 
+/// Checks that backward of `s` is the derivative of forward. Central differences with h = 1e-6 in double: truncation ~ h², rounding ~ 1e-16 · |f| / h ~ 1e-9 of a derivative of order 1.
+template <nn::spec Spec>
+void holds(Spec const& s, shape const& in, bool fixed = false) {
+    auto const d = differentiate(s, in, 24, fixed);
+    CHECK(d.parameters < 1e-6);
+    CHECK(d.input < 1e-6);
+}
+
 }  // namespace cxr::test

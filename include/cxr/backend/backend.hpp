@@ -64,10 +64,14 @@ struct detached_argument<Backend, context<Backend>&> {
     using type = context<typename Backend::detached>&;  ///< its context
 };
 
+/// Whether `Backend` names a detached tag itself, and does not have its parent's by inheritance.
+template <class Backend>
+concept names_detached = requires { typename Backend::detached; } && !requires { requires std::same_as<typename Backend::detached, typename Backend::parent::detached>; };
+
 /// Whether `Backend` has a kernel for `Key` of its own, through its tag or through the tag that it names as `detached`.
 template <class Backend, class Key, class... Args>
 concept implements_itself = requires(Key key, exactly<Backend> tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); } ||
-                            (requires { typename Backend::detached; } &&
+                            (names_detached<Backend> &&
                              requires(Key key, typename Backend::detached tag, typename detached_argument<Backend, Args>::type&&... args) {
                                  kernel(key, tag, std::forward<typename detached_argument<Backend, Args>::type>(args)...);
                              });

@@ -11,11 +11,17 @@
 
 #include <catch2/catch.hpp>
 
+#include <string_view>
+
 using namespace cxr;
 
 namespace {
 
 using thrust_host = CXR_THRUST_BACKEND;
+struct child_of_thrust : thrust_host {
+    static constexpr std::string_view name = "child";
+    using parent = thrust_host;
+};
 using images = view<float, 4>;
 using const_images = view<float const, 4>;
 
@@ -48,6 +54,8 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_standardise<xtensor_backend> == "xtensor");
     CHECK(serves_auroc<eigen_backend> == "reference");
     CHECK(serves_auroc<thrust_host> == thrust_host::name);
+    CHECK(serves_auroc<child_of_thrust> == thrust_host::name);  // not the child's, though it inherits what thrust names as detached
+    CHECK(serves_convolution<child_of_thrust> == "eigen");
     CHECK(serves_loss<thrust_host> == thrust_host::name);
     CHECK(serves_focal_loss<simd_backend> == "simd");
     CHECK(serves_focal_loss<simd_backend, double> == "reference");

@@ -3,8 +3,9 @@
 // Focal, asymmetric and label-smoothed cross-entropy of floats, in vectors of double: entries of any layout are gathered, computed side by side and scattered.
 
 #include "cxr/backend/reference/focused_bce.hpp"
+#include "cxr/backend/simd/entries.hpp"
+#include "cxr/backend/simd/lanes.hpp"
 #include "cxr/backend/simd/tag.hpp"
-#include "cxr/backend/simd/weighted_bce.hpp"
 #include "cxr/ops/focused_bce.hpp"
 
 #include <algorithm>

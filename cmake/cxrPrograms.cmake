@@ -8,7 +8,7 @@ if(CXR_WERROR)
 endif()
 
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_LESS 13)
-    list(APPEND cxr_warning_options -Wno-restrict -Wno-stringop-overflow) # mistaken about "literal" + std::string: GCC's bug 105651
+    list(APPEND cxr_warning_options -Wno-restrict) # mistaken about "literal" + std::string: GCC's bug 105651
 endif()
 
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")

@@ -135,7 +135,7 @@ void run_folder::write_log() {
     text += ",auroc_classes\n";
     for (auto const& r : log_) {
         text += fmt::format("{},{},{},{},{},{},{:.4g},{:.1f}", r.epoch, r.step, r.lr, r.train_loss, r.valid_loss, optional_cell(r.valid_auroc_mean), r.images_per_second, r.peak_rss_mb);
-        for (auto const& a : r.valid_auroc) text += "," + optional_cell(a);
+        for (auto const& a : r.valid_auroc) text.append(",").append(optional_cell(a));
         text += fmt::format(",{}\n", metrics::defined(r.valid_auroc));
     }
     write_text(file("log.csv"), text);

@@ -164,12 +164,12 @@ inline std::string markdown_figure(std::optional<double> v) {
     page += "\n" + rule + "\n";
     for (std::size_t i = 0; i < c.classes.size(); ++i) {
         page += "| " + text(c.classes[i]) + " |";
-        for (auto const& m : c.metrics) page += " " + detail::markdown_figure(m.values[i]) + " |";
+        for (auto const& m : c.metrics) page.append(" ").append(detail::markdown_figure(m.values[i])).append(" |");
         page += "\n";
     }
     if (!c.metrics.empty()) {
         page += "| mean |";
-        for (auto const& m : c.metrics) page += " " + detail::markdown_figure(detail::mean_of(m)) + " |";
+        for (auto const& m : c.metrics) page.append(" ").append(detail::markdown_figure(detail::mean_of(m))).append(" |");
         page += "\n";
     }
     return page;

@@ -120,8 +120,9 @@ void fit_featurewise(model_options& model, data::label_table const& table, std::
     auto how = preprocess_for(model);
     how.normalise = data::normalisation::none;
     auto const fitted = data::fit_featurewise(table, images, how, 100, seed);
-    for (double const deviation : fitted.deviation)
-        if (!(deviation > 0)) throw error("--preprocess featurewise: all pixels of the training images that it was fitted on have one value, so there is no deviation to divide by");
+    for (std::size_t c = 0; c < fitted.deviation.size(); ++c)
+        if (!(fitted.deviation[c] > 0))
+            throw error(fmt::format("--preprocess featurewise: all pixels of the training images that it was fitted on have one value in channel {}, so there is no deviation to divide by", c));
     model.mean = fitted.mean;
     model.deviation = fitted.deviation;
 }

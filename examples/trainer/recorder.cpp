@@ -6,6 +6,8 @@
 #include "cxr/core/error.hpp"
 #include "cxr/metrics/roc.hpp"
 
+#include <algorithm>
+#include <iterator>
 #include <optional>
 #include <vector>
 
@@ -80,12 +82,14 @@ void recorder::on_checkpoint(train::fit_state const& s, bool best) {
     checkpoint.metadata["cxr.train"] = state_json(s, schedule_.state()).dump();
     network_.save(checkpoint);
     folder_.flush();
+    // First the best: where the run ends between the two, it goes on from the checkpoint before and finds the same best again.
+    if (best) {
+        io::checkpoint network{checkpoint.metadata, {}};  // who predicts needs no moments of the optimizer
+        std::copy_if(checkpoint.tensors.begin(), checkpoint.tensors.end(), std::back_inserter(network.tensors), [](auto const& t) { return !t.name.starts_with("optimizer."); });
+        network.save(folder_.file("best.safetensors"));
+    }
     checkpoint.save(folder_.file("last.safetensors"));
     out_.debug("step {}: {} written{}", s.step, folder_.file("last.safetensors"), best ? ", and best.safetensors" : "");
-    if (!best) return;
-    // Who predicts needs no moments of the optimizer.
-    std::erase_if(checkpoint.tensors, [](auto const& t) { return t.name.starts_with("optimizer."); });
-    checkpoint.save(folder_.file("best.safetensors"));
 }
 
 void plot_run(run_folder const& folder) {

@@ -66,9 +66,10 @@ std::vector<served_operation> served_tables() {
     add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
     add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
-    add_other("AUROC", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
-    add_other("standardising", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
-    add_other("augmentation", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
+    // No command of cxr asks for these.
+    add_other("AUROC in C++", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
+    add_other("standardising in C++", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
+    add_other("augmentation in C++", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
     return all;
 }
 

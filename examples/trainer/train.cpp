@@ -91,7 +91,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::check_images(training, o.images);
     data::check_images(validation, o.images);
     auto const leak = data::find_leak(training, validation);
-    if (!leak.patients_compared) out.warn("no patient column in {}, so a leak between the splits cannot be excluded", training.patients.empty() ? o.train : o.valid);
+    if (!leak.patients_compared) out.warn("no patient is known in {}, so a leak between the splits cannot be excluded", data::patients_known(training) ? o.valid : o.train);
     if (leak.any())
         out.warn("{} and {} share {} and {}; the validation will look better than it is", o.train, o.valid, counted(leak.patients.size(), "patient", "patients"),
                  counted(leak.images.size(), "image", "images"));
@@ -126,6 +126,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::loader train_loader(training, o.images, preprocess, training_loading);
     data::loader valid_loader(validation, o.images, preprocess, validation_loading);
     if (o.resume) check_extent(*from, last_path, engine_for);
+    if (o.resume && o.steps == 0 && (o.schedule == "cosine" || o.schedule == "one-cycle") && old_config.at("rows").at("train") != training.rows())
+        throw usage_error(fmt::format("--train {}: {} rows, where the run's table had {}, over which its schedule {} is laid out, so --resume cannot change them", o.train, training.rows(),
+                                      old_config.at("rows").at("train").dump(), o.schedule));
     auto schedule = schedule_for(o, o.steps != 0 ? o.steps : o.epochs * train_loader.batches(), scheduled_so_far);
     auto network = backend.make(engine_for);
     if (!o.memory.empty()) {

@@ -65,6 +65,8 @@ class Preprocessings(CommandTest):
             self.write(f"images/{name}", png(40, 40, [77] * 1600))
         with self.unchanged():
             self.bad(1, *train, "--preprocess", "featurewise", "--steps", "1", says=["--preprocess featurewise", "one value", "deviation"])
+        warnings = self.good(*train, "--steps", "1").stderr
+        self.assertEqual(warnings.count("all its pixels have one value"), 1, warnings)
 
     def test_imagenet_has_three_channels(self):
         train = self.train_arguments()

@@ -36,7 +36,7 @@ class Run(CommandTest):
         self.assertEqual(config["operations"]["DenseNet before its head, as one layer"], "simd")
         self.assertEqual(config["operations"]["Adam"], "simd")
         # What no training does, or no backend in it.
-        self.assertFalse({"class weights of weighted rows", "co-occurrence", "AUROC", "standardising", "augmentation"} & set(config["operations"]))
+        self.assertFalse({"class weights of weighted rows", "co-occurrence", "AUROC in C++", "standardising in C++", "augmentation in C++"} & set(config["operations"]))
         self.assertEqual(config["operations"]["class counts"], "simd")
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         meta = header["__metadata__"]
@@ -94,9 +94,11 @@ class Run(CommandTest):
                 self.assertEqual(self.read(name, file), self.read(name + "-part", file), (name, file))
         common = ["train", *data, *SMALL, "--batch", "4", "--quiet", "--schedule", "cosine", "--epochs", "2", "--out", self.path("cosine")]
         self.good(*common)
+        self.write("fewer.csv", b"".join(self.read("train.csv").splitlines(keepends=True)[:13]))
         with self.unchanged():
             self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--epochs", "3", says=["--epochs 3", "2", "cosine", "--resume cannot change"])
             self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--warmup", "3", says=["--warmup 3", "--resume cannot change"])
+            self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--train", self.path("fewer.csv"), says=["fewer.csv: 12 rows", "18", "cosine", "--resume cannot change"])
 
     def test_a_schedule_without_what_it_needs(self):
         data = self.data_set(train=18)

@@ -18,9 +18,9 @@ class Usage(CommandTest):
         by = {line.split(": ")[0].strip(): line.split(": ")[1].split("; ") for line in served[1:] if line.startswith("  by ")}
         self.assertIn("convolution", by["by onednn"])
         self.assertIn("loss", by["by eigen"])
-        for operation in ("relu", "AUROC", "Adam", "standardising", "dropout", "running statistics", "bias", "sigmoid, backward"):
+        for operation in ("relu", "AUROC in C++", "Adam", "standardising in C++", "dropout", "running statistics", "bias", "sigmoid, backward"):
             self.assertIn(operation, by["by reference"])
-        self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC; standardising; augmentation\n(?!  by)")
+        self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC in C\+\+; standardising in C\+\+; augmentation in C\+\+\n(?!  by)")
 
     def test_every_command_has_the_global_options(self):
         for command in ("stats", "check", "split", "train", "predict", "evaluate", "bench", "demo"):

@@ -46,6 +46,8 @@ TEMPLATE_TEST_CASE("AUROC refuses scores and labels that are none, with row and 
     tensor<double, 2> scores({9, 2}, 0.5), labels({9, 2}, 1.0);
     labels(7, 1) = 0.25;
     CHECK_THROWS_WITH((ops::auroc<TestType, double, double>(ctx, scores.view(), labels.view())), Catch::Contains("row 7, column 1"));
+    labels(7, 1) = -1;  // of floats NaN alone is unknown
+    CHECK_THROWS_WITH((ops::auroc<TestType, double, double>(ctx, scores.view(), labels.view())), Catch::Contains("row 7, column 1"));
     labels(7, 1) = 0;
     scores(3, 0) = std::nan("");
     CHECK_THROWS_WITH((ops::auroc<TestType, double, double>(ctx, scores.view(), labels.view())), Catch::Contains("row 3, column 0"));

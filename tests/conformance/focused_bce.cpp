@@ -186,13 +186,14 @@ void check_everywhere() {
             for (auto const& form : forms())
                 for (bool weighted : {false, true})
                     for (auto how : {reduction::sum_of_class_means, reduction::mean, reduction::sum})
-                        check_backend<Backend, T, Logits>(rows, classes, what, how == reduction::mean, weighted, form, how);
+                        check_backend<Backend, T, Logits>(rows, classes, what, weighted != (how == reduction::mean), weighted, form, how);
     check_backend<Backend, T, Logits>(2001, 14, kind::unknown, false, true, cxr::loss::focal{}.form(), reduction::sum_of_class_means);
 }
 
 TEMPLATE_TEST_CASE("every backend has the reference's losses of every form, of probabilities and of logits", "[conformance][loss]", CXR_BACKENDS) {
     check_everywhere<TestType, float, false>();
     check_everywhere<TestType, float, true>();
+    check_everywhere<TestType, double, false>();
     check_everywhere<TestType, double, true>();
 }
 
@@ -234,7 +235,9 @@ TEMPLATE_TEST_CASE("integer, bool and bf16 targets give the losses of the same n
     batch<double> b(57, 14, kind::unknown, false, false);
     cxr::tensor<std::int8_t, 2> integers({57, 14});
     cxr::tensor<bool, 2> flags({57, 14}), known({57, 14});
+    cxr::tensor<cxr::bf16, 2> halves({57, 14});
     for (std::size_t k = 0; k < integers.size(); ++k) {
+        halves[k] = cxr::bf16(static_cast<float>(b.memory_y[k]));
         known[k] = !std::isnan(b.memory_y[k]);
         flags[k] = b.memory_y[k] == 1;
         integers[k] = known[k] ? static_cast<std::int8_t>(flags[k]) : std::int8_t{-1};
@@ -243,6 +246,7 @@ TEMPLATE_TEST_CASE("integer, bool and bf16 targets give the losses of the same n
     cxr::focal_loss<TestType> const loss(ctx, {}, b.positive, b.negative);
     double const expected = loss(b.y, b.x);
     REQUIRE(loss(integers, b.x) == expected);
+    REQUIRE(loss(halves, b.x) == expected);
     REQUIRE(loss(flags, b.x, known) == expected);
 }
 

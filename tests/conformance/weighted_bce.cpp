@@ -118,11 +118,13 @@ TEMPLATE_TEST_CASE("the loss of logits and its gradient agree with long double",
     check_everywhere<TestType, double>(true);
 }
 
-TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers", "", CXR_BACKENDS) {
+TEMPLATE_TEST_CASE("integer, bool and bf16 targets give the loss of the same numbers", "", CXR_BACKENDS) {
     loss_batch<double> b(57, 14, targets_kind::unknown, layout::dense, false);
     cxr::tensor<std::int8_t, 2> integers({57, 14});
     cxr::tensor<bool, 2> flags({57, 14}), known({57, 14});
+    cxr::tensor<cxr::bf16, 2> halves({57, 14});
     for (std::size_t k = 0; k < integers.size(); ++k) {
+        halves[k] = cxr::bf16(static_cast<float>(b.memory_y[k]));
         known[k] = !std::isnan(b.memory_y[k]);
         flags[k] = b.memory_y[k] == 1;
         integers[k] = known[k] ? static_cast<std::int8_t>(flags[k]) : std::int8_t{-1};
@@ -130,6 +132,7 @@ TEMPLATE_TEST_CASE("integer and bool targets give the loss of the same numbers",
     cxr::weighted_loss<TestType> const loss(b.positive, b.negative);
     double const expected = loss(b.y, b.x);
     REQUIRE(loss(integers, b.x) == expected);
+    REQUIRE(loss(halves, b.x) == expected);
     REQUIRE(loss(flags, b.x, known) == expected);
 }
 

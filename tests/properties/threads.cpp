@@ -3,6 +3,7 @@
 
 #include "backends.hpp"
 #include "temporary_folder.hpp"
+#include "tiny_network.hpp"
 
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/random.hpp"
@@ -10,9 +11,16 @@
 #include "cxr/data/loader.hpp"
 #include "cxr/data/png.hpp"
 #include "cxr/io/checkpoint.hpp"
+#include "cxr/io/keras/read.hpp"
+#include "cxr/io/keras/write.hpp"
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/loss/focused_loss.hpp"
+#include "cxr/loss/weighted_logits_loss.hpp"
+#include "cxr/loss/weighted_loss.hpp"
 #include "cxr/stats/class_frequencies.hpp"
+#include "cxr/stats/co_occurrence.hpp"
+#include "cxr/train/augmentation.hpp"
 #include "cxr/train/network.hpp"
 
 #include <catch2/catch.hpp>
@@ -143,21 +151,92 @@ TEMPLATE_TEST_CASE("one frozen model answers eight threads, each with a context 
     for (std::size_t i = 0; i < answers.size(); ++i) CHECK(same_bits(answers[i], expected[i / rounds]));
 }
 
-TEMPLATE_TEST_CASE("copies of one loss are called by threads at once", "[properties][threads]", CXR_BACKENDS) {
+TEMPLATE_TEST_CASE("copies of one loss are called by threads at once, of every form", "[properties][threads]", CXR_BACKENDS) {
     auto const ctx = test::with_threads<TestType>(2);
-    loss::weighted_loss<TestType> const original(ctx, {0.9, 0.8, 0.7}, {0.1, 0.2, 0.3});
     tensor<float, 2> targets({500, classes}), probabilities({500, classes});
     for (std::size_t i = 0; i < targets.size(); ++i) {
         targets[i] = i % 7 == 0 ? 1.0F : 0.0F;
         probabilities[i] = static_cast<float>(cxr::random(1).uniform(i));
     }
-    double const expected = original(targets, probabilities);
-    std::vector<double> found(4);
-    std::vector<loss::weighted_loss<TestType>> copies(found.size(), original);
-    at_once(found.size(), [&](std::size_t t) {
-        for (int round = 0; round < 20; ++round) found[t] = copies[t](targets, probabilities);
+    std::vector<double> const positive{0.9, 0.8, 0.7}, negative{0.1, 0.2, 0.3};
+    auto const check = [&](auto const& original) {
+        double const expected = original(targets, probabilities);
+        std::vector<double> found(4);
+        std::vector copies(found.size(), original);
+        at_once(found.size(), [&](std::size_t t) {
+            for (int round = 0; round < 20; ++round) found[t] = copies[t](targets, probabilities);
+        });
+        for (double const value : found) CHECK(value == expected);
+    };
+    check(loss::weighted_loss<TestType>(ctx, positive, negative));
+    check(loss::weighted_logits_loss<TestType>(ctx, positive, negative));
+    check(loss::focal_loss<TestType>(ctx, {}, positive, negative));
+    check(loss::asymmetric_logits_loss<TestType>(ctx, {}, positive, negative));
+}
+
+TEMPLATE_TEST_CASE("accumulators of eight threads merge, in any order, to what one gathers", "[properties][threads]", CXR_BACKENDS) {
+    constexpr std::size_t threads = 8, rows = 40;
+    tensor<std::int8_t, 2> labels({threads * rows, classes});
+    for (std::size_t i = 0; i < labels.size(); ++i) labels[i] = static_cast<std::int8_t>(static_cast<int>(cxr::random(2).below(i, 3)) - 1);
+    stats::class_frequencies frequencies(classes);
+    stats::co_occurrence pairs(classes);
+    frequencies.add(labels);
+    pairs.add(labels);
+    std::vector<stats::class_frequencies> some_frequencies(threads, stats::class_frequencies(classes));
+    std::vector<stats::co_occurrence> some_pairs(threads, stats::co_occurrence(classes));
+    at_once(threads, [&](std::size_t t) {
+        auto ctx = test::with_threads<TestType>(1);
+        view<std::int8_t const, 2> const mine = labels.view().slice(0, t * rows, rows);
+        some_frequencies[t].add<TestType>(ctx, mine);
+        some_pairs[t].add<TestType>(ctx, mine);
     });
-    for (double const value : found) CHECK(value == expected);
+    for (std::size_t t = threads - 1; t-- > 0;) {
+        some_frequencies.back().merge(some_frequencies[t]);
+        some_pairs.back().merge(some_pairs[t]);
+    }
+    CHECK(some_frequencies.back().counts() == frequencies.counts());
+    for (std::size_t a = 0; a < classes; ++a)
+        for (std::size_t b = 0; b < classes; ++b) {
+            CHECK(some_pairs.back().both(a, b) == pairs.both(a, b));
+            CHECK(some_pairs.back().compared(a, b) == pairs.compared(a, b));
+        }
+}
+
+TEST_CASE("one augmenter serves eight threads", "[properties][threads]") {
+    train::augmenter const change(train::standard_augmentation, 5);
+    auto const changed = [&](std::size_t epoch) {
+        tensor<float, 3> image({9, 11, 1});
+        for (std::size_t i = 0; i < image.size(); ++i) image[i] = static_cast<float>(i);
+        change(image.view(), 255, epoch, "a.png");
+        return std::vector<float>(image.data(), image.data() + image.size());
+    };
+    std::vector<std::vector<float>> expected, found(8);
+    for (std::size_t epoch = 0; epoch < found.size(); ++epoch) expected.push_back(changed(epoch));
+    at_once(found.size(), [&](std::size_t t) {
+        for (int round = 0; round < 20; ++round) found[t] = changed(t);
+    });
+    CHECK(found == expected);
+    CHECK(expected[0] != expected[1]);
+}
+
+TEST_CASE("weight files of every format are written and read by eight threads at once", "[properties][threads]") {
+    temporary_folder const folder;
+    io::weights w;
+    w.state = test::tiny_network(3);
+    w.convention = models::convention::keras;
+    w.height = 64;
+    w.width = 96;
+    std::atomic<int> agreed{0};
+    at_once(8, [&](std::size_t t) {
+        auto const own = folder / std::to_string(t);
+        io::keras::write(own + ".h5", w, io::keras::layout::keras2);
+        io::keras::write(own + ".weights.h5", w, io::keras::layout::keras3);
+        io::keras::write(own + ".keras", w, io::keras::layout::archive);
+        w.state.save(own + ".safetensors");
+        for (auto const* const end : {".h5", ".weights.h5", ".keras"}) agreed += test::same_tensors(io::keras::read(own + end).state, w.state) ? 1 : 0;
+        agreed += test::same_tensors(io::load(own + ".safetensors"), w.state) ? 1 : 0;
+    });
+    CHECK(agreed == 8 * 4);
 }
 
 TEST_CASE("threads that share an executor have every group of their loops run once, by a worker that exists", "[properties][threads]") {

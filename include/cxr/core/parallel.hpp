@@ -56,9 +56,9 @@ public:
         // Both ways run the same compiled body: two copies of it may fuse multiplications and additions differently.
         auto* const data = const_cast<void*>(static_cast<void const*>(std::addressof(f)));
         body_type const body = &invoke<std::remove_reference_t<F>>;
-        bool const nested = current().pool == this;
-        if (size_ == 1 || groups < 2 || nested) {
-            auto const worker = nested ? current().worker : std::size_t{0};
+        auto const* const outer = within();
+        if (size_ == 1 || groups < 2 || outer != nullptr) {
+            auto const worker = outer != nullptr ? outer->worker : std::size_t{0};
             for (std::size_t g = 0; g < groups; ++g) body(data, g, worker);
             return;
         }
@@ -79,11 +79,31 @@ private:
     struct place {
         executor const* pool = nullptr;
         std::size_t worker = 0;
+        place const* outer = nullptr;  // where it was before, while that loop waits for this one
     };
     static place& current() {
         thread_local place here;
         return here;
     }
+
+    // As whose worker this thread is in a loop of this pool, in loops of others or not; null where it is in none.
+    place const* within() const {
+        for (place const* p = &current(); p != nullptr; p = p->outer)
+            if (p->pool == this) return p;
+        return nullptr;
+    }
+
+    // Makes the calling thread a worker until the end of the scope.
+    class as_worker {
+    public:
+        as_worker(executor const* pool, std::size_t worker) : outer_(current()) { current() = {pool, worker, &outer_}; }
+        as_worker(as_worker const&) = delete;
+        as_worker& operator=(as_worker const&) = delete;
+        ~as_worker() { current() = outer_; }
+
+    private:
+        place const outer_;
+    };
 
     void end() {
         {
@@ -118,10 +138,7 @@ private:
     }
 
     void alone(std::size_t groups, body_type body, void* data) {
-        struct as_worker {
-            place outer;
-            ~as_worker() { current() = outer; }
-        } const until_the_end{std::exchange(current(), place{this, 0})};
+        as_worker const until_the_end(this, 0);
         for (std::size_t g = 0; g < groups; ++g) body(data, g, 0);
     }
 
@@ -145,7 +162,7 @@ private:
     }
 
     void work(std::size_t worker) {
-        auto const outer = std::exchange(current(), place{this, worker});
+        as_worker const until_the_end(this, worker);
         for (std::size_t g = 0; (g = next_.fetch_add(1, std::memory_order_relaxed)) < groups_;) {
             try {
                 body_(data_, g, worker);
@@ -158,7 +175,6 @@ private:
                 }
             }
         }
-        current() = outer;
     }
 
     static void pause() {

@@ -10,17 +10,20 @@
 #include <memory>
 #include <new>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace cxr {
 
-/// A stack of scratch memory that keeps its pages. One thread uses it at a time. A copy begins empty.
+/// A stack of scratch memory that keeps its pages. One thread uses it at a time. A copy begins empty; what is moved from does then.
 template <memory Memory>
 class basic_workspace {
 public:
     basic_workspace() = default;
     /// Empty: nobody shares scratch.
     basic_workspace(basic_workspace const&) {}
+    /// Takes the pages along, at the same addresses.
+    basic_workspace(basic_workspace&& other) noexcept : blocks_(std::exchange(other.blocks_, {})), block_(std::exchange(other.block_, 0)), used_(std::exchange(other.used_, 0)) {}
     /// Keeps its own.
     basic_workspace& operator=(basic_workspace const&) { return *this; }
 

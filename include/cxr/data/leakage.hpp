@@ -16,7 +16,7 @@ namespace cxr::data {
 struct leak {
     std::vector<std::string> patients;  ///< in both tables
     std::vector<std::string> images;    ///< names in both tables
-    bool patients_compared = false;     ///< false where a table has no patients: then nothing is known about them
+    bool patients_compared = false;     ///< false where a table knows of no patient: then nothing is known about them
 
     /// Whether there is anything.
     [[nodiscard]] bool any() const { return !patients.empty() || !images.empty(); }
@@ -43,6 +43,11 @@ struct leak {
     return both;
 }
 
+/// Whether it is known of any row whose it is.
+[[nodiscard]] inline bool patients_known(label_table const& table) {
+    return std::any_of(table.patients.begin(), table.patients.end(), [](auto const& patient) { return !patient.empty(); });
+}
+
 /// The patients, compared by `patient_key`, and image names of `a` that are also in `b`. Empty patients (not known
 /// whose) are never the same.
 /// Source: the course AI for Medical Diagnosis, week 1, `check_for_leakage`.
@@ -51,8 +56,7 @@ struct leak {
         for (auto& name : names) name = std::string(patient_key(name));
         return names;
     };
-    leak found{shared_names(keys(a.patients), keys(b.patients)), shared_names(a.images, b.images),
-               !a.patients.empty() && !b.patients.empty()};
+    leak found{shared_names(keys(a.patients), keys(b.patients)), shared_names(a.images, b.images), patients_known(a) && patients_known(b)};
     std::erase(found.patients, std::string());
     return found;
 }

@@ -163,14 +163,14 @@ private:
         std::exception_ptr failure;
         std::size_t failed_image = 0;
         image_notices notices;  // by `loader_notice`, of the first image that gives reason to
-        std::array<std::size_t, 2> noticed{};
+        std::array<std::size_t, std::tuple_size_v<image_notices>> noticed{};
 
         void begin(std::size_t images, std::span<std::size_t const> rows, preprocess const& how, std::size_t classes) {
             left = images;
             failure = nullptr;
             failed_image = images;
             notices = {};
-            noticed = {images, images};
+            noticed.fill(images);
             if (images == 0) return;
             content.images.resize({images, how.size.height, how.size.width, how.channels});
             content.targets.resize({images, classes});
@@ -260,7 +260,7 @@ private:
     prepared_images images_;
     std::vector<std::size_t> order_;
     std::vector<place> slots_;
-    std::array<std::atomic<bool>, 2> told_{};  // by `loader_notice`
+    std::array<std::atomic<bool>, std::tuple_size_v<image_notices>> told_{};  // by `loader_notice`
 
     std::mutex mutex_;
     std::condition_variable wake_, ready_, idle_;

@@ -24,10 +24,11 @@ namespace cxr::data {
 enum class loader_notice {
     range,  ///< an image looks normalised already (`looks_normalised`)
     cache,  ///< the cache on disk cannot be written to; what is in it is used, and the rest decoded
+    blank,  ///< all pixels of an image have one value (`is_blank`)
 };
 
 /// What there is to tell of an image, by `loader_notice`; empty where there is nothing.
-using image_notices = std::array<std::string, 2>;
+using image_notices = std::array<std::string, 3>;
 
 /// Changes the samples of row `row` of the table, which are 0 to `white`, in epoch `epoch`, in place.
 using image_change = std::function<void(view<float, 3> samples, float white, std::size_t epoch, std::size_t row)>;
@@ -93,6 +94,7 @@ private:
             notices[0] = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
                          ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
                          "of the whole range";
+        if (is_blank(*picture)) notices[2] = path + ": all its pixels have one value, so there is nothing to see on it; expected an X-ray";
         return *picture;
     }
 

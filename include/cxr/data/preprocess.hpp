@@ -160,6 +160,16 @@ inline resized_image resize(image const& picture, preprocess const& how, view<fl
     return most > 0 && most <= picture.white() / 255;
 }
 
+/// Whether all pixels have one value.
+[[nodiscard]] inline bool is_blank(resized_image const& picture) {
+    auto const& samples = picture.samples;
+    for (std::size_t y = 0; y < samples.extent(0); ++y)
+        for (std::size_t x = 0; x < samples.extent(1); ++x)
+            for (std::size_t c = 0; c < samples.extent(2); ++c)
+                if (samples(y, x, c) != samples(0, 0, c)) return false;
+    return true;
+}
+
 /// Second half of `apply`: normalises `picture`, the first channels of `out`, in place, and repeats gray.
 inline void normalise(resized_image const& picture, preprocess const& how, view<float, 3> out) {
     auto const& own = picture.samples;

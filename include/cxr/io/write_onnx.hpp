@@ -232,7 +232,9 @@ inline std::vector<std::string> write_onnx(std::string const& path, checkpoint c
     if (optimizer != 0) notes.push_back(std::to_string(optimizer) + " tensors of the optimizer and where the training stood are left out: ONNX holds the network alone");
     if (!from.ignored.empty()) notes.push_back(std::to_string(from.ignored.size()) + " tensors that are no part of a network are left out: " + from.ignored.front() + (from.ignored.size() == 1 ? "" : ", …"));
     if (options.folded) notes.emplace_back("batch norms behind a convolution are folded into it: what is read back has other tensors and the same outputs");
-    write_atomically(path, model.SerializeAsString());
+    std::string content;
+    if (!model.SerializeToString(&content)) throw io_error(path + ": weights and metadata are " + std::to_string(model.ByteSizeLong()) + " bytes, more than an ONNX file can hold");
+    write_atomically(path, content);
     return notes;
 }
 

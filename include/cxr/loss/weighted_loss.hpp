@@ -18,7 +18,8 @@ namespace cxr::loss {
 /// (signed integer) and masked entries are not; a class without any contributes 0.
 /// Targets y in [0, 1] (soft ones too), of any label type; probabilities p in [0, 1], float or double. Computed and
 /// accumulated in double, unless the backend's kernel says otherwise. 0 · log 0 is 0. A NaN among the known
-/// probabilities makes the value NaN, as does a logarithm of a negative number; probabilities are not checked.
+/// probabilities makes the value NaN, as does a logarithm of a negative number; neither targets nor probabilities are
+/// checked, so a float -1 that means "uncertain" must be made NaN before.
 /// Source: AI for Medical Diagnosis, week 1, `get_weighted_loss`.
 template <backend Backend>
 class weighted_loss : public weighted_cross_entropy<Backend, ops::weighted_bce> {

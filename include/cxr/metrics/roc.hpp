@@ -61,7 +61,9 @@ void each_known(view<Score const, 1> scores, view<Label const, 1> labels, F&& f)
     for (std::size_t i = 0; i < scores.size(); ++i) {
         auto const score = static_cast<key>(scores[i]);
         auto const label = labels[i];
-        if (label < Label(0) || label != label) continue;
+        if (label != label) continue;
+        if constexpr (std::integral<Label>)
+            if (label < Label(0)) continue;
         if (std::isnan(score)) refuse(i, &score, &label);
         if (label != Label(1) && label != Label(0)) refuse<key>(i, nullptr, &label);
         f(score, label == Label(1));
@@ -112,7 +114,7 @@ std::optional<double> auroc_of(view<Score const, 1> scores, view<Label const, 1>
 ///     AUROC = (pairs in order + pairs tied / 2) / (positives · negatives)
 ///
 /// computed from whole numbers, so the result is the correctly rounded one. `scores`: n floating numbers, infinities
-/// allowed; `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or negative unknown (left out). Views,
+/// allowed; `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or a negative integer unknown (left out). Views,
 /// tensors, vectors and spans; Eigen's and xtensor's objects with their header in interop/. Returns nothing where no
 /// row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for any other label
 /// and for a score that is NaN where the label is known. O(n log n); fewer than 2³² rows. Source: Hanley and McNeil,

@@ -4,6 +4,7 @@
 
 #include "cxr/backend/backend.hpp"
 #include "cxr/core/bf16.hpp"
+#include "cxr/core/error.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/shape.hpp"
 #include "cxr/core/tensor.hpp"
@@ -77,6 +78,7 @@ public:
 
     /// A weight (O, I, …) drawn as `how` says; fan-in is I × window, fan-out O × window.
     [[nodiscard]] parameter<T, Memory> weight(std::string_view name, shape const& s, initialisation how) {
+        if (s[0] == 0 || s[1] == 0) throw contract_violation("cxr::nn: " + join(path, name) + " of shape " + to_string(s) + ", expected at least one channel on either side");
         auto p = constant(s, T{0});
         if (!draws_) return p;
         auto const drawn_from = numbers(name);

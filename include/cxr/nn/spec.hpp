@@ -8,6 +8,7 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <string>
 #include <string_view>
 
 namespace cxr::nn {
@@ -63,6 +64,10 @@ template <class Spec>
 [[nodiscard]] constexpr named_spec<Spec> named(std::string_view name, Spec part) {
     return {name, part};
 }
+
+/// A layer keeps the name's address, so the name must outlive it.
+template <std::same_as<std::string> Name, class Spec>
+void named(Name&& name, Spec part) = delete;
 
 template <class Spec>
 [[nodiscard]] constexpr inference infer(named_spec<Spec> const& s, shape const& in) {

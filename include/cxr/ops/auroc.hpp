@@ -29,7 +29,7 @@ struct pair_counts {
 };
 
 /// The area under the ROC curve of each column of `scores` (rows × classes, float or double) against the same column of `labels` (1 positive, 0 negative, NaN
-/// or negative unknown): pairs in order, ties counting half, over all pairs; exact. Empty where no row is positive or none negative. Throws
+/// or a negative integer unknown): pairs in order, ties counting half, over all pairs; exact. Empty where no row is positive or none negative. Throws
 /// `contract_violation` for other shapes, and with row and column for a score that is NaN or any other label. Source: Hanley and McNeil, Radiology 143 (1982).
 template <backend Backend, std::floating_point Score, label_element Label>
 [[nodiscard]] std::vector<std::optional<double>> auroc(context<Backend>& ctx, view<Score const, 2> scores, view<Label const, 2> labels) {

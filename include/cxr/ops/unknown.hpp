@@ -14,6 +14,10 @@ namespace cxr::ops {
 template <class T>
 concept label_element = std::is_arithmetic_v<T> || std::same_as<T, bf16>;
 
+/// Whether a type of labels has values that say that nothing is known.
+template <label_element Label>
+inline constexpr bool may_be_unknown = std::same_as<Label, bf16> || std::floating_point<Label> || std::signed_integral<Label>;
+
 /// Whether `label` says that nothing is known: NaN of a floating type, a negative number of a signed integer type.
 template <label_element Label>
 [[nodiscard]] CXR_HOST_DEVICE constexpr bool unknown(Label label) {

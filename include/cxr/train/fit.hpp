@@ -97,7 +97,7 @@ struct epoch_report {
     double valid_loss;                               ///< over the whole validation set
     std::vector<std::optional<double>> valid_auroc;  ///< one a class, empty where undefined
     std::optional<double> valid_auroc_mean;          ///< mean over the classes where it is defined
-    bool best;                                       ///< better than every completed epoch before: by mean AUROC, by loss where no AUROC is defined
+    bool best;                                       ///< better than every completed epoch before: by mean AUROC, by loss where no AUROC is defined; a part of an epoch only while no epoch is complete
     double images_per_second;                        ///< training only, without validation
 };
 
@@ -192,7 +192,9 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
         if (!found) return false;
         if (!std::isfinite(found->loss)) throw diverged(state.step, found->loss, "the loss of the validation set");
         auto const taken = state.batch;
-        bool const best = found->mean ? !state.best || *found->mean > *state.best : !state.best && (!state.best_loss || found->loss < *state.best_loss);
+        // The next run counts a part of an epoch again, whole: until there is a whole one the best so far may be of a part, for those who want to predict.
+        bool const counts = complete || (!state.best && !state.best_loss);
+        bool const best = counts && (found->mean ? !state.best || *found->mean > *state.best : !state.best && (!state.best_loss || found->loss < *state.best_loss));
         epoch_report const report{state.epoch + 1,
                                   state.step,
                                   complete,

@@ -78,6 +78,24 @@ TEST_CASE("a loop of another executor inside a loop has that executor's workers"
     CHECK(in_range);
 }
 
+TEST_CASE("a loop inside another pool's loop inside the first runs as the first's worker", "[core][parallel]") {
+    cxr::executor first(2), second(2);
+    std::atomic<bool> right{true};
+    std::atomic<int> inner{0};
+    first(64, [&](std::size_t, std::size_t worker) {
+        auto const caller = std::this_thread::get_id();
+        second(4, [&](std::size_t, std::size_t) {
+            if (std::this_thread::get_id() != caller) return;  // whom the first pool does not know
+            first(3, [&](std::size_t, std::size_t as) {
+                ++inner;
+                if (as != worker || std::this_thread::get_id() != caller) right = false;
+            });
+        });
+    });
+    CHECK(right);
+    CHECK(inner != 0);
+}
+
 TEST_CASE("parts cover their whole and trees add everything once", "[core][parallel]") {
     for (std::size_t const n : {0U, 1U, 5U, 64U, 1001U})
         for (std::size_t const groups : {1U, 2U, 7U, 64U}) {

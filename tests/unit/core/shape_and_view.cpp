@@ -11,6 +11,7 @@
 #include <cstdint>
 #include <limits>
 #include <numeric>
+#include <utility>
 
 using cxr::contract_violation;
 using cxr::shape;
@@ -107,4 +108,11 @@ TEST_CASE("scratch memory is given back in order and does not grow when used aga
         static_cast<void>(f.take<double>(1 << 20));
         CHECK(w.capacity() == held);
     }
+    auto moved = std::move(w);  // whoever remembers addresses may move
+    CHECK(moved.capacity() == held);
+    CHECK(w.capacity() == 0);
+    cxr::workspace::frame f(moved);
+    CHECK(f.take<float>(1000) == first);
+    cxr::workspace const copy = moved;
+    CHECK(copy.capacity() == 0);
 }

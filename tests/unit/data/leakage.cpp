@@ -76,4 +76,5 @@ TEST_CASE("leak check: without patients only names are compared, and it says so"
     CHECK_FALSE(leak.patients_compared);
     CHECK(leak.patients.empty());
     CHECK(leak.images.size() == 2);
+    CHECK_FALSE(find_leak(a, of_patients({"", ""})).patients_compared);  // a column of nobody
 }

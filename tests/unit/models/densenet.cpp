@@ -72,6 +72,8 @@ TEST_CASE("a DenseNet can have other blocks, growth, stem, compression and input
     frozen.infer(ctx, x.view(), y.view(), nobody, "");
     for (auto const p : y) CHECK((p > 0 && p < 1));
     CHECK_THROWS_WITH(nn::build<float>(ctx, spec, shape{1, 8, 8, 1}, cxr::random(0)), Catch::Contains("smaller than the window"));
+    CHECK_THROWS_WITH(nn::build<float>(ctx, models::densenet({.classes = 0}), shape{1, 64, 64, 1}, cxr::random(0)), Catch::Contains("classifier.weight of shape (0, 1024)"));
+    CHECK_THROWS_WITH(nn::build<float>(ctx, spec, shape{1, 64, 64, 0}, cxr::random(0)), Catch::Contains("features.conv0.weight of shape (10, 0, 7, 7)"));
 }
 
 TEST_CASE("an initial weight depends on seed and name alone", "[models]") {

@@ -177,6 +177,25 @@ TEST_CASE("A run that ended by number of steps in mid-epoch goes on to the same 
     }
 }
 
+TEST_CASE("The best checkpoint is of a whole epoch as soon as there is one, and of a part before") {
+    network net;
+    net.quality = {-1, 0, 1};  // the first part's, the first epoch's, the second part's
+    source training{4}, validation{3};
+    fit_state state;
+    recorder first, second, third;
+    fit(net, training, validation, mean_difference, {.steps = 2}, state, first);
+    CHECK(first.checkpoints.back().second);
+    CHECK_FALSE(state.best);
+    fit(net, training, validation, mean_difference, {.steps = 4}, state, second);
+    CHECK(second.checkpoints.back().second);
+    CHECK(state.best == 0.5);
+    fit(net, training, validation, mean_difference, {.steps = 6}, state, third);
+    CHECK(third.epochs.back().valid_auroc_mean == 1);
+    CHECK_FALSE(third.epochs.back().best);
+    CHECK_FALSE(third.checkpoints.back().second);
+    CHECK(state.best == 0.5);
+}
+
 TEST_CASE("A request to stop ends the run after the step at hand, with a checkpoint, and it can go on") {
     network whole, part;
     source training{4}, validation{3};

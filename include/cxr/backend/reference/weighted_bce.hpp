@@ -21,7 +21,7 @@ template <class Target>
 [[nodiscard]] std::vector<std::size_t> known_rows(context const& context, view<Target const, 2> const& targets,
                                                   ops::optional_view<bool const> const& known) {
     auto const rows = targets.extent(0), classes = targets.extent(1);
-    if (!known && !std::floating_point<Target> && !std::signed_integral<Target>) return std::vector<std::size_t>(classes, rows);
+    if (!known && !ops::may_be_unknown<Target>) return std::vector<std::size_t>(classes, rows);
     auto const groups = ops::loss_groups(rows, classes);
     std::vector<std::vector<std::size_t>> partial(groups, std::vector<std::size_t>(classes));
     context.workers()(groups, [&](std::size_t g, std::size_t) {

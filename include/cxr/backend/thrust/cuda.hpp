@@ -93,7 +93,7 @@ struct pinned_memory {
     [[nodiscard]] static bool holds(void const*) { return true; }
 };
 
-/// A GPU, its streams, and scratch memory on it. Copies share the streams and begin with scratch of their own. One thread uses it at a time.
+/// A GPU, its streams, and scratch memory on it. Copies share the streams and what is staged, and begin with scratch and graphs of their own. One thread uses it at a time.
 class gpu_context {
 public:
     /// On GPU number `device`. Throws `backend_error` that says what was found and what is needed.
@@ -170,7 +170,7 @@ public:
     /// nothing was allocated on the GPU since; else it begins anew. `f` must give the same work each time: what changes lies in the GPU's memory.
     template <class F>
     void replay(std::size_t key, F f) {
-        auto& g = shared_->graphs[key];
+        auto& g = graphs_.all[key];
         auto const now = device_memory::allocations().load();
         if (g.executable && g.allocations == now) {
             check(cudaGraphLaunch(g.executable.get(), shared_->work), "cudaGraphLaunch");
@@ -223,12 +223,19 @@ private:
         device_report report;
         stream work, copies;
         std::array<slot_state, slots> staging;
-        std::map<std::size_t, recorded> graphs;
         std::size_t devices = 1;
         std::function<void(double*, std::size_t)> sum;
     };
 
     std::shared_ptr<shared> shared_;
+    // A graph is the work of whoever recorded it on the scratch of this context, so a copy has none.
+    struct own_graphs {
+        own_graphs() = default;
+        own_graphs(own_graphs const&) {}
+        own_graphs(own_graphs&&) noexcept = default;
+        own_graphs& operator=(own_graphs const&) { return *this; }
+        std::map<std::size_t, recorded> all;
+    } graphs_;
     basic_workspace<device_memory> scratch_;
 };
 

@@ -153,8 +153,7 @@ void enqueue_cross_entropy(context<System>& ctx, Entry entry, ops::bce_weights c
     using operands = loss_operands<Entry, Target, T>;
     auto const rows = targets.extent(0), all = targets.extent(1);
     // A type without unknown values and no mask: every target counts. Else, where the gradient overwrites the input, it can only be written once.
-    constexpr bool may_be_unknown = std::floating_point<Target> || std::signed_integral<Target> || std::same_as<Target, bf16>;
-    bool const complete = !known && !may_be_unknown, in_place = gradient && gradient->data() == input.data();
+    bool const complete = !known && !ops::may_be_unknown<Target>, in_place = gradient && gradient->data() == input.data();
     auto scratch = ctx.scratch().open();
     loss_sum* const sums = scratch.template take<loss_sum>(classes_a_launch);
     for (std::size_t first = 0; first < all; first += classes_a_launch) {

@@ -91,18 +91,20 @@ private:
         });
     }
 
-    // "same", or pixels, nested as deep as they like.
-    void padding(layer_config& l) {
+    // "same", or pixels, in lists of lists.
+    void padding(layer_config& l, std::size_t depth = 0) {
+        if (depth > deepest_list) in_.fail("fewer lists in lists");
         auto const begin = in_.begins_with();
         if (begin == '"') l.padding = in_.string();
-        else if (begin == '[') in_.array([&] { padding(l); });
+        else if (begin == '[') in_.array([&] { padding(l, depth + 1); });
         else if (begin >= '0' && begin <= '9') l.padding += (l.padding.empty() ? "" : ",") + std::to_string(in_.unsigned_integer());
         else in_.skip();
     }
 
     // Of a batch norm, a number or a list of one; 1 is that of channels before height and width.
-    void axis(layer_config& l) {
-        if (in_.begins_with() == '[') return in_.array([&] { axis(l); });
+    void axis(layer_config& l, std::size_t depth = 0) {
+        if (depth > deepest_list) in_.fail("fewer lists in lists");
+        if (in_.begins_with() == '[') return in_.array([&] { axis(l, depth + 1); });
         auto const n = in_.number();
         l.channels_first = l.channels_first || (l.kind != "Softmax" && n == 1);
     }
@@ -112,6 +114,8 @@ private:
         in_.skip();
         to.push_back(0);
     }
+
+    static constexpr std::size_t deepest_list = 16;  // a list is read by a call
 
     json_reader in_;
     std::vector<layer_config> all_;

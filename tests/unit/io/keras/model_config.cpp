@@ -109,6 +109,10 @@ TEST_CASE("require_layers_of: a layer that is missing, too many, in another plac
     CHECK(said("input_1", "input_1").empty());
     require_layers_of(expected, read_model_config(densenet_json(s, generation::second, 0, 0, "other"), "f"), "f");
     CHECK(said("[[3, 3], [3, 3]]", "[[0, 6], [0, 6]]") == "f: the layer zero_padding2d (ZeroPadding2D, 0,6,0,6) stands where a DenseNet has ZeroPadding2D, 3,3,3,3");
+    for (auto const* const key : {"padding", "axis"}) {
+        auto const deep = R"({"class_name": "Functional", "config": {"layers": [{"class_name": "ZeroPadding2D", "config": {")" + std::string(key) + "\": " + std::string(200'000, '[');
+        CHECK(message_of<io_error>([&] { (void)read_model_config(deep, "f"); }).find("fewer lists in lists") != std::string::npos);
+    }
     CHECK(said("\"same\"", "\"valid\"") == "f: the layer conv2_block1_2_conv (Conv2D 3 × 3, stride 1, valid) stands where a DenseNet has Conv2D 3 × 3, stride 1, same");
     CHECK(said("\"Activation\"", "\"Dropout\"") == "f: the layer zero_padding2d_1 (ZeroPadding2D, 1,1,1,1) stands where a DenseNet has relu");
     CHECK(said("\"GlobalAveragePooling2D\"", "\"Dropout\"") == "f: its layers end where a DenseNet has GlobalAveragePooling2D");

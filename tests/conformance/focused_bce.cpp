@@ -246,7 +246,7 @@ TEMPLATE_TEST_CASE("integer, bool and bf16 targets give the losses of the same n
     cxr::focal_loss<TestType> const loss(ctx, {}, b.positive, b.negative);
     double const expected = loss(b.y, b.x);
     REQUIRE(loss(integers, b.x) == expected);
-    REQUIRE(loss(halves, b.x) == expected);
+    REQUIRE(loss(halves, b.x) == Approx(expected).epsilon(1e-13));  // some backends leave them to the reference, whose sums in double have another order
     REQUIRE(loss(flags, b.x, known) == expected);
 }
 

@@ -132,7 +132,7 @@ TEMPLATE_TEST_CASE("integer, bool and bf16 targets give the loss of the same num
     cxr::weighted_loss<TestType> const loss(b.positive, b.negative);
     double const expected = loss(b.y, b.x);
     REQUIRE(loss(integers, b.x) == expected);
-    REQUIRE(loss(halves, b.x) == expected);
+    REQUIRE(loss(halves, b.x) == Approx(expected).epsilon(1e-13));  // some backends leave them to the reference, whose sums in double have another order
     REQUIRE(loss(flags, b.x, known) == expected);
 }
 

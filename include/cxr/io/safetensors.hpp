@@ -78,7 +78,7 @@ inline void write_safetensors(std::string const& path, std::span<tensor_entry co
                               std::map<std::string, std::string> const& metadata = {}) {
     std::string json = "{";
     auto const text = [](std::string const& s) {
-        require(is_utf8(s), "cxr::io::write_safetensors: a name or metadata is not UTF-8");
+        if (!is_utf8(s)) throw contract_violation("cxr::io::write_safetensors: " + json_string(s) + " is not UTF-8");
         return json_string(s);
     };
     if (!metadata.empty()) {

@@ -109,7 +109,7 @@ public:
 
 private:
     static void check(bool good) {
-        if (!good) throw io_error("cxr::io::keras::write: the HDF5 library could not make the file in memory");
+        if (!good) throw io_error("the HDF5 library could not make the file in memory");
     }
 
     hdf5_object file_, create_, groups_;
@@ -186,7 +186,7 @@ struct layer {
     std::string bytes;
     std::unique_ptr<::archive, int (*)(::archive*)> const zip(archive_write_new(), archive_write_free);
     auto const check = [](bool good) {
-        if (!good) throw io_error("cxr::io::keras::write: libarchive could not make the archive in memory");
+        if (!good) throw io_error("libarchive could not make the archive in memory");
     };
     auto const append = [](::archive*, void* to, void const* from, std::size_t n) -> la_ssize_t {
         static_cast<std::string*>(to)->append(static_cast<char const*>(from), n);
@@ -222,11 +222,15 @@ inline void write(std::string const& path, weights const& from, layout as, std::
     auto const layers = detail::layers_of(from.state, structure, g, head);
     auto const config = densenet_json(structure, g, from.height, from.width, head);
     std::string bytes;
-    {
-        hdf5_session const silence;
-        bytes = as == layout::keras2 ? detail::listed_file(layers, config) : detail::numbered_file(layers);
+    try {
+        {
+            hdf5_session const silence;
+            bytes = as == layout::keras2 ? detail::listed_file(layers, config) : detail::numbered_file(layers);
+        }
+        if (as == layout::archive) bytes = detail::zip_of({{"metadata.json", R"({"keras_version": "3.0.0", "date_saved": "1980-01-01@00:00:00"})"}, {"config.json", config}, {"model.weights.h5", bytes}});
+    } catch (io_error const& e) {
+        throw io_error(path + ": " + e.what());
     }
-    if (as == layout::archive) bytes = detail::zip_of({{"metadata.json", R"({"keras_version": "3.0.0", "date_saved": "1980-01-01@00:00:00"})"}, {"config.json", config}, {"model.weights.h5", bytes}});
     write_atomically(path, bytes);
 }
 

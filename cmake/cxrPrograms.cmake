@@ -20,6 +20,7 @@ target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxr_w
 
 # CMake 3.25 does not know CUDA's C++20, so the flag is an option. Machine code for Ampere and Hopper, PTX for what comes after.
 set(cxr_cuda_architectures 80-real 90)
+set(cxr_cuda_test_architectures 80) # and its PTX: for programs that need no more than to run; the trainer has its code for all
 target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra>")
 if(CXR_WERROR)
     target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")

@@ -126,9 +126,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::loader train_loader(training, o.images, preprocess, training_loading);
     data::loader valid_loader(validation, o.images, preprocess, validation_loading);
     if (o.resume) check_extent(*from, last_path, engine_for);
-    if (o.resume && o.steps == 0 && (o.schedule == "cosine" || o.schedule == "one-cycle") && old_config.at("rows").at("train") != training.rows())
-        throw usage_error(fmt::format("--train {}: {} rows, where the run's table had {}, over which its schedule {} is laid out, so --resume cannot change them", o.train, training.rows(),
-                                      old_config.at("rows").at("train").dump(), o.schedule));
+    if (o.resume) check_resumed_rows(o, old_config, training.rows());
     auto schedule = schedule_for(o, o.steps != 0 ? o.steps : o.epochs * train_loader.batches(), scheduled_so_far);
     auto network = backend.make(engine_for);
     if (!o.memory.empty()) {

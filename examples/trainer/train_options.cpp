@@ -88,6 +88,9 @@ constexpr std::array fixed_options{
     "alpha", "gamma-positive", "gamma-negative", "margin", "smoothing", "class-weights", "beta", "optimizer", "weight-decay", "momentum", "nesterov", "augment", "schedule", "warmup",
     "min-lr", "schedule-epochs", "schedule-factor", "schedule-patience", "classes", "uncertain", "seed"};
 
+// Whether a rate depends on how many steps there are in all.
+bool laid_out_over_all_steps(std::string const& schedule) { return schedule == "cosine" || schedule == "one-cycle"; }
+
 json read_config(std::string const& path) {
     std::ifstream in(path);
     if (!in) throw io_error(path + ": cannot be read, expected the configuration of the run to continue");
@@ -132,7 +135,7 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
             bool const fixed = std::find(fixed_options.begin(), fixed_options.end(), name) != fixed_options.end();
             if (fixed && options.at(name) != given.at(name))
                 throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", which --resume cannot change");
-            if ((name == "epochs" || name == "steps") && (options.at("schedule") == "cosine" || options.at("schedule") == "one-cycle") && options.at(name) != given.at(name))
+            if ((name == "epochs" || name == "steps") && laid_out_over_all_steps(options.at("schedule").get<std::string>()) && options.at(name) != given.at(name))
                 throw usage_error("--" + name + " " + given.at(name).dump() + " differs from the run's " + options.at(name).dump() + ", over which its schedule " +
                                   options.at("schedule").get<std::string>() + " is laid out, so --resume cannot change it");
             options[name] = given.at(name);
@@ -144,6 +147,16 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     } catch (json::exception const& e) {
         throw io_error(path + ": lacks a field: " + e.what());
     }
+}
+
+void check_resumed_rows(train_options const& o, json const& config, std::size_t rows) {
+    if (o.steps != 0 || !laid_out_over_all_steps(o.schedule)) return;
+    auto const before = config.find("rows");
+    if (before == config.end() || !before->contains("train") || !before->at("train").is_number_unsigned())
+        throw io_error(run_folder::file(o.out, "config.json") + ": does not say how many rows the training table had, over which the schedule " + o.schedule + " is laid out");
+    if (before->at("train") != rows)
+        throw usage_error("--train " + o.train + ": " + std::to_string(rows) + " rows differ from the run's " + before->at("train").dump() + ", over which its schedule " + o.schedule +
+                          " is laid out, so --resume cannot change them");
 }
 
 double memory_limit(std::string const& text) {

@@ -21,6 +21,10 @@ json options_json(train_options o, label_options l, global_options g);
 /// Throws `usage_error` for one that cannot change, and `io_error` where there is no run.
 json resume_options(train_options& o, label_options& l, global_options& g);
 
+/// Holds the rows of a training table that a run is continued with against those in its config.json, where its schedule is laid out over all steps of its epochs. Throws `usage_error` for
+/// another number, and `io_error` where the configuration has none.
+void check_resumed_rows(train_options const& o, json const& config, std::size_t rows);
+
 /// The MB that --memory names. Throws `usage_error`.
 double memory_limit(std::string const& text);
 

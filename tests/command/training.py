@@ -98,7 +98,7 @@ class Run(CommandTest):
         with self.unchanged():
             self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--epochs", "3", says=["--epochs 3", "2", "cosine", "--resume cannot change"])
             self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--warmup", "3", says=["--warmup 3", "--resume cannot change"])
-            self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--train", self.path("fewer.csv"), says=["fewer.csv: 12 rows", "18", "cosine", "--resume cannot change"])
+            self.bad(2, "train", "--resume", "--out", self.path("cosine"), "--train", self.path("fewer.csv"), says=["fewer.csv: 12 rows", "the run's 18", "cosine", "--resume cannot change"])
 
     def test_a_schedule_without_what_it_needs(self):
         data = self.data_set(train=18)

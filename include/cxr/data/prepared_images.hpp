@@ -30,6 +30,9 @@ enum class loader_notice {
 /// What there is to tell of an image, by `loader_notice`; empty where there is nothing.
 using image_notices = std::array<std::string, 3>;
 
+/// Where one of them lies.
+[[nodiscard]] inline std::string& notice_of(image_notices& notices, loader_notice what) { return notices[static_cast<std::size_t>(what)]; }
+
 /// Changes the samples of row `row` of the table, which are 0 to `white`, in epoch `epoch`, in place.
 using image_change = std::function<void(view<float, 3> samples, float white, std::size_t epoch, std::size_t row)>;
 
@@ -91,10 +94,10 @@ private:
             if (disk_ && disk_takes_) keep_on_disk(path, state, *picture, notices);
         }
         if (looks_normalised(*picture))
-            notices[0] = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
+            notice_of(notices, loader_notice::range) = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
                          ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
                          "of the whole range";
-        if (is_blank(*picture)) notices[2] = path + ": all its pixels have one value, so there is nothing to see on it; expected an X-ray";
+        if (is_blank(*picture)) notice_of(notices, loader_notice::blank) = path + ": all its pixels have one value, so there is nothing to see on it; expected an X-ray";
         return *picture;
     }
 
@@ -104,7 +107,7 @@ private:
             disk_->keep(path, state, picture);
         } catch (io_error const& e) {
             disk_takes_ = false;
-            notices[1] = std::string(e.what()) + "; the cache of images takes no more";
+            notice_of(notices, loader_notice::cache) = std::string(e.what()) + "; the cache of images takes no more";
         }
     }
 

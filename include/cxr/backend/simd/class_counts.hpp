@@ -129,7 +129,7 @@ void kernel(ops::class_counts key, tag, context& ctx, view<Label const, 2> const
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { count_rows<0, 2, lanes>(first, mine.size(), classes, of_worker, of_group); });
         if (whole_group()) return;
         // Most tables know every label; those of a group lie in cache for a second look.
-        if constexpr (std::signed_integral<Label> || std::floating_point<Label>)
+        if constexpr (ops::may_be_unknown<Label>)
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { count_rows<2, 3, lanes>(first, mine.size(), classes, of_worker, of_group); });
         if (!whole_group()) ops::require_hard_labels(labels, known, mine);
     });

@@ -2,6 +2,7 @@
 #pragma once
 // What a dense block is when its weights no longer change.
 
+#include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/norm.hpp"
 #include "cxr/backend/simd/product_terms.hpp"
 #include "cxr/core/tensor.hpp"

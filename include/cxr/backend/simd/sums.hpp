@@ -2,7 +2,9 @@
 #pragma once
 // Work in fixed groups whose partial results are added in a fixed tree, so that no bit depends on the number of threads.
 
+#include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/images.hpp"
+#include "cxr/backend/simd/lanes.hpp"
 #include "cxr/backend/simd/tag.hpp"
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/workspace.hpp"
@@ -12,6 +14,38 @@
 #include <cstddef>
 
 namespace cxr::simd {
+
+/// Sums of two functions of sixteen channels: of a few pixels in float, of those in double.
+template <class Lanes>
+struct lane_sums {
+    double first[width] = {}, second[width] = {};  ///< the sums
+
+    /// Adds those of pixels 0 … n − 1: f(pixel, a, b) adds one pixel's to a and b.
+    template <class F>
+    CXR_INLINE void add(std::size_t n, F const& f) {
+        for (std::size_t p = 0; p < n;) {
+            Lanes a, b;
+            for (auto const end = n - p < 8 ? n : p + 8; p < end; ++p) f(p, a, b);
+            a.add_to(first);
+            b.add_to(second);
+        }
+    }
+    /// Adds n pixels and their squares.
+    CXR_INLINE void add_moments(float const* pixels, std::size_t n) {
+        add(n, [&](std::size_t p, Lanes& a, Lanes& b) CXR_INLINE {
+            Lanes const x = Lanes::load(pixels + p * width);
+            a = a + x;
+            b = fused(x, x, b);
+        });
+    }
+    /// Adds to sixteen sums of each.
+    CXR_INLINE void add_to(double* a, double* b) const {
+        for (std::size_t i = 0; i < width; ++i) {
+            a[i] += first[i];
+            b[i] += second[i];
+        }
+    }
+};
 
 /// Two sums a lane, as groups of tiles gather them.
 class group_sums {

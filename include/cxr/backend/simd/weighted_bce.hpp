@@ -136,7 +136,6 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
     using bits = typename E::bits;
     using doubles = typename E::doubles;
     using longs = typename E::longs;
-    constexpr bool may_be_unknown = std::same_as<Label, float> || std::signed_integral<Label>;
     auto next = at + periods * sums.period;
     ints wrong{};
     bits largest{}, labels{};
@@ -169,7 +168,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 wrong |= ~(positive | negative | ints(floats(y) != floats(y)));
             } else {
                 positive = y == 1;
-                if constexpr (may_be_unknown) {
+                if constexpr (ops::may_be_unknown<Label>) {
                     negative = y == 0;
                     wrong |= y > 1;
                 } else {
@@ -186,7 +185,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 E::template widen<Odd>(factor, argument);
                 form.template factor<E>(factor, is_positive);
                 if constexpr (Form::linear) E::template widen<Odd>(more, plus);
-                if constexpr (may_be_unknown) {
+                if constexpr (ops::may_be_unknown<Label>) {
                     E::template widen<Odd>(is_known, positive | negative);
                     product[0][Odd] = is_known ? product[0][Odd] * factor : product[0][Odd];
                     known[Odd] -= is_known;
@@ -206,7 +205,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 floats d;
                 form.template slope<E>(x, positive, d);
                 d *= positive ? scale[1] : scale[0];
-                if constexpr (may_be_unknown) d = (positive | negative) ? d : floats{};
+                if constexpr (ops::may_be_unknown<Label>) d = (positive | negative) ? d : floats{};
                 write_vector(batch.gradient + i, d);
             }
         }
@@ -220,7 +219,7 @@ CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& bat
                 write_vector(sums.exponent[k] + half[h], exponent + (raw >> 52) - 1023);
                 if constexpr (Form::linear) write_vector(sums.added[k] + half[h], added[k][h]);
             }
-            if constexpr (may_be_unknown) {
+            if constexpr (ops::may_be_unknown<Label>) {
                 longs before;
                 read_vector(before, sums.known + half[h]);
                 write_vector(sums.known + half[h], before + known[h]);

@@ -2,6 +2,7 @@
 #pragma once
 // Weights as the kernels read them, and gradients back in torch's order.
 
+#include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/images.hpp"
 #include "cxr/backend/simd/tag.hpp"
 #include "cxr/core/bf16.hpp"

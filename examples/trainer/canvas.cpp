@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "canvas.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
-#include "cxr/io/atomic_file.hpp"
 
 #include <cairo-svg.h>
 #include <fmt/format.h>
@@ -89,8 +89,8 @@ void write_picture(std::string const& path, double width, double height, std::fu
         }
         check(cairo_surface_write_to_png_stream(s.get(), append, &png));
     }
-    io::write_atomically(path + ".svg", svg);
-    io::write_atomically(path + ".png", png);
+    write_atomically(path + ".svg", svg);
+    write_atomically(path + ".png", png);
 }
 
 panel::panel(canvas& c, point corner, double width, double height, std::array<double, 2> x, std::array<double, 2> y) : c_(c), corner_(corner), width_(width), height_(height), x_(x), y_(y) {

@@ -1,8 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "console.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
-#include "cxr/io/atomic_file.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -63,14 +63,14 @@ void console::result(json const& value) const {
     if (std::fputs(text.c_str(), stdout) < 0 || std::fflush(stdout) != 0) throw io_error("standard output: cannot write the JSON result");
 }
 
-void write_text(std::string const& path, std::string const& text) { io::write_atomically(path, text); }
+void write_text(std::string const& path, std::string const& text) { write_atomically(path, text); }
 
 void expect_writable(std::string const& path) {
     namespace fs = std::filesystem;
     std::error_code ignored;
     // Who reads from a pipe would take the closing of it for the end.
     auto const status = fs::status(path, ignored);
-    if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) io::atomic_file const nothing(path);
+    if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) atomic_file const nothing(path);
 }
 
 bool same_file(std::string const& a, std::string const& b) {

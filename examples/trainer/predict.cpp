@@ -5,9 +5,9 @@
 
 #include "progress.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/data/image_file.hpp"
-#include "cxr/io/atomic_file.hpp"
 #include "cxr/io/json.hpp"
 
 #include <algorithm>
@@ -114,7 +114,7 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
         }
         p = std::move(chosen);
     }
-    io::write_atomically(o.out, to_csv(p), io::atomic_file::when::later);  // predictions can be made again
+    write_atomically(o.out, to_csv(p), atomic_file::when::later);  // predictions can be made again
     out.print("{} of {} on {} in {}", counted(p.images.size(), "prediction", "predictions"), model.path, global.backend, o.out);
     return p;
 }

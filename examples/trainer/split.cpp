@@ -6,9 +6,9 @@
 #include "data.hpp"
 #include "stats.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/data/split.hpp"
-#include "cxr/io/atomic_file.hpp"
 
 #include <algorithm>
 #include <array>
@@ -82,7 +82,7 @@ json run_split(split_options const& o, label_options const& labels, global_optio
         require_usage(!std::filesystem::exists(file(part)), "--out " + o.out + ": " + file(part) + " is of an earlier split into more parts, whose patients are now in others; expected another folder, or one without it");
     make_folder(o.out);
     // All of them or none: whatever fails does so before the first takes its place.
-    std::list<io::atomic_file> files;
+    std::list<atomic_file> files;
     for (std::size_t part = 0; part < parts.size(); ++part) files.emplace_back(file(part)).write(data::format_label_table(parts[part]));
     for (auto& f : files) f.commit();
 

@@ -298,7 +298,7 @@ TEST_CASE("a file that threads write at once is one of theirs, whole", "[propert
     temporary_folder const folder;
     auto const path = folder / "contested";
     at_once(4, [&](std::size_t t) {
-        for (int round = 0; round < 10; ++round) io::write_atomically(path, std::string(10'000, static_cast<char>('a' + t)));
+        for (int round = 0; round < 10; ++round) write_atomically(path, std::string(10'000, static_cast<char>('a' + t)));
     });
     std::ifstream stream(path, std::ios::binary);
     std::string const text{std::istreambuf_iterator<char>(stream), {}};

@@ -11,7 +11,6 @@
 #include <filesystem>
 #include <memory>
 #include <string>
-#include <string_view>
 #include <system_error>
 
 namespace cxr::data {
@@ -40,24 +39,6 @@ namespace cxr::data {
     }
     content.resize(got);
     return content;
-}
-
-/// Writes a file whole, over one that is there. Throws `io_error` that begins with the path; a file that could not be
-/// written to its end is removed.
-inline void write_file(std::string const& path, std::string_view content) {
-    auto const reason = [] { return std::generic_category().message(errno); };
-    errno = 0;
-    std::FILE* const file = std::fopen(path.c_str(), "wb");
-    if (file == nullptr) throw io_error(path + ": cannot be created: " + reason());
-    bool const written =
-        std::fwrite(content.data(), 1, content.size(), file) == content.size() && std::fflush(file) == 0;
-    auto const why = written ? std::string() : reason();
-    bool const closed = std::fclose(file) == 0;
-    if (written && closed) return;
-    auto const message = path + ": cannot be written: " + (written ? reason() : why);
-    std::error_code ignored;
-    std::filesystem::remove(path, ignored);
-    throw io_error(message);
 }
 
 }  // namespace cxr::data

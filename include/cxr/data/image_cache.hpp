@@ -3,6 +3,7 @@
 // Decoded and resized images on disk, so that a later epoch or run need not decode them again. An entry is used only
 // where file, size, time and options are those that it was made from; any other is as if it were not there.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/view.hpp"
@@ -19,7 +20,7 @@
 #include <cstring>
 #include <filesystem>
 #include <optional>
-#include <random>
+#include <span>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -48,7 +49,8 @@ struct file_state {
 }
 
 /// A folder of resized images, one file each, for one way of resizing; several ways, processes and threads may share it:
-/// an entry is written aside and renamed, so whoever reads finds all of it or nothing.
+/// whoever reads an entry finds all of it or nothing (see `atomic_file`), and what killed processes have left is removed
+/// when it is a day old.
 class image_cache {
 public:
     /// Uses `folder`, which is made where it is not there, for images that are resized as `how` says; how they are
@@ -64,6 +66,13 @@ public:
                            (code ? ": " + code.message() : std::string()));
         if (::access(folder_.c_str(), W_OK | X_OK) != 0)
             throw io_error(folder_ + ": cannot be written to, expected a folder for the cache of images");
+        // Processes that were killed leave what they had begun; an image takes far less than a day.
+        for (auto const& entry : std::filesystem::directory_iterator(folder_, code)) {
+            if (!entry.path().filename().string().starts_with(atomic_file::partial_prefix)) continue;
+            auto const written = entry.last_write_time(code);
+            if (!code && std::filesystem::file_time_type::clock::now() - written > std::chrono::hours(24))
+                std::filesystem::remove(entry.path(), code);
+        }
     }
 
     /// The resized image of the file `path`, which is in `state`, put into the first channels of `out` as `resize` puts
@@ -111,16 +120,11 @@ public:
                              : h.sample_bytes == 2 ? bytes_of<std::uint16_t>(picture.samples)
                                                    : bytes_of<float>(picture.samples);
         h.checksum = checksum(samples);
-        // Processes of several machines or containers, whose numbers may be the same, may share the folder.
-        std::random_device chance;
-        auto const aside = (std::filesystem::path(folder_) / (".partial-" + std::to_string(::getpid()) + "-" + std::to_string(chance()) + "-" + std::to_string(chance()))).string();
-        write_file(aside, std::string(reinterpret_cast<char const*>(&h), sizeof h) + key + samples);
-        std::error_code code;
-        std::filesystem::rename(aside, file_of(key), code);
-        if (!code) return;
-        auto const reason = code.message();
-        std::filesystem::remove(aside, code);
-        throw io_error(file_of(key) + ": cannot be written: " + reason);
+        atomic_file file(file_of(key));
+        file.write(std::as_bytes(std::span(&h, 1)));
+        file.write(key);
+        file.write(samples);
+        file.commit(atomic_file::when::later);  // an image can be decoded again
     }
 
 private:

@@ -2,6 +2,7 @@
 #pragma once
 // Label tables from CSV files, plain or gzip, and to CSV files.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/data/csv.hpp"
 #include "cxr/data/file.hpp"
 #include "cxr/data/gzip.hpp"
@@ -41,7 +42,7 @@ namespace cxr::data {
 
 /// Writes the table as `format_label_table` has it. Throws `io_error` that begins with the path.
 inline void write_label_table(label_table const& table, std::string const& path) {
-    write_file(path, format_label_table(table));
+    write_atomically(path, format_label_table(table));
 }
 
 }  // namespace cxr::data

@@ -3,6 +3,7 @@
 // PNG files in and out through libpng. libpng reports errors by longjmp, so every function that calls it here holds
 // nothing that has a destructor; memory is owned one level up.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/view.hpp"
 #include "cxr/data/file.hpp"
@@ -223,7 +224,7 @@ inline void require_honest_header(std::string_view file, std::string const& name
 
 /// Writes `encode_png(pixels)` to a file. Throws `io_error` that begins with the path.
 inline void write_png(std::string const& path, view<std::uint8_t const, 3> pixels) {
-    write_file(path, encode_png(pixels));
+    write_atomically(path, encode_png(pixels), atomic_file::when::later);  // pictures can be made again
 }
 
 }  // namespace cxr::data

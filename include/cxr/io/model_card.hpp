@@ -3,8 +3,8 @@
 // What somebody has to know of a model before using it, for people and for programs.
 // Source: Mitchell et al., "Model cards for model reporting", FAT* 2019.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
-#include "cxr/io/atomic_file.hpp"
 #include "cxr/io/fingerprint.hpp"
 #include "cxr/io/json.hpp"
 #include "cxr/version.hpp"

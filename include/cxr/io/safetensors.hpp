@@ -4,9 +4,9 @@
 // Format: 8 bytes N, little-endian; N bytes of JSON; the tensors' elements, little-endian, without gaps.
 // https://github.com/huggingface/safetensors
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/shape.hpp"
-#include "cxr/io/atomic_file.hpp"
 #include "cxr/io/dtype.hpp"
 #include "cxr/io/json.hpp"
 #include "cxr/io/mapped_file.hpp"

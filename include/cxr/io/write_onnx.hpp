@@ -2,8 +2,8 @@
 #pragma once
 // A DenseNet as an ONNX file, for any runtime of that format.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
-#include "cxr/io/atomic_file.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/io/densenet_tensors.hpp"
 #include "cxr/io/json.hpp"

@@ -2,6 +2,7 @@
 #pragma once
 // A network that learns: layers, loss and optimizer wired together, one batch at a time.
 
+#include "cxr/core/error.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/loss/weighted_loss.hpp"
@@ -14,6 +15,7 @@
 #include <cmath>
 #include <concepts>
 #include <cstddef>
+#include <map>
 #include <optional>
 #include <string>
 #include <type_traits>
@@ -91,13 +93,21 @@ public:
         nn::visit(layer_, [&, next = shares.begin()](std::string const&, parameter_type& p) mutable { p.learns = p.trainable && *next++ != 0; });
     }
 
-    /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Throws `contract_violation` on a device
-    /// after the first step, which was recorded.
+    /// Fixes the running statistics for which fixed(path) is true: their batch norms normalise by them in training too, and leave them as they are. Throws `contract_violation`, and fixes
+    /// nothing, where one of a norm's two is fixed and the other not, and on a device after the first step, which was recorded.
     template <class Fixed>
         requires std::is_invocable_r_v<bool, Fixed&, std::string const&>
     void fix_statistics(Fixed&& fixed) {
         require_not_recorded();
-        nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.fixed = !p.trainable && fixed(path); });
+        std::map<std::string, std::vector<bool>> of_norm;
+        std::vector<bool> chosen;
+        nn::visit(layer_, [&](std::string const& path, parameter_type& p) {
+            chosen.push_back(!p.trainable && fixed(path));
+            if (!p.trainable) of_norm[path.substr(0, path.rfind('.'))].push_back(chosen.back());
+        });
+        for (auto const& [norm, both] : of_norm)
+            if (both.front() != both.back()) throw contract_violation("cxr::train::network: one of the two running statistics of " + norm + " is fixed and the other not, expected both or none");
+        nn::visit(layer_, [&, next = chosen.begin()](std::string const&, parameter_type& p) mutable { p.fixed = *next++; });
     }
 
     /// Clips the gradient of each step so that its norm, over all parameters that learn, is at most `most`, above 0 (`ops::clip_norm`). A norm that is not finite then counts as

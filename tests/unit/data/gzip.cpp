@@ -86,18 +86,3 @@ TEST_CASE("gzip: a missing file and a directory are told apart") {
     CHECK(failure(folder / "none.csv") == (folder / "none.csv") + ": cannot be opened: No such file or directory");
     CHECK(failure(folder.path()) == folder.path() + ": is a directory, expected a file");
 }
-
-TEST_CASE("file: what cannot be written to its end does not stay") {
-    temporary_folder const folder;
-    cxr::data::write_file(folder / "a.txt", "abc");
-    CHECK(cxr::data::read_file(folder / "a.txt", 10) == "abc");
-    CHECK_THAT(message_of<cxr::io_error>([&] { cxr::data::write_file(folder / "none/a.txt", "abc"); }),
-               Catch::StartsWith((folder / "none/a.txt") + ": cannot be created"));
-    if (std::filesystem::exists("/dev/full"))
-        CHECK_THAT(message_of<cxr::io_error>([&] {
-                       std::filesystem::create_symlink("/dev/full", folder / "full");
-                       cxr::data::write_file(folder / "full", std::string(1 << 16, 'x'));
-                   }),
-                   Catch::Contains("No space left"));
-    CHECK_FALSE(std::filesystem::exists(std::filesystem::symlink_status(folder / "full")));
-}

@@ -8,6 +8,7 @@
 #include <array>
 #include <cmath>
 #include <cstdlib>
+#include <filesystem>
 #include <string>
 #include <vector>
 
@@ -269,6 +270,11 @@ TEST_CASE("label table: what is written reads back the same") {
     CHECK(again.patients == t.patients);
     CHECK(again.classes == t.classes);
     CHECK(labels(again) == labels(t));
+    // A table that takes the place of another does not write into it.
+    std::filesystem::create_hard_link(folder / "t.csv", folder / "old.csv");
+    write_label_table(select_rows(t, std::vector<std::size_t>{1}), folder / "t.csv");
+    CHECK(read_label_table(folder / "t.csv").images.size() == 1);
+    CHECK(read_label_table(folder / "old.csv").images == t.images);
 }
 
 TEST_CASE("label table: a missing file and a directory are named") {

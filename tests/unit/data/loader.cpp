@@ -400,9 +400,18 @@ TEST_CASE("loader: images on disk are used by the next loader, and made anew whe
     for (auto const& name : entries()) {
         auto content = read_file(name, 1 << 20);
         content.back() = static_cast<char>(content.back() ^ 4);
-        write_file(name, name == *made.begin() ? content.substr(0, 20) : content);
+        cxr::write_atomically(name, name == *made.begin() ? content.substr(0, 20) : content);
     }
     CHECK(epoch(*s.open(cached), 0) == epoch(*s.open(plain), 0));
+    // What a killed process has left is removed once it is old, and nothing else is.
+    auto const old = disk.write(".cxr-partial-1-0", "half"), fresh = disk.write(".cxr-partial-1-1", "half"), other = disk.write("notes", "");
+    auto const long_ago = std::filesystem::file_time_type::clock::now() - std::chrono::hours(25);
+    std::filesystem::last_write_time(old, long_ago);
+    std::filesystem::last_write_time(other, long_ago);
+    (void)s.open(cached);
+    CHECK_FALSE(std::filesystem::exists(old));
+    CHECK(std::filesystem::exists(fresh));
+    CHECK(std::filesystem::exists(other));
     // The image itself must still be there.
     std::filesystem::remove(s.folder / "i2.png");
     CHECK_THROWS_AS(epoch(*s.open(cached), 0), cxr::io_error);

@@ -95,6 +95,7 @@ TEST_CASE("fixed statistics stay to the bit, and training normalises by them as 
     auto const before = all(n);
     CHECK(n.step(b.images.view(), b.targets.view()) == Approx(n.loss(b.targets.view(), probabilities.view())).epsilon(1e-5));  // float, in another order
     CHECK(all(n) == before);
+    CHECK_THROWS_WITH(n.fix_statistics([](std::string const& path) { return path.ends_with("mean"); }), Catch::Contains("one of the two running statistics of ") && Catch::Contains("norm"));
     n.fix_statistics([](std::string const& path) { return in_first_block(path); });
     n.step(b.images.view(), b.targets.view());
     for (auto const& [path, values] : all(n)) {

@@ -4,20 +4,19 @@
 // few logarithms a group of rows. Soft labels, masks, other layouts, doubles and predictions that are no probabilities are the parent's.
 
 #include "cxr/backend/reference/weighted_bce.hpp"
+#include "cxr/backend/simd/bce_periods_avx512.hpp"
+#include "cxr/backend/simd/bce_sums.hpp"
 #include "cxr/backend/simd/entries.hpp"
 #include "cxr/backend/simd/lanes.hpp"
 #include "cxr/backend/simd/tag.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <limits>
 #include <memory>
-#include <numbers>
-#include <numeric>
 #include <optional>
 #include <type_traits>
 
@@ -82,52 +81,7 @@ struct bce_of_logits {
     }
 };
 
-/// Where a worker gathers a group of rows: one period, the fewest whole rows that are a multiple of 16 entries. In each half of a period's sums are the even or the odd entries.
-struct bce_sums {
-    /// How many numbers a period of that many classes has.
-    [[nodiscard]] static std::size_t period_of(std::size_t classes) { return classes * 16 / std::gcd(classes, std::size_t{16}); }
-
-    std::size_t period;  ///< entries
-    double* product[2];  ///< of the factors of all that is known and of positives, in [1, 2) between calls; that of negatives is the quotient
-    std::int64_t* exponent[2];  ///< what was taken out of the products, as powers of 2
-    double* added[2];    ///< sums beside the logarithms, of negatives and of positives
-    std::int64_t* known;        ///< entries whose label is known
-
-    bce_sums(workspace::frame& scratch, std::size_t n) : period(n), known(scratch.take<std::int64_t>(n)) {
-        for (int k = 0; k < 2; ++k) product[k] = scratch.take<double>(n), exponent[k] = scratch.take<std::int64_t>(n), added[k] = scratch.take<double>(n);
-    }
-    void clear() const {
-        std::fill_n(known, period, 0L);
-        for (int k = 0; k < 2; ++k) std::fill_n(product[k], period, 1.0), std::fill_n(exponent[k], period, 0L), std::fill_n(added[k], period, 0.0);
-    }
-    /// Calls f with where the sums of class `c` are.
-    template <class F>
-    void for_class(std::size_t c, std::size_t classes, F const& f) const {
-        for (auto k = c; k < period; k += classes) f(k / 2 + (k % 2) * (period / 2));
-    }
-    /// The sum of logarithms of class `c`, of negatives or of positives, times `sign`, and of what is added to it.
-    [[nodiscard]] double of_class(int kind, std::size_t c, std::size_t classes, double sign) const {
-        double mantissa = 1, sum = 0;
-        std::int64_t powers = 0;
-        for_class(c, classes, [&](std::size_t k) {
-            mantissa *= kind == 1 ? product[1][k] : product[0][k] / product[1][k];
-            powers += kind == 1 ? exponent[1][k] : exponent[0][k] - exponent[1][k];
-            sum += added[kind][k];
-        });
-        return sum + sign * (std::log(mantissa) + static_cast<double>(powers) * std::numbers::ln2);
-    }
-};
-
-/// A batch of dense rows.
-template <class Label>
-struct bce_batch {
-    Label const* targets;
-    float const* input;
-    float* gradient;        ///< null where it is not asked for
-    float const* scale[2];  ///< weight / known rows of negatives and of positives, a period
-};
-
-/// Adds `periods` periods, at most 32, from entry `at`. Returns whether every label is 0, 1 or unknown and every prediction in range.
+/// Adds `periods` periods, at most 32, from entry `at`, into sums that are split. Returns whether every label is 0, 1 or unknown and every prediction in range.
 template <class Lanes, bool Gradient, class Form, class Label>
 CXR_INLINE inline bool add_periods(Form const& form, bce_batch<Label> const& batch, std::size_t at, std::size_t periods, bce_sums const& sums) {
     using E = entries_in<Lanes::parts>;
@@ -250,8 +204,9 @@ template <bool Gradient, class Form, class Label>
     auto* const known = frame.take<std::int64_t>(groups * classes);
     auto* const usable = frame.take<bool>(groups);
     workspace::frame scratch(ctx.scratch());
+    bool const wide = std::same_as<Form, bce_of_probabilities> && ctx.instructions() >= instruction_set::avx512;
     auto* const rooms = scratch.take<bce_sums>(ctx.workers().size());
-    for (std::size_t w = 0; w < ctx.workers().size(); ++w) std::construct_at(rooms + w, scratch, period);
+    for (std::size_t w = 0; w < ctx.workers().size(); ++w) std::construct_at(rooms + w, scratch, period, !wide);
     auto* const rest_targets = scratch.take<signed_label>(period);
     auto* const rest_input = scratch.take<float>(2 * period);
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
@@ -259,17 +214,22 @@ template <bool Gradient, class Form, class Label>
         auto const& gathered = rooms[worker];
         gathered.clear();
         bool fine = true;
-        compiled_for(for_comparisons(ctx.instructions()), [&]<class lanes>() CXR_INLINE {
-            for (auto n = mine.first; n < mine.last; n += 32) fine &= add_periods<lanes, Gradient>(form, batch, n * period, std::min<std::size_t>(32, mine.last - n), gathered);
-            if (g + 1 == groups && last != 0) {
-                auto const from = periods * period;
-                std::fill_n(rest_targets, period, signed_label(std::same_as<Label, float> ? std::numeric_limits<float>::quiet_NaN() : -1));
-                std::fill_n(rest_input, period, 0.0F);
-                for (std::size_t k = 0; k < last; ++k) rest_targets[k] = static_cast<signed_label>(batch.targets[from + k]), rest_input[k] = batch.input[from + k];
-                fine &= add_periods<lanes, Gradient>(form, bce_batch<signed_label>{rest_targets, rest_input, rest_input + period, {batch.scale[0], batch.scale[1]}}, 0, 1, gathered);
-                if constexpr (Gradient) std::copy_n(rest_input + period, last, batch.gradient + from);
-            }
-        });
+        auto const add = [&](auto const& rows_of, std::size_t at, std::size_t n) {
+#if defined(__x86_64__)
+            if constexpr (std::same_as<Form, bce_of_probabilities>)
+                if (wide) return void(fine &= add_periods_avx512<Gradient>(form.epsilon, rows_of, at, n, gathered));
+#endif
+            compiled_for(for_comparisons(ctx.instructions()), [&]<class lanes>() CXR_INLINE { fine &= add_periods<lanes, Gradient>(form, rows_of, at, n, gathered); });
+        };
+        for (auto n = mine.first; n < mine.last; n += 32) add(batch, n * period, std::min<std::size_t>(32, mine.last - n));
+        if (g + 1 == groups && last != 0) {
+            auto const from = periods * period;
+            std::fill_n(rest_targets, period, signed_label(std::same_as<Label, float> ? std::numeric_limits<float>::quiet_NaN() : -1));
+            std::fill_n(rest_input, period, 0.0F);
+            for (std::size_t k = 0; k < last; ++k) rest_targets[k] = static_cast<signed_label>(batch.targets[from + k]), rest_input[k] = batch.input[from + k];
+            add(bce_batch<signed_label>{rest_targets, rest_input, rest_input + period, {batch.scale[0], batch.scale[1]}}, 0, 1);
+            if constexpr (Gradient) std::copy_n(rest_input + period, last, batch.gradient + from);
+        }
         usable[g] = fine;
         for (std::size_t c = 0; c < classes; ++c) {
             sums[g * classes + c] = weights.negative[c] * gathered.of_class(0, c, classes, Form::sign) + weights.positive[c] * gathered.of_class(1, c, classes, Form::sign);

@@ -2,9 +2,9 @@
 #pragma once
 // Weight files that Keras 2 and Keras 3 load.
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/shape.hpp"
-#include "cxr/io/atomic_file.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/io/densenet_tensors.hpp"
 #include "cxr/io/keras/hdf5.hpp"

@@ -19,7 +19,7 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-namespace cxr::io {
+namespace cxr {
 
 /// A file under construction, which takes the place of `path` in `commit()` and until then leaves the old one untouched.
 /// It grows under a name of its own, `.cxr-partial-…`, in the same folder; one that is not committed is removed. Behind
@@ -28,6 +28,9 @@ namespace cxr::io {
 /// the system is an `io_error` that begins with the path.
 class atomic_file {
 public:
+    /// How the names begin that files have while they grow.
+    static constexpr std::string_view partial_prefix = ".cxr-partial-";
+
     /// When a file has to be on the disk.
     enum class when {
         now,    ///< before `commit` returns
@@ -64,7 +67,7 @@ public:
         if (folder_ < 0) fail("cannot be created", errno);
         // Another thread of this process, or one that died with the same number, may hold the first names.
         for (unsigned attempt = 0;; ++attempt) {
-            partial_ = (folder / (".cxr-partial-" + std::to_string(::getpid()) + "-" + std::to_string(attempt))).string();
+            partial_ = (folder / (std::string(partial_prefix) + std::to_string(::getpid()) + "-" + std::to_string(attempt))).string();
             file_ = ::open(partial_.c_str(), O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
             if (file_ >= 0) return;
             int const reason = errno;
@@ -162,4 +165,4 @@ inline void write_atomically(std::string const& path, std::string_view text, ato
     file.commit(on_disk);
 }
 
-}  // namespace cxr::io
+}  // namespace cxr

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-#include "cxr/io/atomic_file.hpp"
+#include "cxr/core/atomic_file.hpp"
 
 #include "temporary_folder.hpp"
 
@@ -24,7 +24,7 @@
 
 namespace {
 
-using namespace cxr::io;
+using namespace cxr;
 
 std::string content_of(std::string const& path) {
     std::ifstream file(path, std::ios::binary);

@@ -65,7 +65,7 @@ def picture(points, memory):
     if memory is not None and corner > low:
         yield f'<line x1="{x(low):.1f}" y1="{y(low * memory):.1f}" x2="{x(corner):.1f}" y2="{y(peak):.1f}" stroke="#444" stroke-width="2"/>'
     yield f'<line x1="{x(corner):.1f}" y1="{y(peak):.1f}" x2="{x(high):.1f}" y2="{y(peak):.1f}" stroke="#444" stroke-width="2"/>'
-    yield f'<text x="{x(high) - 4:.1f}" y="{y(peak) + 16:.1f}" text-anchor="end">float32 multiply-adds: {peak:.0f}</text>'
+    yield f'<text x="{x(corner) + 8:.1f}" y="{y(peak) + 16:.1f}">float32 multiply-adds: {peak:.0f}</text>'
     for p in points:
         at, up, colour = x(p["gflops"] / p["gb"]), y(p["gflops"]), COLOURS[p["kind"]]
         shape = {

@@ -4,6 +4,7 @@
 // originals, brought to 224. With CXR_DATA_DIR set these are NIH's own, else made from the sample. Pin the program to a core: taskset -c 1.
 
 #include "cxr/backend/simd/backend.hpp"
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/data/label_table.hpp"
 #include "cxr/data/loader.hpp"
@@ -173,7 +174,7 @@ cxr::data::label_table originals_in(fs::path const& to) {
     for (std::size_t i = 0; i < images_a_batch; ++i) {
         table.images.push_back(std::to_string(i) + ".png");
         if (own.empty())
-            cxr::data::write_file((to / table.images[i]).string(), original_of(cxr::data::image_path(sample + "images", part.images[i]), i));
+            cxr::write_atomically((to / table.images[i]).string(), original_of(cxr::data::image_path(sample + "images", part.images[i]), i), cxr::atomic_file::when::later);
         else
             fs::create_symlink(own[i % own.size()], to / table.images[i]);
     }

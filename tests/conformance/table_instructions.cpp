@@ -64,8 +64,8 @@ stats::class_counts counts_of(Context& ctx, tensor<Label, 2> const& labels) {
 }
 
 struct found {
-    double value = 0, value_beside_gradient = 0;
-    tensor<float, 2> gradient;
+    double value = 0, value_beside_gradient = 0, value_in_place = 0;
+    tensor<float, 2> gradient, in_place;
 };
 
 /// A loss of predictions that are probabilities or, where `logits`, any numbers.
@@ -73,10 +73,11 @@ template <class Context, class Label>
 found loss_of(Context& ctx, tensor<Label, 2> const& labels, tensor<float, 2> const& predictions, bool logits) {
     std::vector<double> positive, negative;
     for (std::size_t c = 0; c < labels.extent(1); ++c) positive.push_back(0.3 + 0.1 * static_cast<double>(c)), negative.push_back(1.0 / static_cast<double>(c + 1));
-    found f{0, 0, tensor<float, 2>(labels.extents(), -77.0F)};
+    found f{0, 0, 0, tensor<float, 2>(labels.extents(), -77.0F), predictions};
     auto const run = [&](auto const& loss) {
         f.value = loss(labels, predictions);
         f.value_beside_gradient = loss.gradient(labels, predictions, f.gradient);
+        f.value_in_place = loss.gradient(labels, f.in_place, f.in_place);
     };
     if (logits)
         run(loss::weighted_logits_loss<typename Context::backend>(ctx, positive, negative));
@@ -90,6 +91,7 @@ tensor<float, 2> predictions_of(std::size_t rows, std::size_t classes, bool logi
     tensor<float, 2> predictions({rows, classes});
     for (std::size_t k = 0; k < predictions.size(); ++k) predictions[k] = static_cast<float>(logits ? 8 * numbers.normal(k) : 1e-4 + 0.9998 * std::pow(numbers.uniform(k), 3));
     for (std::size_t k = 0; logits && k < predictions.size(); k += 3) predictions[k] = k % 2 == 0 ? 0.0F : -0.0F;
+    for (std::size_t k = 0; !logits && k < predictions.size(); k += 11) predictions[k] = k % 2 == 0 ? 0.0F : 1.0F;
     return predictions;
 }
 
@@ -141,6 +143,8 @@ TEMPLATE_TEST_CASE("every instruction set has the reference's loss and gradient"
                         // The same tolerances as in weighted_bce.cpp: sums are double's, derivatives float's.
                         REQUIRE(std::abs(mine.value - expected.value) <= 1e-12 * std::abs(expected.value));
                         REQUIRE(mine.value_beside_gradient == mine.value);
+                        REQUIRE(mine.value_in_place == mine.value);
+                        REQUIRE(std::equal(mine.in_place.begin(), mine.in_place.end(), mine.gradient.begin()));
                         double worst = 0;
                         for (std::size_t k = 0; k < labels.size(); ++k) {
                             double const is = mine.gradient[k], should = expected.gradient[k];

@@ -67,11 +67,11 @@ public:
         if (::access(folder_.c_str(), W_OK | X_OK) != 0)
             throw io_error(folder_ + ": cannot be written to, expected a folder for the cache of images");
         // Processes that were killed leave what they had begun; an image takes far less than a day.
-        for (auto const& entry : std::filesystem::directory_iterator(folder_, code)) {
-            if (!entry.path().filename().string().starts_with(atomic_file::partial_prefix)) continue;
-            auto const written = entry.last_write_time(code);
-            if (!code && std::filesystem::file_time_type::clock::now() - written > std::chrono::hours(24))
-                std::filesystem::remove(entry.path(), code);
+        auto const yesterday = std::filesystem::file_time_type::clock::now() - std::chrono::hours(24);
+        for (std::filesystem::directory_iterator entry(folder_, code), end; !code && entry != end; entry.increment(code)) {
+            if (!entry->path().filename().string().starts_with(atomic_file::partial_prefix)) continue;
+            std::error_code gone;  // by another process that cleans up
+            if (entry->last_write_time(gone) < yesterday && !gone) std::filesystem::remove(entry->path(), gone);
         }
     }
 

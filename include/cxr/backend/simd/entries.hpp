@@ -17,8 +17,8 @@ namespace cxr::simd {
 
 static_assert(std::endian::native == std::endian::little, "cxr::simd: halves of words are taken as on little-endian machines");
 
-/// What the losses are compiled for at most: compilers that are not told of AVX-512 for the whole program take comparisons of its vectors apart, number by number (g++ 12, which is then
-/// nine times slower than with AVX2; where it is told, AVX-512 gains a sixth over AVX2, and nothing once the memory is the limit).
+/// What losses in such vectors are compiled for at most: compilers that are not told of AVX-512 for the whole program take comparisons of its vectors apart, number by number (g++ 12, which is
+/// then nine times slower than with AVX2). The loss of probabilities has AVX-512 in intrinsics, `add_periods_avx512`.
 [[nodiscard]] constexpr instruction_set for_comparisons(instruction_set s) { return std::min(s, instruction_set::avx2); }
 
 /// 16 / Parts entries in vectors of the size of registers. What is computed in double is split into even and odd entries. (Vectors are no functions' results here: how one is

@@ -99,15 +99,15 @@ public:
         requires std::is_invocable_r_v<bool, Fixed&, std::string const&>
     void fix_statistics(Fixed&& fixed) {
         require_not_recorded();
-        std::map<std::string, std::vector<bool>> of_norm;
-        std::vector<bool> chosen;
+        std::map<std::string, bool> fixed_norms;
+        auto const norm_of = [](std::string const& path) { return path.substr(0, path.rfind('.')); };
         nn::visit(layer_, [&](std::string const& path, parameter_type& p) {
-            chosen.push_back(!p.trainable && fixed(path));
-            if (!p.trainable) of_norm[path.substr(0, path.rfind('.'))].push_back(chosen.back());
+            if (p.trainable) return;
+            bool const chosen = fixed(path);
+            if (fixed_norms.try_emplace(norm_of(path), chosen).first->second != chosen)
+                throw contract_violation("cxr::train::network: one of the two running statistics of " + norm_of(path) + " is fixed and the other not, expected both or none");
         });
-        for (auto const& [norm, both] : of_norm)
-            if (both.front() != both.back()) throw contract_violation("cxr::train::network: one of the two running statistics of " + norm + " is fixed and the other not, expected both or none");
-        nn::visit(layer_, [&, next = chosen.begin()](std::string const&, parameter_type& p) mutable { p.fixed = *next++; });
+        nn::visit(layer_, [&](std::string const& path, parameter_type& p) { p.fixed = !p.trainable && fixed_norms.at(norm_of(path)); });
     }
 
     /// Clips the gradient of each step so that its norm, over all parameters that learn, is at most `most`, above 0 (`ops::clip_norm`). A norm that is not finite then counts as

@@ -44,11 +44,11 @@ struct layer {
         weights.resize(std::max(places.packed(), places.turned()));
         halves.resize(weights.size());
         if (what == work::pointwise || what == work::window) {
-            pack<false>(places, w.data(), weights.data(), one);
-            pack<true>(places, w.data(), halves.data(), one);
+            pack<false>(instruction_set::portable, places, w.data(), weights.data(), one);
+            pack<true>(instruction_set::portable, places, w.data(), halves.data(), one);
         } else {
-            pack_turned<false>(places, w.data(), weights.data());
-            pack_turned<true>(places, w.data(), halves.data());
+            pack_turned<false>(instruction_set::portable, places, w.data(), weights.data());
+            pack_turned<true>(instruction_set::portable, places, w.data(), halves.data());
         }
         d_weights.resize(places.turned());
     }
@@ -57,7 +57,8 @@ struct layer {
     template <bool Half>
     void run(cxr::simd::context& ctx, work what) {
         workspace::frame scratch(ctx.scratch());
-        auto const tile = tile_pixels<Half>(pixels, in), tiles = (pixels + tile - 1) / tile, strips = bands<Half>{extents, band_rows<Half>(extents, between)}.count();
+        auto const tile = what == work::pointwise ? tile_pixels<Half>(pixels, in) : backward_tile_pixels<Half>(pixels, in), tiles = (pixels + tile - 1) / tile;
+        auto const strips = bands<Half>{extents, band_rows<Half>(extents, between)}.count();
         float const* const w = (Half ? halves : weights).data();
         normalisation const norm{ones.data(), zeros.data(), zeros.data()};
         affine_gradient const dy{ones.data(), zeros.data(), zeros.data(), zeros.data()};

@@ -248,10 +248,10 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     weight_places const places{out * width, in * width, taps, {out * width, 0}, {in * width, 0}};
                     auto const w = whole("w", out * in * width * width * taps, 1, 1);
                     std::vector<float> packed(places.packed()), turned(places.turned()), z(out * pixels * width), gx(before), dw(places.turned()), gradient(w.size());
-                    pack<Half>(places, w.data(), packed.data(), [](std::size_t) { return 1.0F; });
-                    pack_turned<Half>(places, w.data(), turned.data());
+                    pack<Half>(ctx.instructions(), places, w.data(), packed.data(), [](std::size_t) { return 1.0F; });
+                    pack_turned<Half>(ctx.instructions(), places, w.data(), turned.data());
                     workspace::frame scratch(ctx.scratch());
-                    auto const tile = tile_pixels<Half>(pixels, in), count = taps == 1 ? (pixels + tile - 1) / tile : bands<Half>{g, band_rows<Half>(g, in)}.count();
+                    auto const tile = backward_tile_pixels<Half>(pixels, in), count = taps == 1 ? (pixels + tile - 1) / tile : bands<Half>{g, band_rows<Half>(g, in)}.count();
                     auto const groups = std::min<std::size_t>(2, count);
                     group_sums const sums(scratch, 3, lanes), back(scratch, groups, lanes);
                     if (taps == 1) {

@@ -39,13 +39,13 @@ public:
         /// Of a dense layer.
         struct layer {
             norm_lanes norm1, norm2;
-            memory bottleneck;
         };
         /// Of a dense block and the transition behind it, if there is one.
         struct block {
             grid extents;
             channel_places place;
-            memory values;
+            memory values, bottlenecks;  // those layer by layer, where they are kept
+            std::size_t bottleneck = 0;  // numbers of one: all layers of a block are as wide
             nn::statistics_buffer<host_memory> statistics;
             std::vector<float> mean;  // in lanes
             std::vector<layer> layers;
@@ -55,6 +55,7 @@ public:
         typename generic::tape parts;
         cxr::view<float const, 4> in;
         memory stem, bottleneck, d_bottleneck;  // the bottleneck where each is computed again
+        bool recompute = false;                 // whether they are, since forward
         nn::statistics_buffer<host_memory> stem_statistics;
         norm_lanes stem_norm;
         std::array<block, 4> blocks;
@@ -81,6 +82,7 @@ public:
 
     void forward(cxr::context<Backend>& ctx, nn::activation<float const> in, nn::activation<float> out, tape& t) const {
         t.in = in.values;
+        t.recompute = ctx.recompute();
         if (out.statistics != nullptr) out.statistics->known = 0;
         pack_all(ctx, t);
         std::size_t number = 0;  // of the convolution
@@ -145,8 +147,8 @@ public:
             auto const size = std::max(t.blocks[i].values.size(), t.blocks[(i + 2) % 4].values.size());
             g.resize({size});
         }
-        std::size_t largest = t.bottleneck.size(), weights = 0;
-        for (auto const& b : t.blocks) largest = std::max(largest, b.layers.front().bottleneck.size());
+        std::size_t largest = 0, weights = 0;
+        for (auto const& b : t.blocks) largest = std::max(largest, b.bottleneck);
         for_each_convolution([&](auto const&, weight_places const& p) { weights = std::max(weights, p.turned()); });
         weights = std::max(weights, t.turned[0].size());
         t.d_bottleneck.resize({largest});
@@ -262,9 +264,9 @@ public:
                 auto const places1 = of(conv1, b.place), places2 = of(conv2, narrow);
                 auto& mine = b.layers[k];
                 mine.first = memory({places1.template packed<Half>()});
-                pack<Half>(places1, conv1.values.data(), mine.first.data(), scaled_by(between[k], narrow));
+                pack<Half>(ctx.instructions(), places1, conv1.values.data(), mine.first.data(), scaled_by(between[k], narrow));
                 mine.second = memory({places2.template packed<Half>()});
-                pack<Half>(places2, conv2.values.data(), mine.second.data(), one);
+                pack<Half>(ctx.instructions(), places2, conv2.values.data(), mine.second.data(), one);
                 if (Half || !ctx.winograd()) return;
                 mine.winograd = memory({winograd::packed(b.between, pairs_of(blocks_of(conv2.shape[0])))});
                 winograd::pack(conv2.shape[0], conv2.shape[1], b.between, conv2.values.data(), mine.winograd.data());
@@ -276,7 +278,7 @@ public:
                 b.norm = lanes_of(behind.template part<0>(), b.place);
                 b.weights = memory({places.template packed<Half>()});
                 b.kept = conv.shape[0];
-                pack<Half>(places, conv.values.data(), b.weights.data(), one);
+                pack<Half>(ctx.instructions(), places, conv.values.data(), b.weights.data(), one);
             } else {
                 b.norm = lanes_of(generic_.template part<11>(), b.place);
             }
@@ -333,9 +335,9 @@ private:
             if (i == 0) return pack_stem(first.shape[0], input_channels_, first.values.data(), t.weights[0].data(), one);
             auto const& j = jobs[(i - 1) / 2];
             if (i % 2 == 1)
-                pack<Half>(j.places, j.from, t.weights[(i + 1) / 2].data(), one);
+                pack<Half>(ctx.instructions(), j.places, j.from, t.weights[(i + 1) / 2].data(), one);
             else
-                pack_turned<Half>(j.places, j.from, t.turned[i / 2].data());
+                pack_turned<Half>(ctx.instructions(), j.places, j.from, t.turned[i / 2].data());
         });
     }
 
@@ -350,13 +352,22 @@ private:
         b.statistics.begin(channels);
     }
 
+    static float* bottleneck_of(tape& t, typename tape::block& b, std::size_t k) {
+        if (t.recompute) {
+            t.bottleneck.resize({b.bottleneck});
+            return t.bottleneck.data();
+        }
+        b.bottlenecks.resize({b.layers.size() * b.bottleneck});
+        return b.bottlenecks.data() + k * b.bottleneck;
+    }
+
     template <class Chain, class Tapes>
     void dense_forward(cxr::context<Backend>& ctx, Chain const& layer, std::size_t k, tape& t, typename tape::block& b, Tapes& tapes, std::size_t number) const {
         auto const channels = b.place.first + k * b.place.growth, in = b.place.blocks(channels), pixels = b.extents.pixels();
         auto const narrow = layer.template part<2>().weight().shape[0], between = blocks_of(narrow);
         auto& mine = b.layers[k];
-        auto& bottleneck = ctx.recompute() ? t.bottleneck : mine.bottleneck;
-        if (bottleneck.size() < between * pixels * width) bottleneck.resize({between * pixels * width});
+        b.bottleneck = between * pixels * width;
+        float* const bottleneck = bottleneck_of(t, b, k);
         prepare(ctx, layer.template part<0>(), b.extents, b.statistics.statistics, std::get<0>(tapes.parts), b.place, mine.norm1);
         auto& statistics = std::get<3>(tapes.parts).own;
         statistics.begin(narrow);
@@ -366,7 +377,7 @@ private:
             auto const tile = tile_pixels<Half>(pixels, in);
             auto const groups = group_count((pixels + tile - 1) / tile, 1);
             group_sums const sums(scratch, groups, between * width);
-            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck.data(), sums, groups);
+            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, bottleneck, sums, groups);
             moments(sums, plain, 0, narrow, pixels, statistics.statistics);
         }
         prepare(ctx, layer.template part<3>(), b.extents, statistics.statistics, std::get<3>(tapes.parts), plain, mine.norm2);
@@ -375,7 +386,7 @@ private:
             auto const groups = group_count(bands<Half>{b.extents, band_rows<Half>(b.extents, between)}.count(), 1);
             auto const grown = blocks_of(b.place.growth);
             group_sums const sums(scratch, groups, grown * width);
-            window<Half>(ctx, b.extents, bottleneck.data(), between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
+            window<Half>(ctx, b.extents, bottleneck, between, mine.norm2.view(), t.weights[number + 1].data(), grown, b.values.data() + in * pixels * width, sums, groups);
             moments(sums, b.place, channels, b.place.growth, pixels, b.statistics.statistics);
         }
     }
@@ -389,12 +400,12 @@ private:
         auto const between = blocks_of(conv1.shape[0]), grown = blocks_of(b.place.growth);
         channel_places const plain{conv1.shape[0], 0};
         auto& mine = b.layers[k];
-        if (ctx.recompute()) {
+        float* const y = bottleneck_of(t, b, k);
+        if (t.recompute) {
             workspace::frame scratch(ctx.scratch());
             auto const tile = tile_pixels<Half>(pixels, in), groups = group_count((pixels + tile - 1) / tile, 1);
-            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, t.bottleneck.data(), group_sums(scratch, groups, between * width), groups);
+            pointwise<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.weights[number].data(), between, y, group_sums(scratch, groups, between * width), groups);
         }
-        float const* const y = ctx.recompute() ? t.bottleneck.data() : mine.bottleneck.data();
         auto& rest = t.rest;
         rest.begin(between);
         {
@@ -407,7 +418,7 @@ private:
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
-        auto const tile = tile_pixels<Half>(pixels, in);
+        auto const tile = backward_tile_pixels<Half>(pixels, in);
         auto const groups = gradient_groups(pixels, (pixels + tile - 1) / tile);
         group_sums const sums(scratch, groups, in * width);
         auto dy = rest.from(0, mine.norm2.mean.data());

@@ -43,7 +43,7 @@ struct grid {
 
 /// Calls f(first channel, count, first lane) for every run of channels that lie side by side in one block.
 template <class F>
-void for_each_run(channel_places const& place, std::size_t channels, F&& f) {
+CXR_INLINE inline void for_each_run(channel_places const& place, std::size_t channels, F&& f) {
     for (std::size_t c = 0; c < channels;) {
         auto const lane = place(c);
         auto n = std::min(channels - c, width - lane % width);

@@ -7,6 +7,7 @@
 
 #include <cmath>
 #include <cstddef>
+#include <utility>
 
 // Single instructions that no expression becomes. clang checks an operand's size before it knows whose part the code becomes; there, expressions have to do.
 #if defined(__x86_64__) && !defined(__clang__)
@@ -46,7 +47,7 @@ template <int Parts>
 class lanes_in {
     using vector = typename vector_of<float, 64 / Parts>::type;
     using truths = typename vector_of<int, 64 / Parts>::type;
-    using doubles = typename vector_of<double, 128 / Parts>::type;
+    using doubles = typename vector_of<double, 64 / Parts>::type;
     using bits = typename vector_of<unsigned, 64 / Parts>::type;
     using shorts = typename vector_of<unsigned short, 32 / Parts>::type;
 
@@ -144,12 +145,6 @@ public:
         for (int i = 0; i < Parts; ++i) m.t[i] = a.v_[i] > b.v_[i];
         return m;
     }
-    /// Whether numbers are `b`'s.
-    CXR_INLINE friend mask operator==(lanes_in const& a, lanes_in const& b) {
-        mask m;
-        for (int i = 0; i < Parts; ++i) m.t[i] = a.v_[i] == b.v_[i];
-        return m;
-    }
     /// Whether numbers are above 0.
     [[nodiscard]] CXR_INLINE mask positive() const { return *this > lanes_in(); }
     /// a · b + c, rounded once where the processor can and the compiler is g++.
@@ -185,6 +180,24 @@ public:
     }
     /// a where `m`, else 0.
     [[nodiscard]] CXR_INLINE friend lanes_in only(mask const& m, lanes_in const& a) { return select(m, a, lanes_in()); }
+    /// c where a is b, else 0.
+    [[nodiscard]] CXR_INLINE friend lanes_in where_equal(lanes_in const& a, lanes_in const& b, lanes_in const& c) {
+        lanes_in x;
+        for (int i = 0; i < Parts; ++i) {
+#if defined(CXR_VECTOR_ASSEMBLY)
+            // As an expression, g++ 12 takes it apart where it moves the comparison out of a loop.
+            if constexpr (Parts == 1) {
+                asm("vcmpeqps %2, %1, %%k1\n\tvmovaps %3, %0%{%%k1%}%{z%}" : "=v"(x.v_[i]) : "v"(a.v_[i]), "v"(b.v_[i]), "v"(c.v_[i]) : "k1");
+                continue;
+            } else if constexpr (Parts == 2) {
+                asm("vcmpeqps %2, %1, %0\n\tvandps %3, %0, %0" : "=&x"(x.v_[i]) : "x"(a.v_[i]), "x"(b.v_[i]), "x"(c.v_[i]));
+                continue;
+            }
+#endif
+            x.v_[i] = a.v_[i] == b.v_[i] ? c.v_[i] : vector{};
+        }
+        return x;
+    }
     /// The sixteen numbers of bfloat16 at `words`.
     [[nodiscard]] CXR_INLINE static lanes_in load_bf16(float const* words) {
         lanes_in x;
@@ -247,15 +260,49 @@ public:
             write_vector(words + i * (16 / Parts), low);
         }
     }
-    /// Adds the numbers to sixteen others, in double.
-    CXR_INLINE void add_to(double* sums) const {
-        for (int i = 0; i < Parts; ++i) {
-            doubles s;
-            read_vector(s, sums + i * (16 / Parts));
-            s += __builtin_convertvector(v_[i], doubles);
-            write_vector(sums + i * (16 / Parts), s);
+    /// Sixteen sums in double.
+    class sums {
+    public:
+        CXR_INLINE sums() {
+            for (int i = 0; i < 2 * Parts; ++i) v_[i] = doubles{};
         }
-    }
+        sums(sums const&) = delete;
+        sums& operator=(sums const&) = delete;
+
+        /// Adds a number to each.
+        CXR_INLINE void add(lanes_in const& x) {
+            for (int i = 0; i < Parts; ++i) {
+#if defined(CXR_VECTOR_ASSEMBLY)
+                doubles low, high;
+                if constexpr (Parts == 1)
+                    asm("vcvtps2pd %t2, %0\n\tvextractf64x4 $1, %2, %t1\n\tvcvtps2pd %t1, %1" : "=&v"(low), "=v"(high) : "v"(x.v_[i]));
+                else if constexpr (Parts == 2)
+                    asm("vcvtps2pd %x2, %0\n\tvextractf128 $1, %2, %x1\n\tvcvtps2pd %x1, %1" : "=&x"(low), "=x"(high) : "x"(x.v_[i]));
+                if constexpr (Parts <= 2) {
+                    v_[2 * i] += low;
+                    v_[2 * i + 1] += high;
+                    continue;
+                }
+#endif
+                [&]<int... I>(std::integer_sequence<int, I...>) CXR_INLINE {
+                    v_[2 * i] += __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], I...), doubles);
+                    v_[2 * i + 1] += __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], (I + 8 / Parts)...), doubles);
+                }(std::make_integer_sequence<int, 8 / Parts>{});
+            }
+        }
+        /// Adds them to sixteen others.
+        CXR_INLINE void add_to(double* others) const {
+            for (int i = 0; i < 2 * Parts; ++i) {
+                doubles s;
+                read_vector(s, others + i * (8 / Parts));
+                s += v_[i];
+                write_vector(others + i * (8 / Parts), s);
+            }
+        }
+
+    private:
+        doubles v_[2 * Parts];
+    };
 
 private:
     // Bits whose upper half is the nearest bfloat16, the even one of two; NaN stays NaN as long as it is one that a processor makes.

@@ -127,18 +127,19 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
 }
 
 /// Backward of `pointwise` where the gradient of y is `dy` of `d` and `y`: g (+)= scale · (Wᵀ · dy where x was let through), `sums` Σ of that without scale and of its product
-/// with x − mean, and the gradient of W, `d_weights` [pair of x's blocks][y's lane][32]. `weights` [pair of x's blocks][y's lane][32].
+/// with x − mean, and the gradient of W, `d_weights` [pair of x's blocks][y's lane][32]. `weights` [pair of x's blocks][y's lane][32]. There are at most as many groups as
+/// tiles of `backward_tile_pixels`.
 template <bool Half = false>
 void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
                                float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, float* d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
-    auto const tile = tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
+    auto const tile = backward_tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
     auto const size = pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
+    auto const parts = gradient_parts(groups, pairs_of(in));
     auto const line = along_pixels::words(1, along_pixels::rows(tile) * width);  // of a block whose pixels are steps
-    auto const room = most * line + planes * tile * width + 2 * tile * width + (Half ? out * line : 0);
+    auto const room = 2 * line + planes * tile * width + 2 * tile * width + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const segments = scratch.take<segment>(planes);
@@ -148,15 +149,18 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
-        auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last);  // blocks
+        auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last), second = std::min(end, begin + 2);  // blocks, of the second pair on
         float* const a = rooms + worker * room;
-        float* const b = a + most * line;
+        float* const b = a + 2 * line;
         float* const c = b + planes * tile * width;
         float* const b_along = Half ? c + 2 * tile * width : b;
         float* const dw = gathered + group * size;
         tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(count, groups, group);
+            auto const bring = [&](prefetcher& ahead, std::size_t k, std::size_t last, std::size_t pixel, std::size_t n) {
+                ahead.add(x + (k * pixels + pixel) * width, g + (k * pixels + pixel) * width, last - k, pixels * width, n * width);
+            };
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
                 auto const gradient = [&](std::size_t k) CXR_INLINE {
@@ -169,23 +173,14 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                         along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient(k));
                         correlate.turn(b_along + k * line, 1);
                     }
-                for (std::size_t k = begin; k < end; ++k) {
-                    float* const to = a + (k - begin) * line;
-                    auto const value = norm.rectified_values<lanes>(k, x + (k * pixels + first) * width);
-                    if constexpr (Half)
-                        along_pixels::template put<lanes>(n, line / width, to, value);
-                    else
-                        for (std::size_t p = 0; p < n; ++p) store(to + p * width, value(p));
-                }
                 prefetcher ahead;
+                bring(ahead, second, end, first, n);
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
-                    ahead.add(d + next * width, out, pixels * width, m * width);
-                    ahead.add(y + next * width, out, pixels * width, m * width);
-                    ahead.add(x + (begin * pixels + next) * width, end - begin, pixels * width, m * width);
-                    ahead.add(g + (begin * pixels + next) * width, end - begin, pixels * width, m * width);
-                    ahead.begin(pairs.size() * multiply.calls(planes, n));
+                    ahead.add(d + next * width, y + next * width, out, pixels * width, m * width);
+                    bring(ahead, begin, second, next, m);
                 }
+                ahead.begin(pairs.size() * multiply.calls(planes, n));
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c,
@@ -193,19 +188,24 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
-                        auto const mean = lanes::load(norm.mean + k * width), scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
+                        auto const from = x + (k * pixels + first) * width;
+                        auto const value = norm.rectified_values<lanes>(k, from);
+                        if constexpr (Half)
+                            along_pixels::template put<lanes>(n, line / width, a + v * line, value);
+                        else
+                            for (std::size_t p = 0; p < n; ++p) store(a + v * line + p * width, value(p));
                         lane_sums<lanes> s;
-                        s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                            auto const at = (k * pixels + first + p) * width;
-                            lanes const raw = lanes::load(x + at), dz = only(fused(scale, raw, shift).positive(), lanes::load(c + (v * tile + p) * width));
+                        s.add(n, [from, back = c + v * tile * width, to = g + (k * pixels + first) * width, accumulate, mean = lanes::load(norm.mean + k * width),
+                                  scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                            lanes const raw = lanes::load(from + p * width), dz = only(fused(scale, raw, shift).positive(), lanes::load(back + p * width));
                             d_shift = d_shift + dz;
                             d_scale = fused(dz, raw - mean, d_scale);
-                            store(g + at, accumulate ? fused(scale, dz, lanes::load(g + at)) : scale * dz);
+                            store(to + p * width, accumulate ? fused(scale, dz, lanes::load(to + p * width)) : scale * dz);
                         });
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * line, .b = a + (2 * pair - begin) * line, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
+                        correlate({.a = b_along + k * line, .b = a, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
                                    .accumulate = t != mine.first, .registers = &registers},
                                   1, along_pixels::rows(n), columns);
                 }
@@ -213,8 +213,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered);
-    std::copy_n(gathered, size, d_weights);
+    add_groups(ctx, groups, size, gathered, d_weights);
 }
 
 }  // namespace cxr::simd

@@ -38,37 +38,37 @@ using strided_by_weights = places<2 * Channels, 1, 32>;  ///< rows: every second
 template <int Channels>
 using window_by_pixels = places<1, 2 * Channels, 16>;    ///< rows: numbers of a window's row; steps: every second pixel of plain images
 
-/// `M` rows, 16 · `V` columns.
+/// `M` rows, 16 · `V` columns of q, from `rows` on to `out`: of a product in several calls, q is the same in all.
 template <int M, int V, class P>
 struct product_kernel {
     /// For any processor.
-    static void portable(product const& q) {
+    static void portable(product const& q, float const* rows, float* out) {
         using lanes = lanes_in<4>;
         for (int v = 0; v < V; ++v)
             for (int m = 0; m < M; ++m) {
-                float* const out = q.out + m * q.out_row + v * q.out_half;
-                auto c = q.accumulate ? lanes::load(out) : q.bias != nullptr ? lanes::load(q.bias + v * 16) : lanes{};
+                float* const to = out + m * q.out_row + v * q.out_half;
+                auto c = q.accumulate ? lanes::load(to) : q.bias != nullptr ? lanes::load(q.bias + v * 16) : lanes{};
                 for (std::size_t s = 0; s < q.count; ++s) {
-                    float const* a = q.a + q.segments[s].a + P::row(m);
+                    float const* a = rows + q.segments[s].a + P::row(m);
                     float const* b = q.b + q.segments[s].b + v * q.b_half;
                     for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) c = c + lanes::broadcast(*a) * lanes::load(b);
                 }
-                store(out, q.rectify ? rectified(c) : c);
+                store(to, q.rectify ? rectified(c) : c);
             }
     }
 
 #if defined(__x86_64__)
     /// 2 · M registers of sums; each number of a is read once.
-    [[CXR_TARGET_AVX512]] static void avx512(product const& q) {
+    [[CXR_TARGET_AVX512]] static void avx512(product const& q, float const* rows, float* out) {
         __m512 c[M][V];
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v)
-                c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
-            float const* a = q.a + q.segments[s].a;
+            float const* a = rows + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             auto const half = q.b_half;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
@@ -89,20 +89,20 @@ struct product_kernel {
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+            for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
     }
 
     /// The same where each step is two of bfloat16: a(m, k) · b(k, n) + a(m, k + 1) · b(k + 1, n).
-    [[CXR_TARGET_AVX512_BF16]] static void avx512_bf16(product const& q) {
+    [[CXR_TARGET_AVX512_BF16]] static void avx512_bf16(product const& q, float const* rows, float* out) {
         __m512 c[M][V];
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v)
-                c[m][v] = q.accumulate ? _mm512_loadu_ps(q.out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
-            float const* a = q.a + q.segments[s].a;
+            float const* a = rows + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             auto const half = q.b_half;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
@@ -120,20 +120,20 @@ struct product_kernel {
 #pragma GCC unroll 16
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
-            for (int v = 0; v < V; ++v) _mm512_storeu_ps(q.out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+            for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
     }
 
     /// 2 · M · V registers of sums; AVX2 has sixteen in all.
-    [[CXR_TARGET_AVX2]] static void avx2(product const& q) {
+    [[CXR_TARGET_AVX2]] static void avx2(product const& q, float const* rows, float* out) {
         __m256 c[M][2 * V];
 #pragma GCC unroll 6
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
             for (int h = 0; h < 2 * V; ++h)
-                c[m][h] = q.accumulate ? _mm256_loadu_ps(q.out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps();
+                c[m][h] = q.accumulate ? _mm256_loadu_ps(out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps();
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
-            float const* a = q.a + q.segments[s].a;
+            float const* a = rows + q.segments[s].a;
             float const* b = q.b + q.segments[s].b;
             for (std::size_t k = 0; k < q.length; ++k, a += P::a_step, b += P::b_step) {
                 __m256 x[2 * V];
@@ -151,7 +151,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
             for (int h = 0; h < 2 * V; ++h)
-                _mm256_storeu_ps(q.out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
+                _mm256_storeu_ps(out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
     }
 #endif
 
@@ -167,7 +167,7 @@ struct product_kernel {
         if constexpr (M == P::whole)
             return &portable;
         else
-            return static_cast<void (*)(product const&)>(nullptr);
+            return static_cast<void (*)(product const&, float const*, float*)>(nullptr);
     }
 };
 
@@ -196,32 +196,14 @@ public:
     /// Computes `rows` rows, any number of wholes, and `columns` columns, 16 or 32, of q; rows of a and out follow each other.
     void operator()(product const& q, std::size_t rows, std::size_t columns) const {
         if (by_tiles_ != nullptr) return by_tiles_(q, {1, rows, 0}, columns);
-        if (!narrow_) return run(q, rows / whole_, columns);
-        // Few registers hold few sums, so what is read sixteen at a time is read often: steps and columns are taken in such pieces that it comes from the first-level cache.
-        auto const piece = std::max<std::size_t>(1, piece_ / std::max<std::size_t>(1, q.length));
-        for (std::size_t v = 0; v < columns; v += width) {
-            product part = q;
-            part.b += static_cast<std::ptrdiff_t>(v / width) * q.b_half;
-            part.out += static_cast<std::ptrdiff_t>(v / width) * q.out_half;
-            if (q.bias != nullptr) part.bias += v;
-            for (std::size_t s = 0; s < q.count; s += piece) {
-                part.segments = q.segments + s;
-                part.count = std::min(piece, q.count - s);
-                part.accumulate = q.accumulate || s != 0;
-                part.rectify = q.rectify && s + piece >= q.count;
-                run(part, rows / whole_, width);
-            }
-        }
+        run(q, q.a, q.out, rows, columns);
     }
 
     /// Computes lines of rows of q, line by line.
-    void operator()(product q, product_lines const& lines, std::size_t columns) const {
+    void operator()(product const& q, product_lines const& lines, std::size_t columns) const {
         if (by_tiles_ != nullptr) return by_tiles_(q, lines, columns);
-        for (std::size_t i = 0; i < lines.count; ++i) {
-            (*this)(q, lines.length, columns);
-            q.a += lines.apart;
-            q.out += static_cast<std::ptrdiff_t>(lines.length) * q.out_row;
-        }
+        for (std::size_t i = 0; i < lines.count; ++i)
+            run(q, q.a + static_cast<std::ptrdiff_t>(i) * lines.apart, q.out + static_cast<std::ptrdiff_t>(i * lines.length) * q.out_row, lines.length, columns);
     }
 
     /// Whether AMX's tiles are used: then a segment has sixteen steps.
@@ -238,18 +220,37 @@ private:
 
     products() = default;
 
-    void run(product q, std::size_t wholes, std::size_t columns) const {
+    void run(product const& q, float const* a, float* out, std::size_t rows, std::size_t columns) const {
+        if (!narrow_) return run_kernels(q, a, out, rows / whole_, columns);
+        // Few registers hold few sums, so what is read sixteen at a time is read often: steps and columns are taken in such pieces that it comes from the first-level cache.
+        auto const piece = std::max<std::size_t>(1, piece_ / std::max<std::size_t>(1, q.length));
+        for (std::size_t v = 0; v < columns; v += width) {
+            auto const half = static_cast<std::ptrdiff_t>(v / width);
+            product part = q;
+            part.b += half * q.b_half;
+            if (q.bias != nullptr) part.bias += v;
+            for (std::size_t s = 0; s < q.count; s += piece) {
+                part.segments = q.segments + s;
+                part.count = std::min(piece, q.count - s);
+                part.accumulate = q.accumulate || s != 0;
+                part.rectify = q.rectify && s + piece >= q.count;
+                run_kernels(part, a, out + half * q.out_half, rows / whole_, width);
+            }
+        }
+    }
+
+    void run_kernels(product const& q, float const* a, float* out, std::size_t wholes, std::size_t columns) const {
         auto const tiles = (wholes + most_ - 1) / most_;
         for (std::size_t t = 0; t < tiles; ++t) {
             auto const here = (wholes + tiles - t - 1) / (tiles - t);
-            kernels_[here - 1][columns / width - 1](q);
-            q.a += static_cast<std::ptrdiff_t>(here) * advance_;
-            q.out += static_cast<std::ptrdiff_t>(here * whole_) * q.out_row;
+            kernels_[here - 1][columns / width - 1](q, a, out);
+            a += static_cast<std::ptrdiff_t>(here) * advance_;
+            out += static_cast<std::ptrdiff_t>(here * whole_) * q.out_row;
             wholes -= here;
         }
     }
 
-    std::array<std::array<void (*)(product const&), 2>, most_rows> kernels_{};
+    std::array<std::array<void (*)(product const&, float const*, float*), 2>, most_rows> kernels_{};
     std::size_t most_ = 1, whole_ = 1, piece_ = 1;  // wholes of a kernel, rows of a whole, steps of a piece
     std::ptrdiff_t advance_ = 0;
     void (*by_tiles_)(product const&, product_lines const&, std::size_t) = nullptr;

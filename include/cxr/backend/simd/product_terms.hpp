@@ -19,9 +19,11 @@ struct segment {
 class prefetcher {
 public:
     /// Adds `planes` runs of `floats` numbers, the first at `from`, one every `stride`.
-    CXR_INLINE void add(float const* from, std::size_t planes, std::size_t stride, std::size_t floats) {
+    CXR_INLINE void add(float const* from, std::size_t planes, std::size_t stride, std::size_t floats) { add(from, from, planes, stride, floats); }
+    /// Adds runs of two arrays in turn.
+    CXR_INLINE void add(float const* one, float const* other, std::size_t planes, std::size_t stride, std::size_t floats) {
         if (planes == 0 || floats == 0) return;
-        runs_[count_++] = {from, planes, stride, floats};
+        runs_[count_++] = {one, other, planes, stride, floats};
         lines_ += planes * ((floats + 15) / 16);
     }
     /// To be done in so many calls of `some`.
@@ -30,7 +32,9 @@ public:
     CXR_INLINE void some() {
         for (std::size_t i = 0; i < step_ && run_ < count_; ++i) {
             auto const& r = runs_[run_];
-            __builtin_prefetch(r.from + plane_ * r.stride + at_, 0, 2);
+            auto const at = static_cast<std::ptrdiff_t>(plane_ * r.stride + at_);
+            __builtin_prefetch(r.one + at, 0, 2);
+            if (r.other != r.one) __builtin_prefetch(r.other + at, 0, 2);
             if ((at_ += 16) < r.floats) continue;
             at_ = 0;
             if (++plane_ < r.planes) continue;
@@ -41,7 +45,7 @@ public:
 
 private:
     struct run {
-        float const* from;
+        float const *one, *other;
         std::size_t planes, stride, floats;
     };
     run runs_[4];

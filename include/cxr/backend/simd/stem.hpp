@@ -88,11 +88,17 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
 /// The extents of the maximum of 3×3 pixels with stride 2 and padding 1.
 [[nodiscard]] constexpr grid pooled(grid const& g) { return {g.images, (g.height + 1) / 2, (g.rows_width + 1) / 2}; }
 
-/// Calls f(tap, pixel) for the pixels of an image that the window of (`y`, `x`) holds, row by row.
+/// Calls f(tap, pixel) for the pixels of an image that the window of (`y`, `x`) holds, row by row; of rows `begin` … `end` − 1.
+template <class F>
+CXR_INLINE inline void for_each_in_window(grid const& g, std::size_t begin, std::size_t end, std::size_t y, std::size_t x, F const& f) {
+    for (std::size_t i = begin < 2 * y ? 0 : begin + 1 - 2 * y; i < 3 && 2 * y + i <= end; ++i)
+        for (std::size_t j = x == 0 ? 1 : 0; j < 3 && 2 * x + j <= g.rows_width; ++j) f(i * 3 + j, (2 * y + i - 1) * g.rows_width + 2 * x + j - 1);
+}
+
+/// The same of all rows.
 template <class F>
 CXR_INLINE inline void for_each_in_window(grid const& g, std::size_t y, std::size_t x, F const& f) {
-    for (std::size_t i = y == 0 ? 1 : 0; i < 3 && 2 * y + i <= g.height; ++i)
-        for (std::size_t j = x == 0 ? 1 : 0; j < 3 && 2 * x + j <= g.rows_width; ++j) f(i * 3 + j, (2 * y + i - 1) * g.rows_width + 2 * x + j - 1);
+    for_each_in_window(g, 0, g.height, y, x, f);
 }
 
 /// out = max of 3×3 pixels, stride 2, of max(scale · x + shift, 0), all of `blocks` blocks.
@@ -134,49 +140,55 @@ struct stem_gradient {
     float const *g_out, *out;   ///< gradient and values behind the pool
     affine_gradient d_out;      ///< how the gradient is made of both
 
-    /// d of image `n`, block `k`: backward of pool and rectifier. The first of equal pixels counts.
+    /// Calls f(gradient, its place's tap, its place's value of the convolution) for output pixel `p` of image `n`, block `k`: backward of pool and rectifier. The first of equal pixels
+    /// counts; where none is above 0 the tap is −1.
     template <class lanes>
-    CXR_INLINE void pool_backward(std::size_t n, std::size_t k, float* d) const {
+    [[nodiscard]] CXR_INLINE auto chosen(std::size_t n, std::size_t k) const {
         auto const small = pooled(conv);
-        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width);
-        auto const fa = lanes::load(d_out.a + k * width), fb = lanes::load(d_out.b + k * width), fc = lanes::load(d_out.c + k * width), mean = lanes::load(d_out.mean + k * width);
-        float const* const image = x + (k * conv.images + n) * conv.image_pixels() * width;
-        std::fill_n(d, conv.image_pixels() * width, 0.0F);
-        for (std::size_t p = 0; p < small.image_pixels(); ++p) {
-            auto const from = ((k * small.images + n) * small.image_pixels() + p) * width;
-            lanes const gradient = fused(fa, lanes::load(g_out + from), fused(fc, lanes::load(out + from) - mean, fb));
-            lanes best, chosen = lanes::broadcast(-1);  // a pixel that is not above 0 is not let through, whichever it is
-            for_each_in_window(conv, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                lanes const v = fused(scale, lanes::load(image + pixel * width), shift);
+        auto const first = (k * small.images + n) * small.image_pixels() * width;
+        return [g = conv, across = small.rows_width, image = x + (k * conv.images + n) * conv.image_pixels() * width, scale = lanes::load(norm.scale + k * width),
+                shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width),
+                gradient = d_out.values<lanes>(k, g_out + first, out + first)](std::size_t p, auto const& f) CXR_INLINE {
+            lanes best, tap = lanes::broadcast(-1), raw(mean);
+            for_each_in_window(g, p / across, p % across, [&](std::size_t t, std::size_t pixel) CXR_INLINE {
+                lanes const value = lanes::load(image + pixel * width), v = fused(scale, value, shift);
                 auto const better = v > best;
                 best = select(better, v, best);
-                chosen = select(better, lanes::broadcast(static_cast<float>(tap)), chosen);
+                raw = select(better, value, raw);
+                tap = select(better, lanes::broadcast(static_cast<float>(t)), tap);
             });
-            for_each_in_window(conv, p / small.rows_width, p % small.rows_width, [&](std::size_t tap, std::size_t pixel) CXR_INLINE {
-                float* const at = d + pixel * width;
-                store(at, lanes::load(at) + only(chosen == lanes::broadcast(static_cast<float>(tap)), gradient));
+            f(only(best.positive(), gradient(p)), tap, raw);
+        };
+    }
+
+    /// d, the gradient of rectified values, of `rows` rows of image `n` from `first` on, block `k`.
+    template <class lanes>
+    CXR_INLINE void pool_backward(std::size_t n, std::size_t k, std::size_t first, std::size_t rows, float* d) const {
+        auto const small = pooled(conv);
+        auto const across = small.rows_width, begin = first * conv.rows_width;
+        std::fill_n(d, rows * conv.rows_width * width, 0.0F);
+        auto const at = chosen<lanes>(n, k);
+        for (std::size_t p = first / 2 * across; p < std::min(small.height, (first + rows) / 2 + 1) * across; ++p)
+            at(p, [&](lanes const& gradient, lanes const& tap, lanes const&) CXR_INLINE {
+                for_each_in_window(conv, first, first + rows, p / across, p % across, [&](std::size_t t, std::size_t pixel) CXR_INLINE {
+                    float* const to = d + (pixel - begin) * width;
+                    store(to, lanes::load(to) + where_equal(tap, lanes::broadcast(static_cast<float>(t)), gradient));
+                });
             });
-        }
     }
 };
 
 /// `sums` Σ d and Σ d · (x − mean) of what comes back through the pool, a group an image.
 inline void stem_sums(context& ctx, stem_gradient const& s, group_sums const& sums) {
-    workspace::frame scratch(ctx.scratch());
-    auto const room = s.conv.image_pixels() * width;
-    auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    ctx.workers()(s.conv.images, [&](std::size_t n, std::size_t worker) {
-        float* const d = rooms + worker * room;
+    ctx.workers()(s.conv.images, [&](std::size_t n, std::size_t) {
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             for (std::size_t k = 0; k < s.blocks; ++k) {
-                s.pool_backward<lanes>(n, k, d);
-                auto const mean = lanes::load(s.norm.mean + k * width);
-                float const* const image = s.x + (k * s.conv.images + n) * room;
                 lane_sums<lanes> both;
-                both.add(s.conv.image_pixels(), [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                    lanes const dz = lanes::load(d + p * width);
-                    d_shift = d_shift + dz;
-                    d_scale = fused(dz, lanes::load(image + p * width) - mean, d_scale);
+                both.add(pooled(s.conv).image_pixels(), [at = s.chosen<lanes>(n, k), mean = lanes::load(s.norm.mean + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                    at(p, [&](lanes const& gradient, lanes const&, lanes const& value) CXR_INLINE {
+                        d_shift = d_shift + gradient;
+                        d_scale = fused(gradient, value - mean, d_scale);
+                    });
                 });
                 sums.add(n, k * width, both);
             }
@@ -185,7 +197,7 @@ inline void stem_sums(context& ctx, stem_gradient const& s, group_sums const& su
     sums.finish();
 }
 
-/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of the convolution is `dy` of d and x. d is computed once more, image by image, which costs
+/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of the convolution is `dy` of d and x. d is computed once more, band by band, which costs
 /// less than keeping it; where `d_conv` is not null, the gradient of the convolution goes there, for the gradient of the images.
 template <int Channels>
 void stem_backward(context& ctx, view<float const, 4> images, stem_gradient const& s, affine_gradient const& dy, float* d_weights, float* d_conv) {
@@ -194,7 +206,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
     constexpr std::size_t length = 7 * Channels;
     auto const size = pairs_of(s.blocks) * 7 * length * 32, groups = std::min<std::size_t>(8, s.conv.images);
     workspace::frame scratch(ctx.scratch());
-    auto const room = band.room() + 2 * pixels * width;
+    auto const plane = band.rows * band.out.rows_width * width, room = band.room() + 2 * plane;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const rows = scratch.take<segment>(band.rows);
@@ -207,31 +219,28 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
         float* const dw = gathered + group * size + pair * 7 * length * 32;
         auto const mine = part(s.conv.images, groups, group);
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            for (std::size_t n = mine.first; n < mine.last; ++n) {
+            for (std::size_t i = mine.first * band.an_image(); i < mine.last * band.an_image(); ++i) {
+                auto const n = i / band.an_image(), h = band.height(i);
                 for (std::size_t v = 0; v < columns_of(s.blocks, pair) / width; ++v) {
-                    auto const k = 2 * pair + v;
-                    s.pool_backward<lanes>(n, k, d + v * pixels * width);
-                    auto const fa = lanes::load(dy.a + k * width), fb = lanes::load(dy.b + k * width), fc = lanes::load(dy.c + k * width), mean = lanes::load(dy.mean + k * width);
-                    float const* const x = s.x + (k * s.conv.images + n) * pixels * width;
-                    for (std::size_t p = 0; p < pixels; ++p) {
-                        float* const at = d + (v * pixels + p) * width;
-                        lanes const g = fused(fa, lanes::load(at), fused(fc, lanes::load(x + p * width) - mean, fb));
-                        store(at, g);
-                        if (d_conv != nullptr) store(d_conv + ((k * s.conv.images + n) * pixels + p) * width, g);
+                    auto const k = 2 * pair + v, first = (k * s.conv.images * pixels + band.begin(i)) * width;
+                    float* const to = d + v * plane;
+                    s.pool_backward<lanes>(n, k, band.first(i), h, to);
+                    auto const value = dy.values<lanes>(k, to, s.x + first);
+                    for (std::size_t p = 0; p < h * band.out.rows_width; ++p) {
+                        lanes const g = value(p);
+                        store(to + p * width, g);
+                        if (d_conv != nullptr) store(d_conv + first + p * width, g);
                     }
                 }
-                for (std::size_t i = n * band.an_image(); i < (n + 1) * band.an_image(); ++i) {
-                    band.fill(images, i, a);
-                    for (std::size_t k = 0; k < 7; ++k)
-                        correlate({.a = a + k * band.line(), .b = d + (band.begin(i) - n * pixels) * width, .b_half = static_cast<std::ptrdiff_t>(pixels * width), .segments = rows,
-                                   .count = band.height(i), .length = band.out.rows_width, .out = dw + k * length * 32, .out_row = 32, .accumulate = i != mine.first * band.an_image()},
-                                  length, columns_of(s.blocks, pair));
-                }
+                band.fill(images, i, a);
+                for (std::size_t k = 0; k < 7; ++k)
+                    correlate({.a = a + k * band.line(), .b = d, .b_half = static_cast<std::ptrdiff_t>(plane), .segments = rows, .count = h, .length = band.out.rows_width,
+                               .out = dw + k * length * 32, .out_row = 32, .accumulate = i != mine.first * band.an_image()},
+                              length, columns_of(s.blocks, pair));
             }
         });
     });
-    add_groups(ctx, groups, size, gathered);
-    std::copy_n(gathered, size, d_weights);
+    add_groups(ctx, groups, size, gathered, d_weights);
 }
 
 }  // namespace cxr::simd

@@ -18,7 +18,7 @@ namespace cxr::simd {
 /// Sums of two functions of sixteen channels: of a few pixels in float, of those in double.
 template <class Lanes>
 struct lane_sums {
-    double first[width] = {}, second[width] = {};  ///< the sums
+    typename Lanes::sums first, second;  ///< the sums
 
     /// Adds those of pixels 0 … n − 1: f(pixel, a, b) adds one pixel's to a and b.
     template <class F>
@@ -26,24 +26,17 @@ struct lane_sums {
         for (std::size_t p = 0; p < n;) {
             Lanes a, b;
             for (auto const end = n - p < 8 ? n : p + 8; p < end; ++p) f(p, a, b);
-            a.add_to(first);
-            b.add_to(second);
+            first.add(a);
+            second.add(b);
         }
     }
     /// Adds n pixels and their squares.
     CXR_INLINE void add_moments(float const* pixels, std::size_t n) {
-        add(n, [&](std::size_t p, Lanes& a, Lanes& b) CXR_INLINE {
+        add(n, [pixels](std::size_t p, Lanes& a, Lanes& b) CXR_INLINE {
             Lanes const x = Lanes::load(pixels + p * width);
             a = a + x;
             b = fused(x, x, b);
         });
-    }
-    /// Adds to sixteen sums of each.
-    CXR_INLINE void add_to(double* a, double* b) const {
-        for (std::size_t i = 0; i < width; ++i) {
-            a[i] += first[i];
-            b[i] += second[i];
-        }
     }
 };
 
@@ -57,7 +50,10 @@ public:
     }
     /// Adds the sums of sixteen lanes, `lane` the first of them, to those of group `g`.
     template <class Lanes>
-    CXR_INLINE void add(std::size_t g, std::size_t lane, lane_sums<Lanes> const& s) const { s.add_to(all_ + 2 * g * lanes_ + lane, all_ + (2 * g + 1) * lanes_ + lane); }
+    CXR_INLINE void add(std::size_t g, std::size_t lane, lane_sums<Lanes> const& s) const {
+        s.first.add_to(all_ + 2 * g * lanes_ + lane);
+        s.second.add_to(all_ + (2 * g + 1) * lanes_ + lane);
+    }
     /// Adds all groups up.
     void finish() const {
         reduce_tree(groups_, [&](std::size_t into, std::size_t from) {
@@ -72,14 +68,18 @@ private:
     double* all_;
 };
 
-/// Adds up what `groups` groups gathered, `size` numbers each, into the first; parts of the numbers in parallel.
-inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float* all) {
-    if (groups < 2) return;
+/// to = what `groups` groups gathered, at most 8, `size` numbers each, added up; parts of the numbers in parallel. `size` is a multiple of 16.
+inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float const* all, float* to) {
     constexpr std::size_t run = 4096;
     ctx.workers()((size + run - 1) / run, [&](std::size_t r, std::size_t) {
-        auto const first = r * run, last = std::min(size, first + run);
-        reduce_tree(groups, [&](std::size_t into, std::size_t from) {
-            for (std::size_t i = first; i < last; ++i) all[into * size + i] += all[from * size + i];
+        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
+            for (auto i = r * run; i < std::min(size, (r + 1) * run); i += width) {
+                lanes sums[8];
+                for (std::size_t g = 0; g < groups; ++g) sums[g] = lanes::load(all + g * size + i);
+                for (std::size_t step = 1; step < groups; step *= 2)  // as `reduce_tree`, which is no part of this function
+                    for (std::size_t g = 0; g + step < groups; g += 2 * step) sums[g] = sums[g] + sums[g + step];
+                store(to + i, sums[0]);
+            }
         });
     });
 }
@@ -94,6 +94,10 @@ template <bool Half = false>
     while (tile > rows && pixels < 8 * tile) tile /= 2;
     return tile;
 }
+
+/// Pixels that `pointwise_backward` works on at once: of what it reads, one pair of blocks at a time is in use, so bfloat16 leaves room for twice as many, and longer sums.
+template <bool Half = false>
+[[nodiscard]] constexpr std::size_t backward_tile_pixels(std::size_t pixels, std::size_t blocks) { return (Half ? 2 : 1) * tile_pixels<Half>(pixels, blocks); }
 
 /// Number of groups of pixels that gather gradients of weights: each costs memory and an addition, so each has some hundred pixels.
 [[nodiscard]] constexpr std::size_t gradient_groups(std::size_t pixels, std::size_t tiles) {

@@ -76,7 +76,7 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
     moments.finish();
 }
 
-/// Backward of `transition` where the gradient of y is `dy` of `d` and `y`; writes `g`. Arguments as for `pointwise_backward`.
+/// Backward of `transition` where the gradient of y is `dy` of `d` and `y`; writes `g`. Arguments as for `pointwise_backward`, but at most as many groups as there are `halves`.
 template <bool Half = false>
 void transition_backward(context& ctx, grid const& at, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
                                 float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, float* d_weights) {
@@ -87,9 +87,9 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
     auto const size = pairs_of(in) * out * width * 32;
     if (at.height % 2 != 0 || at.rows_width % 2 != 0) std::fill_n(g, in * all * width, 0.0F);  // the last row and column are in no average
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
+    auto const parts = gradient_parts(groups, pairs_of(in));
     auto const line = along_pixels::words(1, along_pixels::rows(half.tile()) * width);  // as in `pointwise_backward`
-    auto const room = most * line + planes * plane + 2 * plane + (Half ? out * line : 0);
+    auto const room = 2 * line + planes * plane + 2 * plane + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const segments = scratch.take<segment>(planes);
@@ -99,9 +99,8 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
-        auto const begin = 2 * pairs.first, end = std::min(in, 2 * pairs.last);  // blocks
         float* const a = rooms + worker * room;
-        float* const b = a + most * line;
+        float* const b = a + 2 * line;
         float* const c = b + planes * plane;
         float* const b_along = Half ? c + 2 * plane : b;
         float* const dw = gathered + group * size;
@@ -120,14 +119,6 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                         along_pixels::template put<lanes>(n, line / width, b_along + k * line, gradient(k));
                         correlate.turn(b_along + k * line, 1);
                     }
-                for (std::size_t k = begin; k < end; ++k) {
-                    float* const to = a + (k - begin) * line;
-                    auto const value = half.averages<lanes>(i, k, x + k * all * width, norm);
-                    if constexpr (Half)
-                        along_pixels::template put<lanes>(n, line / width, to, value);
-                    else
-                        for (std::size_t p = 0; p < n; ++p) store(to + p * width, value(p));
-                }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c, .out_half = static_cast<std::ptrdiff_t>(plane),
@@ -135,24 +126,28 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
-                        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
+                        auto const value = half.averages<lanes>(i, k, x + k * all * width, norm);
+                        if constexpr (Half)
+                            along_pixels::template put<lanes>(n, line / width, a + v * line, value);
+                        else
+                            for (std::size_t p = 0; p < n; ++p) store(a + v * line + p * width, value(p));
                         lane_sums<lanes> s;
-                        s.add(n, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                            lanes const quarter = lanes::broadcast(0.25F) * lanes::load(c + (v * half.tile() + p) * width);
+                        s.add(n, [&half, i, across = at.rows_width, raws = x + k * all * width, to = g + k * all * width, back = c + v * plane, scale = lanes::load(norm.scale + k * width),
+                                  shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                            lanes const quarter = lanes::broadcast(0.25F) * lanes::load(back + p * width);
                             auto const first = half.source(i, p);
-                            for (auto const pixel : {first, first + 1, first + at.rows_width, first + at.rows_width + 1}) {
-                                auto const where = (k * all + pixel) * width;
-                                lanes const raw = lanes::load(x + where);
+                            for (auto const pixel : {first, first + 1, first + across, first + across + 1}) {
+                                lanes const raw = lanes::load(raws + pixel * width);
                                 lanes const dz = only(fused(scale, raw, shift).positive(), quarter);
                                 d_shift = d_shift + dz;
                                 d_scale = fused(dz, raw - mean, d_scale);
-                                store(g + where, scale * dz);
+                                store(to + pixel * width, scale * dz);
                             }
                         });
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * line, .b = a + (2 * pair - begin) * line, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
+                        correlate({.a = b_along + k * line, .b = a, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
                                    .accumulate = i != mine.first, .registers = &registers},
                                   1, along_pixels::rows(n), columns);
                 }
@@ -160,8 +155,7 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered);
-    std::copy_n(gathered, size, d_weights);
+    add_groups(ctx, groups, size, gathered, d_weights);
 }
 
 }  // namespace cxr::simd

@@ -13,20 +13,6 @@
 
 namespace cxr::simd {
 
-/// Where weights go: as float, or as bfloat16 where `Half`, two steps in a word.
-template <bool Half>
-struct packed_weights {
-    float* to;  ///< their memory
-
-    /// Writes the weight of step `step`, counted over all, and column `column` of 32.
-    void operator()(std::size_t step, std::size_t column, float value) const {
-        if constexpr (Half)
-            reinterpret_cast<bf16*>(to)[(step / 2 * 32 + column) * 2 + step % 2] = bf16(value);
-        else
-            to[step * 32 + column] = value;
-    }
-};
-
 /// A convolution's weights (O, I, taps) and where their channels lie.
 struct weight_places {
     std::size_t out, in, taps;
@@ -42,37 +28,71 @@ struct weight_places {
     [[nodiscard]] std::size_t turned() const { return pairs_of(in_blocks()) * taps * format<Half>::planes(out_blocks()) * width * 32; }
 };
 
-/// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is. Each output's weights are multiplied by scale(o).
+/// Weights (taps, 16) of one output and the inputs of a run.
+struct weight_rows {
+    static constexpr std::size_t most_taps = 9;  ///< of a window of 3×3
+    float values[most_taps * width];             ///< tap by tap
+
+    /// Those of `n` inputs, times `factor`; 0 where there is no input.
+    CXR_INLINE void read(float const* from, std::size_t n, std::size_t taps, float factor) {
+        if (n == width && taps == 1) return gather(from, width, 1, factor);  // numbers that the compiler knows
+        if (n == width && taps == most_taps) return gather(from, width, most_taps, factor);
+        std::fill_n(values, taps * width, 0.0F);
+        gather(from, n, taps, factor);
+    }
+
+private:
+    CXR_INLINE void gather(float const* from, std::size_t n, std::size_t taps, float factor) {
+        for (std::size_t t = 0; t < taps; ++t)
+            for (std::size_t i = 0; i < n; ++i) values[t * width + i] = from[i * taps + t] * factor;
+    }
+};
+
+/// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is or 0. Each output's weights are multiplied by scale(o). At most 9 taps.
 template <bool Half = false, class Scale>
-void pack(weight_places const& w, float const* from, float* to, Scale scale) {
-    auto const steps = format<Half>::planes(w.in_blocks()) * format<Half>::blocks * width, apart = w.in * w.taps;
-    for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) {
-        float factors[width];
-        for (std::size_t k = 0; k < n; ++k) factors[k] = scale(o + k);
-        packed_weights<Half> const put{to};
-        for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) {
-            for (std::size_t i = 0; i < m; ++i)
-                for (std::size_t t = 0; t < w.taps; ++t) {
-                    auto const step = (out_lane / 32 * w.taps + t) * steps + in_lane + i;
-                    float const* const weight = from + o * apart + (c + i) * w.taps + t;
-                    for (std::size_t k = 0; k < n; ++k) put(step, out_lane % 32 + k, weight[k * apart] * factors[k]);
+void pack(instruction_set s, weight_places const& w, float const* from, float* to, Scale scale) {
+    auto const steps = format<Half>::planes(w.in_blocks()) * width, tap = steps * 32;  // words
+    compiled_for(s, [&]<class lanes>() CXR_INLINE {
+        for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) CXR_INLINE {
+            for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) CXR_INLINE {
+                for (std::size_t k = 0; k < n; ++k) {
+                    weight_rows row;
+                    row.read(from + ((o + k) * w.in + c) * w.taps, m, w.taps, scale(o + k));
+                    float* column = to + out_lane / 32 * w.taps * tap + in_lane / format<Half>::blocks * 32 + out_lane % 32 + k;
+                    for (std::size_t t = 0; t < w.taps; ++t, column += tap) {
+                        float words[width];
+                        format<Half>::put(words, lanes::load(row.values + t * width));
+                        for (std::size_t i = 0; i < width / format<Half>::blocks; ++i) column[i * 32] = words[i];
+                    }
                 }
+            });
         });
     });
 }
 
-/// [pair of input blocks][tap, turned by 180°][output lane][32].
+/// [pair of input blocks][tap, turned by 180°][output lane][32], as `pack`.
 template <bool Half = false>
-void pack_turned(weight_places const& w, float const* from, float* to) {
-    auto const steps = format<Half>::planes(w.out_blocks()) * format<Half>::blocks * width;
-    for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
-        packed_weights<Half> const put{to};
-        for (std::size_t o = 0; o < w.out; ++o)
-            for (std::size_t t = 0; t < w.taps; ++t) {
-                auto const step = (lane / 32 * w.taps + w.taps - 1 - t) * steps + w.out_place(o);
-                float const* const weight = from + (o * w.in + c) * w.taps + t;
-                for (std::size_t k = 0; k < n; ++k) put(step, lane % 32 + k, weight[k * w.taps]);
-            }
+void pack_turned(instruction_set s, weight_places const& w, float const* from, float* to) {
+    constexpr auto together = format<Half>::blocks;  // steps in a word
+    auto const steps = format<Half>::planes(w.out_blocks()) * width, tap = steps * 32;
+    compiled_for(s, [&]<class lanes>() CXR_INLINE {
+        for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) CXR_INLINE {
+            for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) CXR_INLINE {
+                for (std::size_t k = 0; k < n; k += together) {
+                    weight_rows rows[together];
+                    for (std::size_t i = 0; i < together; ++i) rows[i].read(from + ((o + std::min(k + i, n - 1)) * w.in + c) * w.taps, k + i < n ? m : 0, w.taps, 1);
+                    float* line = to + (in_lane / 32 * w.taps + w.taps) * tap + (out_lane + k) / together * 32 + in_lane % 32;
+                    for (std::size_t t = 0; t < w.taps; ++t) {
+                        line -= tap;
+                        auto const first = lanes::load(rows[0].values + t * width);
+                        if constexpr (Half)
+                            first.store_bf16_pairs(line, lanes::load(rows[1].values + t * width));
+                        else
+                            store(line, first);
+                    }
+                }
+            });
+        });
     });
 }
 
@@ -80,12 +100,16 @@ void pack_turned(weight_places const& w, float const* from, float* to) {
 inline void unpack_gradient(weight_places const& w, float const* from, float* to, std::size_t first, std::size_t last) {
     auto const pairs = pairs_of(w.in_blocks()), rows = w.out_blocks() * width;
     for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
-        for (std::size_t o = first; o < last; ++o)
-            for (std::size_t t = 0; t < w.taps; ++t) {
-                float const* const line = from + ((t * pairs + lane / 32) * rows + w.out_place(o)) * 32 + lane % 32;
-                float* const gradient = to + (o * w.in + c) * w.taps + t;
-                for (std::size_t k = 0; k < n; ++k) gradient[k * w.taps] = line[k];
+        for (std::size_t o = first; o < last; ++o) {
+            float const* line = from + (lane / 32 * rows + w.out_place(o)) * 32 + lane % 32;
+            float* const gradient = to + (o * w.in + c) * w.taps;
+            if (w.taps == 1) {
+                std::copy_n(line, n, gradient);
+                continue;
             }
+            for (std::size_t t = 0; t < w.taps; ++t, line += pairs * rows * 32)
+                for (std::size_t k = 0; k < n; ++k) gradient[k * w.taps + t] = line[k];
+        }
     });
 }
 
@@ -97,6 +121,20 @@ inline void unpack_gradient(context& ctx, weight_places const& w, float const* f
 /// Words of a row of the stem's window: 7 · C as float, half of them, filled up to sixteen, as bfloat16.
 template <bool Half = false>
 [[nodiscard]] constexpr std::size_t stem_steps(std::size_t channels) { return Half ? width : 7 * channels; }
+
+/// Where weights go: as float, or as bfloat16 where `Half`, two steps in a word.
+template <bool Half>
+struct packed_weights {
+    float* to;  ///< their memory
+
+    /// Writes the weight of step `step`, counted over all, and column `column` of 32.
+    void operator()(std::size_t step, std::size_t column, float value) const {
+        if constexpr (Half)
+            reinterpret_cast<bf16*>(to)[(step / 2 * 32 + column) * 2 + step % 2] = bf16(value);
+        else
+            to[step * 32 + column] = value;
+    }
+};
 
 /// Weights of the stem (O, C, 7, 7), [pair of output blocks][row][`stem_steps`][32], each output's multiplied by scale(o).
 template <bool Half = false, class Scale>

@@ -165,7 +165,8 @@ struct paired_bands {
 };
 
 /// Backward of `window` where the gradient of z is `dz` of `g` and `z`: d = Wᵀ ∗ dz where y was let through, `sums` Σ d and Σ d · (y − mean), and the gradient of W, `d_weights`
-/// [tap][pair of y's blocks][z's lane][32]. `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32].
+/// [tap][pair of y's blocks][z's lane][32]. `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32]. There are at most as many groups as
+/// bands.
 template <bool Half = false>
 void window_backward(context& ctx, grid const& at, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* g,
                             float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, float* d_weights) {
@@ -175,12 +176,12 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
     auto const pixels = at.pixels(), planes = factor::planes(out);
     auto const size = 9 * pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in)), most = 2 * ((pairs_of(in) + parts - 1) / parts);  // blocks of a part
+    auto const parts = gradient_parts(groups, pairs_of(in));
     paired_bands const paired({at, band.rows});
     auto const line = Half ? paired.line : band.row();                          // of factors whose pixels are steps
     auto const values = Half ? 2 * paired.copy : band.plane();                  // of a block of y
     auto const along = Half ? along_pixels::words(band.rows, line) : band.plane();  // of a block of the gradient
-    auto const room = most * values + planes * band.plane() + (Half ? out * along : 0) + (at.rows_width + 5) * width;
+    auto const room = 2 * values + planes * band.plane() + (Half ? out * along : 0) + (at.rows_width + 5) * width;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
     auto* const gathered = scratch.take<float>(groups * size);
     auto* const segments = scratch.take<segment>(9 * planes);
@@ -190,9 +191,9 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
     ctx.workers()(groups * parts, [&](std::size_t task, std::size_t worker) {
         auto const group = task / parts;
         auto const pairs = part(pairs_of(in), parts, task % parts);
-        auto const first = 2 * pairs.first, blocks = std::min(in, 2 * pairs.last) - first;
+        auto const first = 2 * pairs.first, end = std::min(in, 2 * pairs.last), second = std::min(end, first + 2);  // blocks, of the second pair on
         float* const a = rooms + worker * room;
-        float* const b = a + most * values;
+        float* const b = a + 2 * values;
         float* const b_along = Half ? b + planes * band.plane() : b + band.row() + width;
         float* const one_row = b + planes * band.plane() + (Half ? out * along : 0);
         float* const dw = gathered + group * size;
@@ -201,17 +202,6 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
                 auto const h = band.height(i), begin = band.source(i);
-                if constexpr (Half) {
-                    for (std::size_t own = 0; own < blocks; ++own) {
-                        auto const k = first + own;
-                        paired.fill<lanes>(i, k, y + k * pixels * width, norm, one_row, a + own * values);
-                    }
-                } else {
-                    band.template fill<lanes>(i, blocks, a, [&](std::size_t own, std::size_t pixel) CXR_INLINE {
-                        auto const k = first + own;
-                        return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width);
-                    });
-                }
                 auto const gradient = [&](std::size_t k, std::size_t pixel) CXR_INLINE {
                     auto const from = (k * pixels + pixel) * width;
                     return dz.values<lanes>(k, g + from, z + from);
@@ -224,14 +214,17 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                         correlate.turn(b_along + k * along, h);
                     }
                 prefetcher ahead;
+                auto const bring = [&](std::size_t k, std::size_t last, std::size_t which) {
+                    auto const place = (k * pixels + band.source(which)) * width;
+                    ahead.add(y + place, d + place, last - k, pixels * width, band.height(which) * at.rows_width * width);
+                };
+                bring(second, end, i);
                 if (i + 1 < mine.last) {
-                    auto const next = band.source(i + 1) * width, floats = band.height(i + 1) * at.rows_width * width;
-                    ahead.add(y + first * pixels * width + next, blocks, pixels * width, floats);
-                    ahead.add(d + first * pixels * width + next, blocks, pixels * width, floats);
-                    ahead.add(g + next, out, pixels * width, floats);
-                    ahead.add(z + next, out, pixels * width, floats);
-                    ahead.begin(pairs.size() * multiply.calls(9 * planes, h));
+                    auto const next = band.source(i + 1) * width;
+                    ahead.add(g + next, z + next, out, pixels * width, band.height(i + 1) * at.rows_width * width);
+                    bring(first, second, i + 1);
                 }
+                ahead.begin(pairs.size() * multiply.calls(9 * planes, h));
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     auto const from = (2 * pair * pixels + begin) * width;
@@ -240,13 +233,16 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                              h, band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
-                        auto const scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width);
+                        if constexpr (Half)
+                            paired.fill<lanes>(i, k, y + k * pixels * width, norm, one_row, a + v * values);
+                        else
+                            band.template fill<lanes>(i, 1, a + v * values, [&](std::size_t, std::size_t pixel) CXR_INLINE { return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width); });
                         lane_sums<lanes> s;
                         for (std::size_t r = 0; r < h; ++r) {
                             auto const place = from + (v * pixels + r * at.rows_width) * width;
-                            float* const to = d + place;
-                            s.add(at.rows_width, [&](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                                lanes const raw = lanes::load(y + place + p * width), masked = only(fused(scale, raw, shift).positive(), lanes::load(to + p * width));
+                            s.add(at.rows_width, [raws = y + place, to = d + place, scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width),
+                                                  mean = lanes::load(norm.mean + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
+                                lanes const raw = lanes::load(raws + p * width), masked = only(fused(scale, raw, shift).positive(), lanes::load(to + p * width));
                                 d_shift = d_shift + masked;
                                 d_scale = fused(masked, raw - mean, d_scale);
                                 store(to + p * width, masked);
@@ -256,7 +252,7 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                     }
                     for (std::size_t tap = 0; tap < 9; ++tap)
                         for (std::size_t k = 0; k < out; ++k)
-                            correlate({.a = b_along + k * along, .b = a + (2 * pair - first) * values + (Half ? paired.tap(tap) : tap / 3 * line + tap % 3 * width),
+                            correlate({.a = b_along + k * along, .b = a + (Half ? paired.tap(tap) : tap / 3 * line + tap % 3 * width),
                                        .b_half = static_cast<std::ptrdiff_t>(values), .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32,
                                        .accumulate = i != mine.first, .registers = &registers},
                                       h, along_pixels::rows(at.rows_width), columns);
@@ -265,8 +261,7 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered);
-    std::copy_n(gathered, size, d_weights);
+    add_groups(ctx, groups, size, gathered, d_weights);
 }
 
 }  // namespace cxr::simd

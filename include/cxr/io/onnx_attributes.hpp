@@ -12,9 +12,7 @@
 #include <utility>
 #include <vector>
 
-namespace cxr::io {
-
-namespace detail {
+namespace cxr::io::detail {
 
 // The attributes of a node, each asked for once; what nobody asked for is an error.
 class onnx_attributes {
@@ -82,6 +80,4 @@ private:
     std::vector<std::pair<std::string, ::onnx::AttributeProto const*>> left_;
 };
 
-}  // namespace detail
-
-}  // namespace cxr::io
+}  // namespace cxr::io::detail

@@ -220,9 +220,9 @@ struct index_range {
 }
 
 /// Adds up one partial result a group in a fixed binary tree, in place, and leaves the sum in the first:
-/// `add(into, from)` is called for group numbers `into < from`.
+/// `add(into, from)` is called for group numbers `into < from`. It becomes part of its caller, which may be compiled for other instructions.
 template <class Add>
-void reduce_tree(std::size_t groups, Add&& add) {
+[[gnu::always_inline]] inline void reduce_tree(std::size_t groups, Add&& add) {
     for (std::size_t step = 1; step < groups; step *= 2)
         for (std::size_t g = 0; g + step < groups; g += 2 * step) add(g, g + step);
 }

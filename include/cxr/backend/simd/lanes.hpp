@@ -272,22 +272,20 @@ public:
         /// Adds a number to each.
         CXR_INLINE void add(lanes_in const& x) {
             for (int i = 0; i < Parts; ++i) {
-#if defined(CXR_VECTOR_ASSEMBLY)
                 doubles low, high;
+#if defined(CXR_VECTOR_ASSEMBLY)
                 if constexpr (Parts == 1)
                     asm("vcvtps2pd %t2, %0\n\tvextractf64x4 $1, %2, %t1\n\tvcvtps2pd %t1, %1" : "=&v"(low), "=v"(high) : "v"(x.v_[i]));
                 else if constexpr (Parts == 2)
                     asm("vcvtps2pd %x2, %0\n\tvextractf128 $1, %2, %x1\n\tvcvtps2pd %x1, %1" : "=&x"(low), "=x"(high) : "x"(x.v_[i]));
-                if constexpr (Parts <= 2) {
-                    v_[2 * i] += low;
-                    v_[2 * i + 1] += high;
-                    continue;
-                }
+                else
 #endif
-                [&]<int... I>(std::integer_sequence<int, I...>) CXR_INLINE {
-                    v_[2 * i] += __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], I...), doubles);
-                    v_[2 * i + 1] += __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], (I + 8 / Parts)...), doubles);
-                }(std::make_integer_sequence<int, 8 / Parts>{});
+                    [&]<int... I>(std::integer_sequence<int, I...>) CXR_INLINE {
+                        low = __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], I...), doubles);
+                        high = __builtin_convertvector(__builtin_shufflevector(x.v_[i], x.v_[i], (I + 8 / Parts)...), doubles);
+                    }(std::make_integer_sequence<int, 8 / Parts>{});
+                v_[2 * i] += low;
+                v_[2 * i + 1] += high;
             }
         }
         /// Adds them to sixteen others.

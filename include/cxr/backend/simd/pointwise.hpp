@@ -51,13 +51,17 @@ public:
     /// Words of a block of `lines` lines of `line` words; of bfloat16, those of the whole tiles that hold them.
     [[nodiscard]] static constexpr std::size_t words(std::size_t lines, std::size_t line) { return Half ? (lines * line + width * width - 1) / (width * width) * (width * width) : lines * line; }
 
-    /// Writes f(0) … f(n − 1) as bfloat16, two pixels in each row, and zeros from there to row `end`.
+    /// Writes f(0) … f(n − 1): a pixel a row, or as bfloat16 two in each row and zeros from there to row `end`.
     template <class lanes, class F>
-    CXR_INLINE static void put(std::size_t n, std::size_t end, float* to, F const& f) {
+    CXR_INLINE static void put(std::size_t n, [[maybe_unused]] std::size_t end, float* to, F const& f) {
         std::size_t p = 0;
-        for (; p + 1 < n; p += 2) f(p).store_bf16_pairs(to + p / 2 * width, f(p + 1));
-        if (n % 2 != 0) f(n - 1).store_bf16_pairs(to + p / 2 * width, lanes());
-        for (auto row = rows(n); row < end; ++row) store(to + row * width, lanes());
+        if constexpr (Half) {
+            for (; p + 1 < n; p += 2) f(p).store_bf16_pairs(to + p / 2 * width, f(p + 1));
+            if (n % 2 != 0) f(n - 1).store_bf16_pairs(to + p / 2 * width, lanes());
+            for (auto row = rows(n); row < end; ++row) store(to + row * width, lanes());
+        } else {
+            for (; p < n; ++p) store(to + p * width, f(p));
+        }
     }
     /// Makes a block of a gradient of bfloat16 what the products read, when its lines and zeros up to `words` have been put.
     void turn(float* block, std::size_t lines) const {
@@ -189,11 +193,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
                         auto const from = x + (k * pixels + first) * width;
-                        auto const value = norm.rectified_values<lanes>(k, from);
-                        if constexpr (Half)
-                            along_pixels::template put<lanes>(n, line / width, a + v * line, value);
-                        else
-                            for (std::size_t p = 0; p < n; ++p) store(a + v * line + p * width, value(p));
+                        along_pixels::template put<lanes>(n, line / width, a + v * line, norm.rectified_values<lanes>(k, from));
                         lane_sums<lanes> s;
                         s.add(n, [from, back = c + v * tile * width, to = g + (k * pixels + first) * width, accumulate, mean = lanes::load(norm.mean + k * width),
                                   scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {

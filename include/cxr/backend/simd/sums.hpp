@@ -76,8 +76,7 @@ inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float
             for (auto i = r * run; i < std::min(size, (r + 1) * run); i += width) {
                 lanes sums[8];
                 for (std::size_t g = 0; g < groups; ++g) sums[g] = lanes::load(all + g * size + i);
-                for (std::size_t step = 1; step < groups; step *= 2)  // as `reduce_tree`, which is no part of this function
-                    for (std::size_t g = 0; g + step < groups; g += 2 * step) sums[g] = sums[g] + sums[g + step];
+                reduce_tree(groups, [&](std::size_t into, std::size_t from) CXR_INLINE { sums[into] = sums[into] + sums[from]; });
                 store(to + i, sums[0]);
             }
         });

@@ -126,11 +126,7 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
-                        auto const value = half.averages<lanes>(i, k, x + k * all * width, norm);
-                        if constexpr (Half)
-                            along_pixels::template put<lanes>(n, line / width, a + v * line, value);
-                        else
-                            for (std::size_t p = 0; p < n; ++p) store(a + v * line + p * width, value(p));
+                        along_pixels::template put<lanes>(n, line / width, a + v * line, half.averages<lanes>(i, k, x + k * all * width, norm));
                         lane_sums<lanes> s;
                         s.add(n, [&half, i, across = at.rows_width, raws = x + k * all * width, to = g + k * all * width, back = c + v * plane, scale = lanes::load(norm.scale + k * width),
                                   shift = lanes::load(norm.shift + k * width), mean = lanes::load(norm.mean + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {

@@ -122,28 +122,20 @@ inline void unpack_gradient(context& ctx, weight_places const& w, float const* f
 template <bool Half = false>
 [[nodiscard]] constexpr std::size_t stem_steps(std::size_t channels) { return Half ? width : 7 * channels; }
 
-/// Where weights go: as float, or as bfloat16 where `Half`, two steps in a word.
-template <bool Half>
-struct packed_weights {
-    float* to;  ///< their memory
-
-    /// Writes the weight of step `step`, counted over all, and column `column` of 32.
-    void operator()(std::size_t step, std::size_t column, float value) const {
-        if constexpr (Half)
-            reinterpret_cast<bf16*>(to)[(step / 2 * 32 + column) * 2 + step % 2] = bf16(value);
-        else
-            to[step * 32 + column] = value;
-    }
-};
-
 /// Weights of the stem (O, C, 7, 7), [pair of output blocks][row][`stem_steps`][32], each output's multiplied by scale(o).
 template <bool Half = false, class Scale>
 void pack_stem(std::size_t out, std::size_t channels, float const* from, float* to, Scale scale) {
     for (std::size_t o = 0; o < out; ++o)
         for (std::size_t c = 0; c < channels; ++c)
             for (std::size_t y = 0; y < 7; ++y)
-                for (std::size_t x = 0; x < 7; ++x)
-                    packed_weights<Half>{to}((o / 32 * 7 + y) * stem_steps<Half>(channels) * format<Half>::blocks + x * channels + c, o % 32, from[((o * channels + c) * 7 + y) * 7 + x] * scale(o));
+                for (std::size_t x = 0; x < 7; ++x) {
+                    auto const row = (o / 32 * 7 + y) * stem_steps<Half>(channels), step = x * channels + c;
+                    auto const value = from[((o * channels + c) * 7 + y) * 7 + x] * scale(o);
+                    if constexpr (Half)
+                        reinterpret_cast<bf16*>(to)[((row + step / 2) * 32 + o % 32) * 2 + step % 2] = bf16(value);
+                    else
+                        to[(row + step) * 32 + o % 32] = value;
+                }
 }
 
 /// A gradient of the stem's weights in torch's order.

@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 def public_classes(header):
     """Names of the classes of a header, in any namespace but `detail`; private ones inside a class are somebody's own business."""
-    text = re.sub(r"namespace detail \{.*?\n\}  // namespace detail", "", header, flags=re.S)
+    text = re.sub(r"namespace ((?:\w+::)*detail) \{.*?\n\}  // namespace \1\n", "", header, flags=re.S)
     names = re.findall(r"^class (?:\[\[[^\]]*\]\] )?(\w+)", text, flags=re.M)
     before_private = "\n".join(part.split("private:")[0] for part in re.split(r"^(?=class )", text, flags=re.M))
     return set(names) | set(re.findall(r"^    class (\w+) \{", before_private, flags=re.M))
@@ -23,7 +23,7 @@ def problems_of(headers, page):
 
 
 def check_the_check():
-    header = "class here {\npublic:\n    class inner {};\nprivate:\n    class own {};\n};\nnamespace detail {\nclass hidden {};\n}  // namespace detail\n"
+    header = "class here {\npublic:\n    class inner {};\nprivate:\n    class own {};\n};\nnamespace detail {\nclass hidden {};\n}  // namespace detail\nnamespace a::detail {\nclass hidden_too {};\n}  // namespace a::detail\n"
     assert public_classes(header) == {"here", "inner"}, public_classes(header)
     assert problems_of({"a.hpp": header}, "`here`") == ["a.hpp: class inner is not named in docs/threads.md"]
 

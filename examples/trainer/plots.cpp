@@ -85,9 +85,9 @@ void plot_losses(std::string const& path, std::vector<double> const& steps, std:
         p.curve(epoch_ends, train_losses, blue);
         p.curve(epoch_ends, valid_losses, vermilion);
         p.frame();
-        p.legend({700, 75}, 0, "a training batch", gray);
-        p.legend({700, 75}, 1, "training, mean of the epoch", blue);
-        p.legend({700, 75}, 2, "validation", vermilion);
+        p.legend({430, 542}, 0, "a training batch", gray);
+        p.legend({585, 542}, 0, "training, mean of the epoch", blue);
+        p.legend({810, 542}, 0, "validation", vermilion);
     });
 }
 

@@ -38,7 +38,7 @@ struct layer {
         auto const channels = [](std::size_t blocks) { return channel_places{blocks * width, 0}; };
         bool const wide = what == work::window || what == work::window_backward;
         auto const from = wide ? between : in, to = wide ? grown : between;
-        weight_places const places{to * width, from * width, wide ? 9U : 1U, channels(to), channels(from)};
+        places = {to * width, from * width, wide ? 9U : 1U, channels(to), channels(from)};
         auto const w = numbers(places.out * places.in * places.taps, 6);
         auto const one = [](std::size_t) { return 1.0F; };
         weights.resize(std::max(places.packed(), places.turned()));
@@ -50,7 +50,7 @@ struct layer {
             pack_turned<false>(instruction_set::portable, places, w.data(), weights.data());
             pack_turned<true>(instruction_set::portable, places, w.data(), halves.data());
         }
-        d_weights.resize(places.turned());
+        d_weights.resize(w.size());
     }
 
     /// Runs it; what it computes is in `out` or `d`, and in `d_weights`.
@@ -74,12 +74,12 @@ struct layer {
             case work::window_backward: {
                 auto const groups = gradient_groups(pixels, strips);
                 return cxr::simd::window_backward<Half>(ctx, extents, d.data(), between, norm, w, grown, g.data(), z.data(), dy, y.data(), group_sums(scratch, groups, between * width),
-                                                        groups, d_weights.data());
+                                                        groups, {places, d_weights.data()});
             }
             case work::pointwise_backward: {
                 auto const groups = gradient_groups(pixels, tiles);
                 return cxr::simd::pointwise_backward<Half>(ctx, pixels, x.data(), in, norm, w, between, d.data(), y.data(), dy, g.data(), false, group_sums(scratch, groups, in * width),
-                                                           groups, d_weights.data());
+                                                           groups, {places, d_weights.data()});
             }
         }
     }
@@ -102,6 +102,7 @@ struct layer {
 
     grid extents;
     std::size_t in, pixels;
+    weight_places places;
     std::size_t room = std::max(in, between) * pixels * width;
     std::vector<float> x = numbers(room, 1), y = numbers(room, 2), z = numbers(room, 3), d = numbers(room, 4), g = numbers(room, 5), weights, halves, d_weights;
     std::vector<float> ones = std::vector<float>(in * width, 1.0F), zeros = std::vector<float>(in * width, 0.0F);

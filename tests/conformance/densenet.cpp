@@ -247,7 +247,8 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                 for (std::size_t const taps : {1U, 9U}) {
                     weight_places const places{out * width, in * width, taps, {out * width, 0}, {in * width, 0}};
                     auto const w = whole("w", out * in * width * width * taps, 1, 1);
-                    std::vector<float> packed(places.packed()), turned(places.turned()), z(out * pixels * width), gx(before), dw(places.turned()), gradient(w.size());
+                    std::vector<float> packed(places.packed()), turned(places.turned()), z(out * pixels * width), gx(before), gradient(w.size());
+                    weight_gradient const d_weights{places, gradient.data()};
                     pack<Half>(ctx.instructions(), places, w.data(), packed.data(), [](std::size_t) { return 1.0F; });
                     pack_turned<Half>(ctx.instructions(), places, w.data(), turned.data());
                     workspace::frame scratch(ctx.scratch());
@@ -256,12 +257,11 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     group_sums const sums(scratch, 3, lanes), back(scratch, groups, lanes);
                     if (taps == 1) {
                         simd::pointwise<Half>(ctx, pixels, x.data(), in, norm, packed.data(), out, z.data(), sums, 3);
-                        simd::pointwise_backward<Half>(ctx, pixels, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), true, back, groups, dw.data());
+                        simd::pointwise_backward<Half>(ctx, pixels, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), true, back, groups, d_weights);
                     } else {
                         simd::window<Half>(ctx, g, x.data(), in, norm, packed.data(), out, z.data(), sums, 3);
-                        simd::window_backward<Half>(ctx, g, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), back, groups, dw.data());
+                        simd::window_backward<Half>(ctx, g, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), back, groups, d_weights);
                     }
-                    unpack_gradient(ctx, places, dw.data(), gradient.data());
                     keep(z.data(), z.size()), keep(gx.data(), gx.size()), keep(gradient.data(), gradient.size());
                     keep(sums.first(), out * width), keep(sums.second(), out * width), keep(back.first(), in * width), keep(back.second(), in * width);
                     if (taps != 1) continue;
@@ -269,8 +269,7 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     auto const halved_groups = std::min<std::size_t>(2, halves(g).count());
                     group_sums const halved(more, 3, lanes), halved_back(more, halved_groups, lanes);
                     simd::transition<Half>(ctx, g, x.data(), in, norm, packed.data(), out, z.data(), halved, 3);
-                    simd::transition_backward<Half>(ctx, g, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), halved_back, halved_groups, dw.data());
-                    unpack_gradient(ctx, places, dw.data(), gradient.data());
+                    simd::transition_backward<Half>(ctx, g, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), halved_back, halved_groups, d_weights);
                     keep(z.data(), out * small * width), keep(gx.data(), gx.size()), keep(gradient.data(), gradient.size());
                     keep(halved.first(), out * width), keep(halved_back.second(), in * width);
                 }

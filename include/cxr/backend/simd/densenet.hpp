@@ -68,7 +68,6 @@ public:
         };
         std::vector<job> jobs;
         std::vector<memory> weights, turned;  // packed
-        memory d_weights;
     };
 
     densenet(nn::builder_of<Backend, float>& b, nn::in_bf16_spec<densenet_spec> const& s, shape const& in)
@@ -147,12 +146,9 @@ public:
             auto const size = std::max(t.blocks[i].values.size(), t.blocks[(i + 2) % 4].values.size());
             g.resize({size});
         }
-        std::size_t largest = 0, weights = 0;
+        std::size_t largest = 0;
         for (auto const& b : t.blocks) largest = std::max(largest, b.bottleneck);
-        for_each_convolution([&](auto const&, weight_places const& p) { weights = std::max(weights, p.turned()); });
-        weights = std::max(weights, t.turned[0].size());
         t.d_bottleneck.resize({largest});
-        t.d_weights.resize({weights});
         for (auto& b : t.blocks) b.rest.begin(b.mean.size() / width);
         auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || generic_.learns_before(i); };
         nn::for_each_index<4>([&](auto reversed) {
@@ -169,7 +165,8 @@ public:
                 finish_norm(generic_.template part<11>(), std::get<11>(t.parts.parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
             } else {
                 auto const& behind = generic_.template part<part + 1>();
-                auto const places = of(behind.template part<2>().weight(), b.place);
+                auto const& conv1 = behind.template part<2>().weight();
+                auto const places = of(conv1, b.place);
                 auto& next = t.blocks[i + 1];
                 workspace::frame scratch(ctx.scratch());
                 halves const half(b.extents);
@@ -177,8 +174,7 @@ public:
                 group_sums const sums(scratch, groups, blocks * width);
                 --number;
                 transition_backward<Half>(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.turned[number].data(), places.out_blocks(), t.gradients[(i + 1) % 2].data(),
-                                    next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, t.d_weights.data());
-                unpack_gradient(ctx, places, t.d_weights.data(), behind.template part<2>().weight().of(gradients).data());
+                                    next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, {places, conv1.of(gradients).data()});
                 finish_norm(behind.template part<0>(), std::get<0>(std::get<part + 1>(t.parts.parts).parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
             }
             auto const& layers = generic_.template part<part>().layers();
@@ -331,13 +327,11 @@ private:
             }
         }
         auto const one = [](std::size_t) { return 1.0F; };
-        ctx.workers()(2 * jobs.size() + 1, [&](std::size_t i, std::size_t) {
+        ctx.workers()(jobs.size() + 1, [&](std::size_t i, std::size_t) {
             if (i == 0) return pack_stem(first.shape[0], input_channels_, first.values.data(), t.weights[0].data(), one);
-            auto const& j = jobs[(i - 1) / 2];
-            if (i % 2 == 1)
-                pack<Half>(ctx.instructions(), j.places, j.from, t.weights[(i + 1) / 2].data(), one);
-            else
-                pack_turned<Half>(ctx.instructions(), j.places, j.from, t.turned[i / 2].data());
+            auto const& j = jobs[i - 1];
+            pack<Half>(ctx.instructions(), j.places, j.from, t.weights[i].data(), one);
+            pack_turned<Half>(ctx.instructions(), j.places, j.from, t.turned[i].data());
         });
     }
 
@@ -413,8 +407,7 @@ private:
             auto const groups = gradient_groups(pixels, bands<Half>{b.extents, band_rows<Half>(b.extents, between)}.count());
             group_sums const sums(scratch, groups, between * width);
             window_backward<Half>(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
-                            b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, t.d_weights.data());
-            unpack_gradient(ctx, of(conv2, plain), t.d_weights.data(), conv2.of(gradients).data());
+                            b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, {of(conv2, plain), conv2.of(gradients).data()});
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
@@ -424,8 +417,7 @@ private:
         auto dy = rest.from(0, mine.norm2.mean.data());
         dy.a = mine.norm2.scale.data();
         pointwise_backward<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.turned[number].data(), between, t.d_bottleneck.data(), y, dy, g, true, sums, groups,
-                           t.d_weights.data());
-        unpack_gradient(ctx, of(conv1, b.place), t.d_weights.data(), conv1.of(gradients).data());
+                           {of(conv1, b.place), conv1.of(gradients).data()});
         finish_norm(layer.template part<0>(), std::get<0>(tapes.parts), b.place, sums, pixels, b.rest, gradients);
     }
 
@@ -448,10 +440,9 @@ private:
         memory blocked;
         if (wants_input) blocked.resize({t.stem.size()});
         if (input_channels_ == 3)
-            simd::stem_backward<3>(ctx, t.in, back, dy, t.d_weights.data(), blocked.data());
+            simd::stem_backward<3>(ctx, t.in, back, dy, channels, weight.of(gradients).data(), blocked.data());
         else
-            simd::stem_backward<1>(ctx, t.in, back, dy, t.d_weights.data(), blocked.data());
-        unpack_stem_gradient(channels, input_channels_, t.d_weights.data(), weight.of(gradients).data());
+            simd::stem_backward<1>(ctx, t.in, back, dy, channels, weight.of(gradients).data(), blocked.data());
         if (!wants_input) return;
         tensor<float, 4> d_conv({conv.images, conv.height, conv.rows_width, channels});
         unpack(blocked.data(), plain, d_conv.view());

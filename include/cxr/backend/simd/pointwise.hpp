@@ -4,6 +4,7 @@
 
 #include "cxr/backend/simd/product.hpp"
 #include "cxr/backend/simd/sums.hpp"
+#include "cxr/backend/simd/weights.hpp"
 
 #include <algorithm>
 #include <cstddef>
@@ -131,21 +132,20 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
 }
 
 /// Backward of `pointwise` where the gradient of y is `dy` of `d` and `y`: g (+)= scale · (Wᵀ · dy where x was let through), `sums` Σ of that without scale and of its product
-/// with x − mean, and the gradient of W, `d_weights` [pair of x's blocks][y's lane][32]. `weights` [pair of x's blocks][y's lane][32]. There are at most as many groups as
-/// tiles of `backward_tile_pixels`.
+/// with x − mean, and the gradient of W, `d_weights`. `weights` [pair of x's blocks][y's lane][32]. There are at most as many groups as tiles of
+/// `backward_tile_pixels`.
 template <bool Half = false>
 void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
-                               float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, float* d_weights) {
+                               float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     auto const tile = backward_tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
-    auto const size = pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in));
+    auto const parts = gradient_parts(ctx.workers().size(), groups, pairs_of(in));
     auto const line = along_pixels::words(1, along_pixels::rows(tile) * width);  // of a block whose pixels are steps
     auto const room = 2 * line + planes * tile * width + 2 * tile * width + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const gathered = scratch.take<float>(groups * size);
+    gathered_gradients const gathered(scratch, groups, d_weights.gathered());
     auto* const segments = scratch.take<segment>(planes);
     for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
     auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
@@ -158,7 +158,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
         float* const b = a + 2 * line;
         float* const c = b + planes * tile * width;
         float* const b_along = Half ? c + 2 * tile * width : b;
-        float* const dw = gathered + group * size;
+        float* const dw = gathered.of(group);
         tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(count, groups, group);
@@ -210,10 +210,11 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                                   1, along_pixels::rows(n), columns);
                 }
             }
+            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered, d_weights);
+    d_weights.finish(ctx, gathered);
 }
 
 }  // namespace cxr::simd

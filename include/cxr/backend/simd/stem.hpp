@@ -197,10 +197,10 @@ inline void stem_sums(context& ctx, stem_gradient const& s, group_sums const& su
     sums.finish();
 }
 
-/// The gradient of the stem's weights, [pair][row of the window][7 · C][32], where that of the convolution is `dy` of d and x. d is computed once more, band by band, which costs
+/// The gradient of the stem's weights for `out` outputs, in torch's order, where that of the convolution is `dy` of d and x. d is computed once more, band by band, which costs
 /// less than keeping it; where `d_conv` is not null, the gradient of the convolution goes there, for the gradient of the images.
 template <int Channels>
-void stem_backward(context& ctx, view<float const, 4> images, stem_gradient const& s, affine_gradient const& dy, float* d_weights, float* d_conv) {
+void stem_backward(context& ctx, view<float const, 4> images, stem_gradient const& s, affine_gradient const& dy, std::size_t out, float* d_weights, float* d_conv) {
     stem_bands const band(images.shape());
     auto const pixels = s.conv.image_pixels();
     constexpr std::size_t length = 7 * Channels;
@@ -208,7 +208,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
     workspace::frame scratch(ctx.scratch());
     auto const plane = band.rows * band.out.rows_width * width, room = band.room() + 2 * plane;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const gathered = scratch.take<float>(groups * size);
+    gathered_gradients const gathered(scratch, groups, size);
     auto* const rows = scratch.take<segment>(band.rows);
     for (std::size_t r = 0; r < band.rows; ++r) rows[r] = {static_cast<std::ptrdiff_t>(2 * r * band.line()), static_cast<std::ptrdiff_t>(r * band.out.rows_width * width)};
     auto const correlate = products::of<window_by_pixels<Channels>, 7>(ctx.instructions());
@@ -216,7 +216,7 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
         float* const a = rooms + worker * room;
         float* const d = a + band.room();
         auto const group = task / pairs_of(s.blocks), pair = task % pairs_of(s.blocks);
-        float* const dw = gathered + group * size + pair * 7 * length * 32;
+        float* const dw = gathered.of(group) + pair * 7 * length * 32;
         auto const mine = part(s.conv.images, groups, group);
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             for (std::size_t i = mine.first * band.an_image(); i < mine.last * band.an_image(); ++i) {
@@ -240,7 +240,10 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
             }
         });
     });
-    add_groups(ctx, groups, size, gathered, d_weights);
+    reduce_tree(groups, [&](std::size_t into, std::size_t from) {
+        for (std::size_t i = 0; i < size; ++i) gathered.of(into)[i] += gathered.of(from)[i];
+    });
+    unpack_stem_gradient(out, Channels, gathered.of(0), d_weights);
 }
 
 }  // namespace cxr::simd

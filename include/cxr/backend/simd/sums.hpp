@@ -68,43 +68,55 @@ private:
     double* all_;
 };
 
-/// to = what `groups` groups gathered, at most 8, `size` numbers each, added up; parts of the numbers in parallel. `size` is a multiple of 16.
-inline void add_groups(context& ctx, std::size_t groups, std::size_t size, float const* all, float* to) {
-    constexpr std::size_t run = 4096;
-    ctx.workers()((size + run - 1) / run, [&](std::size_t r, std::size_t) {
-        compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
-            for (auto i = r * run; i < std::min(size, (r + 1) * run); i += width) {
-                lanes sums[8];
-                for (std::size_t g = 0; g < groups; ++g) sums[g] = lanes::load(all + g * size + i);
-                reduce_tree(groups, [&](std::size_t into, std::size_t from) CXR_INLINE { sums[into] = sums[into] + sums[from]; });
-                store(to + i, sums[0]);
-            }
-        });
-    });
-}
+/// Gradients of the same weights from each of up to 8 groups, in the order of the kernels that made them.
+class gathered_gradients {
+public:
+    /// Room for `groups` times `size` numbers.
+    gathered_gradients(workspace::frame& scratch, std::size_t groups, std::size_t size) : groups_(groups), size_(size), all_(scratch.take<float>(groups * size)) {}
+
+    [[nodiscard]] std::size_t groups() const { return groups_; }  ///< number of groups
+    /// Those of group `g`.
+    [[nodiscard]] float* of(std::size_t g) const { return all_ + g * size_; }
+    /// Numbers i … i + 15 of their sum.
+    template <class lanes>
+    [[nodiscard]] CXR_INLINE lanes sum(std::size_t i) const {
+        if (groups_ == 1) return lanes::load(all_ + i);
+        lanes sums[8];
+        for (std::size_t g = 0; g < groups_; ++g) sums[g] = lanes::load(of(g) + i);
+        reduce_tree(groups_, [&](std::size_t into, std::size_t from) CXR_INLINE { sums[into] = sums[into] + sums[from]; });
+        return sums[0];
+    }
+
+private:
+    std::size_t groups_, size_;
+    float* all_;
+};
 
 /// Pixels that are worked on at once in blocks of 16 channels: enough to hide what goes on between the products, few enough to stay in the second-level cache, and, where
-/// there are few, enough tiles for several threads.
+/// there are few, enough tiles for several threads, all of one size but for the last.
 /// Of bfloat16, where `Half`, a multiple of the rows of a tile of AMX.
 template <bool Half = false>
 [[nodiscard]] constexpr std::size_t tile_pixels(std::size_t pixels, std::size_t blocks) {
     std::size_t const rows = Half ? 16 : 14;
     auto tile = (blocks > 32 ? 4 : 8) * rows;
     while (tile > rows && pixels < 8 * tile) tile /= 2;
-    return tile;
+    if constexpr (Half) return tile;
+    auto const tiles = (pixels + 4 * tile - 1) / (4 * tile) * 4;
+    return (pixels + tiles - 1) / tiles;
 }
 
 /// Pixels that `pointwise_backward` works on at once: of what it reads, one pair of blocks at a time is in use, so bfloat16 leaves room for twice as many, and longer sums.
 template <bool Half = false>
 [[nodiscard]] constexpr std::size_t backward_tile_pixels(std::size_t pixels, std::size_t blocks) { return (Half ? 2 : 1) * tile_pixels<Half>(pixels, blocks); }
 
-/// Number of groups of pixels that gather gradients of weights: each costs memory and an addition, so each has some hundred pixels.
+/// Number of groups of pixels that gather gradients of weights: each costs memory and an addition, so each has many pixels.
 [[nodiscard]] constexpr std::size_t gradient_groups(std::size_t pixels, std::size_t tiles) {
-    return std::min(tiles, std::bit_floor(std::clamp<std::size_t>(pixels / 392, 1, 8)));
+    return std::min(tiles, std::bit_floor(std::clamp<std::size_t>(pixels / 784, 1, 8)));
 }
 
-/// Into how many parts a group's work is cut, by pairs of blocks, so that there is enough to do for several threads where there are few groups.
-[[nodiscard]] constexpr std::size_t gradient_parts(std::size_t groups, std::size_t pairs) { return std::min(pairs, (8 + groups - 1) / groups); }
+/// Into how many parts a group's work is cut, by pairs of blocks, so that there is enough to do for `threads` threads where there are few groups: as few as will do, for each
+/// prepares the same gradient. Pairs do not meet in any sum, so no bit depends on it.
+[[nodiscard]] constexpr std::size_t gradient_parts(std::size_t threads, std::size_t groups, std::size_t pairs) { return std::min(pairs, (threads + groups - 1) / groups); }
 
 /// Rows of an image that are worked on at once, with one row above and below in blocks of 16 channels.
 template <bool Half = false>

@@ -79,19 +79,18 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
 /// Backward of `transition` where the gradient of y is `dy` of `d` and `y`; writes `g`. Arguments as for `pointwise_backward`, but at most as many groups as there are `halves`.
 template <bool Half = false>
 void transition_backward(context& ctx, grid const& at, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
-                                float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, float* d_weights) {
+                                float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     halves const half(at);
     auto const pixels = half.out.pixels(), all = at.pixels(), planes = factor::planes(out), plane = half.tile() * width;
-    auto const size = pairs_of(in) * out * width * 32;
     if (at.height % 2 != 0 || at.rows_width % 2 != 0) std::fill_n(g, in * all * width, 0.0F);  // the last row and column are in no average
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in));
+    auto const parts = gradient_parts(ctx.workers().size(), groups, pairs_of(in));
     auto const line = along_pixels::words(1, along_pixels::rows(half.tile()) * width);  // as in `pointwise_backward`
     auto const room = 2 * line + planes * plane + 2 * plane + (Half ? out * line : 0);
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const gathered = scratch.take<float>(groups * size);
+    gathered_gradients const gathered(scratch, groups, d_weights.gathered());
     auto* const segments = scratch.take<segment>(planes);
     for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * plane), static_cast<std::ptrdiff_t>(k * width * 32)};
     auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
@@ -103,7 +102,7 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
         float* const b = a + 2 * line;
         float* const c = b + planes * plane;
         float* const b_along = Half ? c + 2 * plane : b;
-        float* const dw = gathered + group * size;
+        float* const dw = gathered.of(group);
         tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(half.count(), groups, group);
@@ -148,10 +147,11 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                                   1, along_pixels::rows(n), columns);
                 }
             }
+            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered, d_weights);
+    d_weights.finish(ctx, gathered);
 }
 
 }  // namespace cxr::simd

@@ -4,7 +4,9 @@
 
 #include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/images.hpp"
+#include "cxr/backend/simd/sums.hpp"
 #include "cxr/backend/simd/tag.hpp"
+#include "cxr/backend/simd/tile_product.hpp"
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/parallel.hpp"
 
@@ -33,36 +35,75 @@ struct weight_rows {
     static constexpr std::size_t most_taps = 9;  ///< of a window of 3×3
     float values[most_taps * width];             ///< tap by tap
 
-    /// Those of `n` inputs, times `factor`; 0 where there is no input.
-    CXR_INLINE void read(float const* from, std::size_t n, std::size_t taps, float factor) {
-        if (n == width && taps == 1) return gather(from, width, 1, factor);  // numbers that the compiler knows
-        if (n == width && taps == most_taps) return gather(from, width, most_taps, factor);
+    /// Those of `n` inputs; 0 where there is no input.
+    CXR_INLINE void read(float const* from, std::size_t n, std::size_t taps) {
+        if (n == width && taps == 1) return gather(from, width, 1);  // numbers that the compiler knows
+        if (n == width && taps == most_taps) return gather(from, width, most_taps);
         std::fill_n(values, taps * width, 0.0F);
-        gather(from, n, taps, factor);
+        gather(from, n, taps);
+    }
+
+    /// Writes those of `n` inputs.
+    CXR_INLINE void write(float* to, std::size_t n, std::size_t taps) const {
+        if (n == width && taps == most_taps) return scatter(to, width, most_taps);
+        scatter(to, n, taps);
     }
 
 private:
-    CXR_INLINE void gather(float const* from, std::size_t n, std::size_t taps, float factor) {
+    CXR_INLINE void scatter(float* to, std::size_t n, std::size_t taps) const {
+        for (std::size_t i = 0; i < n; ++i)
+            for (std::size_t t = 0; t < taps; ++t) to[i * taps + t] = values[t * width + i];
+    }
+    CXR_INLINE void gather(float const* from, std::size_t n, std::size_t taps) {
         for (std::size_t t = 0; t < taps; ++t)
-            for (std::size_t i = 0; i < n; ++i) values[t * width + i] = from[i * taps + t] * factor;
+            for (std::size_t i = 0; i < n; ++i) values[t * width + i] = from[i * taps + t];
+    }
+};
+
+/// Weights (inputs, taps, 16) of a run of outputs and a run of inputs.
+struct weight_columns {
+    float values[width * weight_rows::most_taps * width];  ///< input by input, tap by tap
+
+    /// Those of `n` outputs, `row` numbers from one to the next, and `m` inputs; 0 where there is no output.
+    template <class lanes>
+    CXR_INLINE void read(float const* from, std::size_t row, std::size_t n, std::size_t m, std::size_t taps) {
+        if constexpr (lanes::parts == 1) {
+            if (n == width && m == width) {
+                for (std::size_t i = 0; i < taps; ++i) {
+                    for (std::size_t k = 0; k < width; ++k) store(values + (i * width + k) * width, lanes::load(from + k * row + i * width));
+                    transpose(values + i * width * width);
+                }
+                return;
+            }
+        }
+        for (std::size_t i = 0; i < m * taps; ++i)
+            for (std::size_t k = 0; k < width; ++k) values[i * width + k] = k < n ? from[k * row + i] : 0.0F;
     }
 };
 
 /// [pair of output blocks][tap][input lane][32]; what belongs to no channel is left as it is or 0. Each output's weights are multiplied by scale(o). At most 9 taps.
 template <bool Half = false, class Scale>
 void pack(instruction_set s, weight_places const& w, float const* from, float* to, Scale scale) {
-    auto const steps = format<Half>::planes(w.in_blocks()) * width, tap = steps * 32;  // words
+    constexpr auto together = format<Half>::blocks;  // inputs in a word
+    auto const tap = format<Half>::planes(w.in_blocks()) * width * 32;  // words
     compiled_for(s, [&]<class lanes>() CXR_INLINE {
         for_each_run(w.out_place, w.out, [&](std::size_t o, std::size_t n, std::size_t out_lane) CXR_INLINE {
+            float factors[width] = {};
+            for (std::size_t k = 0; k < n; ++k) factors[k] = scale(o + k);
+            auto const factor = lanes::load(factors);
             for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) CXR_INLINE {
-                for (std::size_t k = 0; k < n; ++k) {
-                    weight_rows row;
-                    row.read(from + ((o + k) * w.in + c) * w.taps, m, w.taps, scale(o + k));
-                    float* column = to + out_lane / 32 * w.taps * tap + in_lane / format<Half>::blocks * 32 + out_lane % 32 + k;
-                    for (std::size_t t = 0; t < w.taps; ++t, column += tap) {
-                        float words[width];
-                        format<Half>::put(words, lanes::load(row.values + t * width));
-                        for (std::size_t i = 0; i < width / format<Half>::blocks; ++i) column[i * 32] = words[i];
+                weight_columns columns;
+                columns.template read<lanes>(from + (o * w.in + c) * w.taps, w.in * w.taps, n, m, w.taps);
+                for (std::size_t t = 0; t < w.taps; ++t) {
+                    float* line = to + (out_lane / 32 * w.taps + t) * tap + in_lane / together * 32 + out_lane % 32;
+                    auto const value = [&](std::size_t i) CXR_INLINE { return lanes::load(columns.values + (i * w.taps + t) * width) * factor; };
+                    for (std::size_t i = 0; i < m; i += together, line += 32) {
+                        if constexpr (!Half)
+                            store(line, value(i));
+                        else if (i + 1 < m)
+                            value(i).store_bf16_pairs(line, value(i + 1));
+                        else
+                            value(i).store_bf16_pairs(line, lanes());
                     }
                 }
             });
@@ -80,7 +121,7 @@ void pack_turned(instruction_set s, weight_places const& w, float const* from, f
             for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t m, std::size_t in_lane) CXR_INLINE {
                 for (std::size_t k = 0; k < n; k += together) {
                     weight_rows rows[together];
-                    for (std::size_t i = 0; i < together; ++i) rows[i].read(from + ((o + std::min(k + i, n - 1)) * w.in + c) * w.taps, k + i < n ? m : 0, w.taps, 1);
+                    for (std::size_t i = 0; i < together; ++i) rows[i].read(from + ((o + std::min(k + i, n - 1)) * w.in + c) * w.taps, k + i < n ? m : 0, w.taps);
                     float* line = to + (in_lane / 32 * w.taps + w.taps) * tap + (out_lane + k) / together * 32 + in_lane % 32;
                     for (std::size_t t = 0; t < w.taps; ++t) {
                         line -= tap;
@@ -96,27 +137,41 @@ void pack_turned(instruction_set s, weight_places const& w, float const* from, f
     });
 }
 
-/// A gradient [tap][pair of input blocks][output lane][32] in torch's order; of the outputs [first, last).
-inline void unpack_gradient(weight_places const& w, float const* from, float* to, std::size_t first, std::size_t last) {
-    auto const pairs = pairs_of(w.in_blocks()), rows = w.out_blocks() * width;
-    for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) {
-        for (std::size_t o = first; o < last; ++o) {
-            float const* line = from + (lane / 32 * rows + w.out_place(o)) * 32 + lane % 32;
-            float* const gradient = to + (o * w.in + c) * w.taps;
-            if (w.taps == 1) {
-                std::copy_n(line, n, gradient);
-                continue;
-            }
-            for (std::size_t t = 0; t < w.taps; ++t, line += pairs * rows * 32)
-                for (std::size_t k = 0; k < n; ++k) gradient[k * w.taps + t] = line[k];
-        }
-    });
-}
+/// Where the gradient of a convolution's weights goes, in torch's order.
+struct weight_gradient {
+    weight_places places;
+    float* values;
 
-/// The same of all outputs, in parallel.
-inline void unpack_gradient(context& ctx, weight_places const& w, float const* from, float* to) {
-    ctx.workers()(w.out_blocks(), [&](std::size_t b, std::size_t) { unpack_gradient(w, from, to, std::min(w.out, b * width), std::min(w.out, (b + 1) * width)); });
-}
+    /// Numbers of it as kernels gather it, [tap][pair of input blocks][output lane][32].
+    [[nodiscard]] std::size_t gathered() const { return places.turned(); }
+    /// The gradients of a range of pairs of input blocks are the sum of what was gathered.
+    template <class lanes>
+    CXR_INLINE void set(gathered_gradients const& from, index_range pairs) const {
+        auto const& w = places;
+        auto const rows = w.out_blocks() * width, tap = pairs_of(w.in_blocks()) * rows * 32;
+        for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) CXR_INLINE {
+            if (lane / 32 < pairs.first || lane / 32 >= pairs.last) return;
+            for (std::size_t o = 0; o < w.out; ++o) {
+                auto const first = (lane / 32 * rows + w.out_place(o)) * 32 + lane % 32;
+                float* const to = values + (o * w.in + c) * w.taps;
+                if (n == width && w.taps == 1) {
+                    store(to, from.sum<lanes>(first));
+                    continue;
+                }
+                weight_rows all;
+                for (std::size_t t = 0; t < w.taps; ++t) store(all.values + t * width, from.sum<lanes>(first + t * tap));
+                all.write(to, n, w.taps);
+            }
+        });
+    }
+    /// All of them, in parallel; where there was one group, its tasks have done so.
+    void finish(context& ctx, gathered_gradients const& from) const {
+        if (from.groups() == 1) return;
+        ctx.workers()(pairs_of(places.in_blocks()), [&](std::size_t pair, std::size_t) {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { set<lanes>(from, {pair, pair + 1}); });
+        });
+    }
+};
 
 /// Words of a row of the stem's window: 7 · C as float, half of them, filled up to sixteen, as bfloat16.
 template <bool Half = false>

@@ -164,26 +164,24 @@ struct paired_bands {
     [[nodiscard]] std::size_t tap(std::size_t t) const { return t / 3 * line + (t % 3 == 1 ? copy : t % 3 / 2 * width); }
 };
 
-/// Backward of `window` where the gradient of z is `dz` of `g` and `z`: d = Wᵀ ∗ dz where y was let through, `sums` Σ d and Σ d · (y − mean), and the gradient of W, `d_weights`
-/// [tap][pair of y's blocks][z's lane][32]. `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32]. There are at most as many groups as
-/// bands.
+/// Backward of `window` where the gradient of z is `dz` of `g` and `z`: d = Wᵀ ∗ dz where y was let through, `sums` Σ d and Σ d · (y − mean), and the gradient of W, `d_weights`.
+/// `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32]. There are at most as many groups as bands.
 template <bool Half = false>
 void window_backward(context& ctx, grid const& at, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* g,
-                            float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, float* d_weights) {
+                            float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     bands<Half> const band{at, band_rows<Half>(at, in)};
     auto const pixels = at.pixels(), planes = factor::planes(out);
-    auto const size = 9 * pairs_of(in) * out * width * 32;
     workspace::frame scratch(ctx.scratch());
-    auto const parts = gradient_parts(groups, pairs_of(in));
+    auto const parts = gradient_parts(ctx.workers().size(), groups, pairs_of(in));
     paired_bands const paired({at, band.rows});
     auto const line = Half ? paired.line : band.row();                          // of factors whose pixels are steps
     auto const values = Half ? 2 * paired.copy : band.plane();                  // of a block of y
     auto const along = Half ? along_pixels::words(band.rows, line) : band.plane();  // of a block of the gradient
     auto const room = 2 * values + planes * band.plane() + (Half ? out * along : 0) + (at.rows_width + 5) * width;
     auto* const rooms = scratch.take<float>(ctx.workers().size() * room);
-    auto* const gathered = scratch.take<float>(groups * size);
+    gathered_gradients const gathered(scratch, groups, d_weights.gathered());
     auto* const segments = scratch.take<segment>(9 * planes);
     list_taps(band.plane(), band.row(), planes, segments);
     band_products<Half> const multiply(ctx.instructions(), at.rows_width);
@@ -196,7 +194,7 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
         float* const b = a + 2 * values;
         float* const b_along = Half ? b + planes * band.plane() : b + band.row() + width;
         float* const one_row = b + planes * band.plane() + (Half ? out * along : 0);
-        float* const dw = gathered + group * size;
+        float* const dw = gathered.of(group);
         tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
@@ -258,10 +256,11 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                                       h, along_pixels::rows(at.rows_width), columns);
                 }
             }
+            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
         });
     });
     sums.finish();
-    add_groups(ctx, groups, size, gathered, d_weights);
+    d_weights.finish(ctx, gathered);
 }
 
 }  // namespace cxr::simd

@@ -6,9 +6,9 @@
                         [--python NAME=PATH]... [--target NAME=RATIO]... [--out FOLDER]
 
 Every turn is a process of its own that does all operations on one table, labels in float32 and in uint8: ours, numpy, torch, ... All must find the same frequencies,
-values and gradients; what is wrong is said to be, and is no rival. Eigen, xtensor and most of NumPy compute on one thread, so give --threads 1 to compare cores. Before
-each turn on the longest table the memory's reading is measured at best; bytes of an operation are those of labels, probabilities and gradient, each once. All have their
-memory in huge pages. A row takes 126 bytes on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
+values and gradients; what is wrong is said to be, and is no rival. Eigen, xtensor and most of NumPy compute on one thread, so give --threads 1 to compare cores. Where a
+table is far larger than caches, shares of the bandwidth are of what a plain loop on as many threads reads of the same arrays, between the turns and in the same process:
+which pages a process has makes a difference of a half. Bytes of an operation are those of labels, probabilities and gradient, each once. All have their memory in huge pages. A row takes 126 bytes on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
 cxr_benchmark_class_statistics_ours. Exit status: 1 where ours is wrong or did not run, else 0, whether or not targets are met.
 """
 
@@ -44,7 +44,7 @@ def bytes_of(what, labels, rows):
 class Comparison:
     def __init__(self, options):
         self.options = options
-        self.left_out, self.probes, self.commands = [], [], {"ours": [options.ours, "--peer", "ours"]}
+        self.left_out, self.commands = [], {"ours": [options.ours, "--peer", "ours"]}
         candidates = list(dict.fromkeys([sys.executable, "python3", *options.python.values()]))
         for name in options.peers:
             if not PEERS[name]:
@@ -64,7 +64,7 @@ class Comparison:
         print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
 
     def probe(self):
-        self.probes.append(json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)], **settings_of("ours", self.options)))
+        return json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)], **settings_of("ours", self.options))
 
     def table(self, rows):
         """Runs all in turn on a table. Who fails once is left out of it."""
@@ -73,13 +73,10 @@ class Comparison:
             sys.exit("class_statistics.py: class_statistics_peers.py --write has failed")
         expected = json.loads((o.files / f"expected-{rows}.json").read_text())
         turns = {name: [] for name in self.commands}
-        longest = rows == max(o.rows)
         for round_number in range(1, o.rounds + 1):
             for name, command in self.commands.items():
                 if name not in turns:
                     continue
-                if longest:
-                    self.probe()
                 command = [*command, "--rows", rows, "--threads", o.threads, "--seconds", o.seconds, "--files", o.files]
                 try:
                     turns[name].append(json_line(list(map(str, command)), **settings_of(name, o)))
@@ -88,8 +85,7 @@ class Comparison:
                     self.leave_out(name, f"{rows} rows", reason)
                     continue
                 print(f"{rows} rows, round {round_number}: {name}", file=sys.stderr)
-        bandwidth = max(p["memory_gb_per_s"] for p in self.probes) if longest else None
-        rows_of_report = list(rows_of(rows, turns, expected, bandwidth))
+        rows_of_report = list(rows_of(rows, turns, expected))
         table = {"rows": rows, "threads": o.threads, "rounds": o.rounds, "seconds": o.seconds, "rows_of_report": rows_of_report, "turns": turns}
         table["targets"] = list(targets_of(rows_of_report, o.targets["share-of-bandwidth"]))
         return table
@@ -101,7 +97,7 @@ def deviation(what, result, expected):
     return abs(result["check"][0] / expected["loss"][0] - 1)
 
 
-def rows_of(rows, turns, expected, bandwidth):
+def rows_of(rows, turns, expected):
     """One dictionary for each operation, type of labels and contender."""
     for labels in ("float32", "uint8"):
         for what in TOLERANCES:
@@ -114,7 +110,8 @@ def rows_of(rows, turns, expected, bandwidth):
                 row = {"what": what, "labels": labels, "contender": name, "version": all_of_it[0]["version"], "median": median}
                 row |= {"best": min(r["seconds_best"] for r in results), "runs": sum(r["runs"] for r in results), "deviation": max(error, of_gradient)}
                 row["right"] = error <= TOLERANCES[what] and of_gradient <= GRADIENT_TOLERANCE
-                row["share_of_bandwidth"] = bytes_of(what, labels, rows) / median / 1e9 / bandwidth if bandwidth else None
+                read = [r["gb_read_meanwhile"][0] for r in results if "gb_read_meanwhile" in r]
+                row["share_of_bandwidth"] = bytes_of(what, labels, rows) / 1e9 / statistics.median(read) if read else None
                 ours = median if name == "ours" else ours
                 row["ours_by_it"] = median / ours if ours else None
                 yield row
@@ -213,8 +210,7 @@ def main():
         print("\nLeft out")
         for entry in comparison.left_out:
             print(f"{entry['contender']}, of {entry['where']}: {entry['reason']}")
-    best = max(comparison.probes, key=lambda p: p["memory_gb_per_s"])
-    result = {"processor": best["processor"], "memory_gb_per_s": best["memory_gb_per_s"], "probes": comparison.probes, "tables": tables, "left_out": comparison.left_out}
+    result = {**comparison.probe(), "tables": tables, "left_out": comparison.left_out}
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "class_statistics.json").write_text(json.dumps(result, indent=1) + "\n")

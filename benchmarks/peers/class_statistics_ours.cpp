@@ -29,6 +29,8 @@
 #include <cstdio>
 #include <exception>
 #include <fstream>
+#include <optional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -172,23 +174,50 @@ std::string listed(std::vector<double> const& numbers) {
     return "[" + text + "]";
 }
 
-/// Runs `f` once for its answer and then for `seconds`, three times at least. Returns an object of JSON.
-template <class F, class Check>
-std::string measure(options const& o, char const* what, char const* labels, F f, Check check) {
+/// How fast the memory is read that a table lies in. Which pages a process has, and who else uses the memory, makes a difference of a half and more, so shares of the bandwidth are of what a
+/// plain loop reads of the same arrays, between the turns of what is measured.
+class reading {
+public:
+    explicit reading(options const& o) : workers_(o.threads) {}
+
+    /// GB/s of these arrays.
+    template <class... T>
+    double operator()(cxr::tensor<T, 2> const&... arrays) {
+        double bytes = 0, seconds = 0;
+        auto const one = [&](auto const& array) {
+            std::span const words(reinterpret_cast<std::uint64_t const*>(array.data()), array.size() * sizeof *array.data() / sizeof(std::uint64_t));
+            bytes += static_cast<double>(words.size_bytes());
+            seconds += cxr::trainer::seconds_of_reading(workers_, words);
+        };
+        (one(arrays), ...);
+        return 1e-9 * bytes / seconds;
+    }
+
+private:
+    cxr::executor workers_;
+};
+
+/// Runs `f` once for its answer and then for `seconds`, three times at least. Returns an object of JSON, with the GB that could have been read meanwhile, the median, where `gb_per_s` says how fast.
+template <class F, class Check, class Reading>
+std::string measure(options const& o, char const* what, char const* labels, F f, Check check, Reading gb_per_s) {
     using clock = std::chrono::steady_clock;
     auto const seconds_since = [](clock::time_point begin) { return std::chrono::duration<double>(clock::now() - begin).count(); };
     auto const answer = check(f());
-    std::vector<double> seconds;
+    std::vector<double> seconds, read;
     auto const begin = clock::now();
     while (seconds.size() < 3 || seconds_since(begin) < o.seconds) {
         auto const turn = clock::now();
         f();
         seconds.push_back(seconds_since(turn));
+        if (auto const rate = gb_per_s()) read.push_back(seconds.back() * *rate);
     }
     std::sort(seconds.begin(), seconds.end());
+    std::sort(read.begin(), read.end());
+    std::string meanwhile;
+    if (!read.empty()) meanwhile = "\"gb_read_meanwhile\": " + listed({read[read.size() / 2]}) + ", ";
     char times[128];
     std::snprintf(times, sizeof times, "\"runs\": %zu, \"seconds_best\": %.9g, \"seconds_median\": %.9g, ", seconds.size(), seconds.front(), seconds[seconds.size() / 2]);
-    return std::string("{\"what\": \"") + what + "\", \"labels\": \"" + labels + "\", " + times + answer + "}";
+    return std::string("{\"what\": \"") + what + "\", \"labels\": \"" + labels + "\", " + times + meanwhile + answer + "}";
 }
 
 template <template <class> class Contender, class Label>
@@ -197,6 +226,10 @@ std::string measure_all(options const& o, char const* labels) {
     Contender<Label> contender(t, o);
     cxr::tensor<float, 2> expected(t.gradient.extents());
     read(expected, o.files + "/gradient-" + std::to_string(o.rows) + ".f32");
+    std::optional<reading> memory;
+    if (o.peer == "ours" && t.probabilities.size() * sizeof(float) > (std::size_t{1} << 28U)) memory.emplace(o);  // far more than caches hold
+    auto const labels_alone = [&] { return memory ? std::optional((*memory)(t.labels)) : std::nullopt; };
+    auto const both = [&] { return memory ? std::optional((*memory)(t.labels, t.probabilities)) : std::nullopt; };
     auto const value_of = [](double value) { return "\"check\": " + listed({value}); };
     auto const gradient_of = [&](double value) {
         double worst = 0;
@@ -206,8 +239,9 @@ std::string measure_all(options const& o, char const* labels) {
         }
         return "\"check\": " + listed({value}) + ", \"gradient_deviation\": " + listed({std::isfinite(worst) ? worst : 1e300});
     };
-    return measure(o, "frequencies", labels, [&] { return contender.frequencies(); }, [](auto const& f) { return "\"check\": " + listed(f); }) + ", " +
-           measure(o, "loss", labels, [&] { return contender.value(); }, value_of) + ", " + measure(o, "loss, gradient", labels, [&] { return contender.gradient(); }, gradient_of);
+    return measure(o, "frequencies", labels, [&] { return contender.frequencies(); }, [](auto const& f) { return "\"check\": " + listed(f); }, labels_alone) + ", " +
+           measure(o, "loss", labels, [&] { return contender.value(); }, value_of, both) + ", " +
+           measure(o, "loss, gradient", labels, [&] { return contender.gradient(); }, gradient_of, both);
 }
 
 template <template <class> class Contender>

@@ -4,7 +4,11 @@
 
 #include "workload.hpp"
 
+#include "cxr/core/parallel.hpp"
+
 #include <cstddef>
+#include <cstdint>
+#include <span>
 #include <string>
 
 namespace cxr::trainer {
@@ -20,6 +24,9 @@ std::size_t total_memory();
 struct processor_peaks : peaks {
     std::string isa;  ///< instruction set of the multiply-adds: avx512f, avx2+fma, or what every x86-64 has, sse2, without fused ones; portable elsewhere
 };
+
+/// Seconds that all of the workers take to read `data` once, by a plain loop.
+double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data);
 
 /// Measures it on so many threads (0: one a hardware thread) for about a second.
 processor_peaks measure_processor(std::size_t threads);

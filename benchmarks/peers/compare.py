@@ -2,12 +2,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """Runs cxr's DenseNet121 and that of other libraries in turn, and says how much faster which is.
 
-    compare.py [--what inference,training] [--sizes 224] [--batches 1,16] [--dtype f32] [--threads N] [--rounds 5] [--seconds 10]
+    compare.py [--what inference,training] [--sizes 224] [--batches 1,16] [--dtype f32] [--isa best] [--threads N] [--rounds 5] [--seconds 10]
                [--peers torch,compile,onnxruntime,openvino,keras] [--python NAME=PATH]... [--target NAME=RATIO]... [--out FOLDER]
 
 Every turn is a process of its own: ours, torch, compile, ours, torch, ... All have the same weights, images and targets (network.py writes them) and must give the
 same answer; training is one step of forward, weighted cross-entropy, backward and Adam. Before each turn an FMA loop measures what the processor can do at that
-moment. A contender that cannot run is named with the reason. Build the program first: cmake --build build/release --target cxr_benchmark_peers_ours.
+moment. A contender that cannot run is named with the reason. With --isa avx2 a processor that has
+more is used as one that has AVX2, by those that can be told, and the peak is that of AVX2. Build the program first: cmake --build build/release --target cxr_benchmark_peers_ours.
 Exit status: 1 where an answer is wrong or ours did not run, else 0, whether or not targets are met.
 """
 
@@ -32,13 +33,15 @@ class Peer:
     modules: tuple
     modes: tuple = ("inference", "training")
     dtypes: tuple = ("f32", "bf16")
+    avx2: tuple = ()  # what tells it to keep to AVX2
 
 
+ONEDNN_AVX2 = ("ONEDNN_MAX_CPU_ISA", "AVX2")
 PEERS = {
-    "torch": Peer(("torch", "torchvision", "numpy")),
+    "torch": Peer(("torch", "torchvision", "numpy"), avx2=(ONEDNN_AVX2, ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2"))),
     "compile": Peer(("torch", "torchvision", "numpy")),
     "onnxruntime": Peer(("onnxruntime", "numpy"), modes=("inference",), dtypes=("f32",)),
-    "openvino": Peer(("openvino", "numpy"), modes=("inference",)),
+    "openvino": Peer(("openvino", "numpy"), modes=("inference",), avx2=(ONEDNN_AVX2,)),
     "keras": Peer(("tensorflow", "keras", "numpy")),
 }
 # Other ways of ours beside the plain one.
@@ -71,12 +74,13 @@ class Unfit(Exception):
     """Why a contender cannot run."""
 
 
-def environment_of(name, threads, folder):
-    """What makes a peer fast on a small machine and must be set before its process begins."""
+def environment_of(name, threads, folder, isa="best"):
+    """What makes a peer fast on a small machine, or keeps it to some instructions, and must be set before its process begins."""
+    settings = dict(PEERS[name].avx2) if isa == "avx2" and name in PEERS else {}
     if name not in ("torch", "compile"):
-        return {}
+        return settings
     never = str(1 << 35)  # the allocator keeps what it has
-    settings = {
+    settings |= {
         "OMP_NUM_THREADS": str(threads),
         "OMP_PROC_BIND": "true",
         "OMP_PLACES": "cores",
@@ -152,6 +156,8 @@ class Comparison:
                 self.leave_out(name, mode, f"it has no {mode}")
             elif self.options.dtype not in PEERS[name].dtypes:
                 self.leave_out(name, mode, f"it computes no convolutions in {self.options.dtype} on a CPU")
+            elif self.options.isa == "avx2" and not PEERS[name].avx2:
+                self.leave_out(name, mode, "it cannot be told to keep to AVX2")
             else:
                 able.append(name)
         return able
@@ -160,11 +166,13 @@ class Comparison:
         o = self.options
         command = [o.ours] if name == "ours" else [o.ours, VARIANTS[name][0]] if name in VARIANTS else [self.pythons[name], HERE / "contender.py", "--peer", name]
         command += ["--mode", mode, "--size", size, "--batch", batch, "--dtype", o.dtype, "--threads", o.threads, "--seconds", o.seconds, "--files", o.files]
-        return json_line(list(map(str, command)), **environment_of(name, o.threads, o.files))
+        command += ["--avx2"] if o.isa == "avx2" and command[0] == o.ours else []
+        return json_line(list(map(str, command)), **environment_of(name, o.threads, o.files, o.isa))
 
     def probe(self):
         try:
-            self.probes.append(json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)]))
+            avx2 = ["--avx2"] if self.options.isa == "avx2" else []
+            self.probes.append(json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads), *avx2]))
         except Unfit as reason:
             sys.exit(f"compare.py: {self.options.ours} --probe has failed: {reason}")
         return self.probes[-1]["fma_gflops"]
@@ -216,10 +224,10 @@ def summary_of(mode, size, batch, options, turns, peaks):
             "runs": sum(t["runs"] for t in all_of_it),
             "deviation": error,
             "right": error <= TOLERANCES[mode, options.dtype],  # false too where it is not a number
-            "settings": environment_of(name, options.threads, options.files),
+            "settings": environment_of(name, options.threads, options.files, options.isa),
         }
         rows.append(row)
-    case = {"what": mode, "size": size, "batch": batch, "dtype": options.dtype, "threads": options.threads, "rounds": options.rounds, "seconds": options.seconds}
+    case = {"what": mode, "size": size, "batch": batch, "dtype": options.dtype, "isa": options.isa, "threads": options.threads, "rounds": options.rounds, "seconds": options.seconds}
     case |= {"fma_gflops": [min(peaks), statistics.median(peaks), peak], "rows": rows, "turns": turns}
     case["targets"] = [t for t in targets_of(mode, options, rows) if t]
     return case
@@ -284,7 +292,8 @@ def sentences(case):
 
 
 def title(case):
-    return f"{case['what']}, {case['dtype']}, {case['size']} × {case['size']}, batch {case['batch']}, {case['threads']} threads, {case['rounds']} rounds of {case['seconds']:g} s"
+    isa = "" if case["isa"] == "best" else f", {case['isa']}"
+    return f"{case['what']}, {case['dtype']}{isa}, {case['size']} × {case['size']}, batch {case['batch']}, {case['threads']} threads, {case['rounds']} rounds of {case['seconds']:g} s"
 
 
 def print_case(case):
@@ -364,6 +373,7 @@ def parse_options():
     parser.add_argument("--sizes", type=numbers_of(32), default=[224], help="pixels of height and width (default 224)")
     parser.add_argument("--batches", type=numbers_of(1), default=[1, 16], help="images at a time (default 1,16)")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
+    parser.add_argument("--isa", choices=["best", "avx2"], default="best", help="instructions to use (default %(default)s)")
     parser.add_argument("--threads", type=positive(int), default=len(os.sched_getaffinity(0)), help="default: all processors, here %(default)s")
     parser.add_argument("--rounds", type=positive(int), default=5, help="turns of each contender (default %(default)s)")
     parser.add_argument("--seconds", type=positive(float), default=10, help="measured a turn, and three runs at least (default %(default)s)")
@@ -379,6 +389,8 @@ def parse_options():
     options = parser.parse_args()
     if not options.ours.is_file():
         parser.error(f"--ours {options.ours}: no such program; build it with: cmake --build build/release --target cxr_benchmark_peers_ours")
+    if options.isa == "avx2" and options.dtype == "bf16":
+        parser.error("--isa avx2 --dtype bf16: AVX2 has no bfloat16")
     options.python = dict(options.python)
     options.targets = {name: t.ratio for name, t in TARGETS.items()} | dict(options.target)
     return options

@@ -31,12 +31,14 @@ namespace {
 constexpr std::size_t classes = 14;
 
 struct options {
-    bool probe = false, winograd = false, recompute = false;
+    bool probe = false, winograd = false, recompute = false, avx2 = false;
     std::string mode = "inference", dtype = "f32", files;
     std::size_t size = 224, batch = 16, threads = 0;
     double seconds = 10;
     std::uint64_t seed = 1;
 };
+
+cxr::simd::instruction_set instructions_for(options const& o) { return o.avx2 ? cxr::simd::instruction_set::avx2 : cxr::simd::best_instruction_set(); }
 
 /// The numbers of a file of float32 as files.py writes them, as many as the tensor holds from the beginning.
 template <std::size_t Rank>
@@ -105,7 +107,7 @@ timing measure(options const& o, Step step, Check check) {
 }
 
 cxr::context<cxr::simd_backend> context_for(options const& o) {
-    cxr::context<cxr::simd_backend> context(o.threads);
+    cxr::context<cxr::simd_backend> context(o.threads, instructions_for(o));
     context.set_winograd(o.winograd);
     context.set_recompute(o.recompute);
     return context;
@@ -139,7 +141,7 @@ timing training(options const& o, auto const& spec) {
 }
 
 void print_probe(options const& o) {
-    auto const peaks = cxr::trainer::measure_processor(o.threads);
+    auto const peaks = cxr::trainer::measure_processor(o.threads, o.avx2 ? "avx2+fma" : "");
     std::printf("{\"processor\": \"%s\", \"isa\": \"%s\", \"fma_gflops\": %.1f, \"memory_gb_per_s\": %.2f}\n", cxr::trainer::processor_name().c_str(), peaks.isa.c_str(), peaks.fma_gflops,
                 peaks.memory_gb_per_s);
 }
@@ -155,7 +157,7 @@ void print_result(options const& o, timing const& t) {
     }
     std::printf("{\"contender\": \"ours\", \"version\": \"cxr %s, %s\", \"mode\": \"%s\", \"size\": %zu, \"batch\": %zu, \"dtype\": \"%s\", \"threads\": %zu, \"runs\": %zu, "
                 "\"images_per_second_best\": %.3f, \"images_per_second_median\": %.3f, \"rss_mb\": %.1f, \"rss_loaded_mb\": %.1f, \"check\": [%s], \"forward_flop_per_image\": %llu}\n",
-                std::string(cxr::version).c_str(), std::string(to_string(cxr::simd::best_instruction_set())).c_str(), o.mode.c_str(), o.size, o.batch, o.dtype.c_str(), o.threads, t.seconds.size(),
+                std::string(cxr::version).c_str(), std::string(to_string(instructions_for(o))).c_str(), o.mode.c_str(), o.size, o.batch, o.dtype.c_str(), o.threads, t.seconds.size(),
                 rate(t.seconds.front()), rate(t.seconds[t.seconds.size() / 2]), peak_rss_mb(), t.loaded_mb, check.c_str(), static_cast<unsigned long long>(flops));
 }
 
@@ -171,6 +173,7 @@ int main(int argc, char** argv) {
     app.add_option("--dtype", o.dtype, "f32 or bf16")->capture_default_str()->check(CLI::IsMember({"f32", "bf16"}));
     app.add_flag("--winograd", o.winograd, "inference by Winograd's filtering");
     app.add_flag("--recompute", o.recompute, "training in less memory, bottlenecks computed again");
+    app.add_flag("--avx2", o.avx2, "AVX2 where the processor has more");
     app.add_option("--threads", o.threads, "0: one a hardware thread")->capture_default_str()->check(CLI::Range(0, 1024));
     app.add_option("--seconds", o.seconds, "to measure for, after three runs that do not count")->capture_default_str()->check(CLI::Range(0.0, 3600.0));
     app.add_option("--seed", o.seed, "of random weights and images, where there are no --files")->capture_default_str();

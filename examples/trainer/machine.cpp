@@ -180,12 +180,13 @@ double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data
     return std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count();
 }
 
-processor_peaks measure_processor(std::size_t threads) {
+processor_peaks measure_processor(std::size_t threads, std::string_view only) {
     executor workers(threads);
     auto const all = static_cast<double>(workers.size());
     processor_peaks p;
     std::atomic<float> sink{0};  // so that no result is unused
     for (auto const& candidate : probes()) {
+        if (!only.empty() && candidate.isa != only) continue;
         constexpr std::size_t steps = 1'000'000;
         auto const seconds = fastest(workers, 40, [&](std::size_t, std::size_t) { sink.store(candidate.multiply_add(steps), std::memory_order_relaxed); });
         auto const gflops = 1e-9 * candidate.flops_a_step * static_cast<double>(steps) * all / seconds;

@@ -10,6 +10,7 @@
 #include <cstdint>
 #include <span>
 #include <string>
+#include <string_view>
 
 namespace cxr::trainer {
 
@@ -28,7 +29,7 @@ struct processor_peaks : peaks {
 /// Seconds that all of the workers take to read `data` once, by a plain loop.
 double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data);
 
-/// Measures it on so many threads (0: one a hardware thread) for about a second.
-processor_peaks measure_processor(std::size_t threads);
+/// Measures it on so many threads (0: one a hardware thread) for about a second; of multiply-adds only those of instruction set `only`, where one is given.
+processor_peaks measure_processor(std::size_t threads, std::string_view only = {});
 
 }  // namespace cxr::trainer

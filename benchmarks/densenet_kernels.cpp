@@ -1,11 +1,21 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of the backend simd on DenseNet121's shapes at 224 pixels, the middle layer of each dense block, on one thread and in every instruction set that the processor has.
-// Results are held against the portable kernels before they are timed; the share is of the multiply-adds that one thread reaches at best in the same run.
+// Results are held against the portable kernels before they are timed; the share is of the multiply-adds that one thread reaches at best in the same run. Where oneDNN is there, the same
+// convolutions with their batch norm and rectifier on the backend onednn too, one primitive after another, as they were before.
 
 #include "machine.hpp"
 
+#if defined(CXR_WITH_ONEDNN)
+#include "cxr/backend/onednn/backend.hpp"
+#endif
+#include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/random.hpp"
+#include "cxr/core/tensor.hpp"
+#include "cxr/nn/batch_norm.hpp"
+#include "cxr/nn/chain.hpp"
+#include "cxr/nn/conv.hpp"
+#include "cxr/nn/elementwise.hpp"
 
 #include <benchmark/benchmark.h>
 
@@ -108,25 +118,88 @@ struct layer {
     std::vector<float> ones = std::vector<float>(in * width, 1.0F), zeros = std::vector<float>(in * width, 0.0F);
 };
 
+double peak() {
+    static double const found = cxr::trainer::measure_processor(1).fma_gflops;
+    return found;
+}
+
+template <class Layer>
+void count(benchmark::State& state, Layer const& l, work what) {
+    auto const runs = static_cast<double>(state.iterations());
+    state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * l.flops(what) * runs, benchmark::Counter::kIsRate);
+    state.counters["GB/s"] = benchmark::Counter(1e-9 * l.bytes(what) * runs, benchmark::Counter::kIsRate);
+    state.counters["share"] = benchmark::Counter(1e-9 * l.flops(what) * runs / peak(), benchmark::Counter::kIsRate);
+}
+
+#if defined(CXR_WITH_ONEDNN)
+/// Batch norm, rectifier and a convolution of `Side` × `Side`, each by itself.
+template <class Backend, int Side>
+class primitives {
+    static constexpr auto spec(std::size_t out) { return cxr::nn::chain(cxr::nn::torchvision_batch_norm, cxr::nn::relu{}, cxr::nn::conv<Side>{out}); }
+
+public:
+    explicit primitives(layer const& l)
+        : context_(1), x_({l.extents.images, l.extents.height, l.extents.rows_width, l.places.in}), d_x_(x_.extents()), y_({x_.extent(0), x_.extent(1), x_.extent(2), l.places.out}),
+          d_y_(y_.extents()), layer_(cxr::nn::build<float>(context_, spec(l.places.out), x_.shape(), cxr::random(1))), gradients_({cxr::nn::parameter_count(layer_)}) {
+        cxr::random const r(2);
+        for (std::size_t i = 0; i < x_.size(); ++i) x_[i] = static_cast<float>(r.normal(i));
+        for (std::size_t i = 0; i < d_y_.size(); ++i) d_y_[i] = static_cast<float>(r.normal(x_.size() + i));
+    }
+    void forward() { layer_.forward(context_, cxr::view<float const, 4>(x_.view()), y_.view(), tape_); }
+    void backward() { layer_.backward(context_, d_y_.view(), d_x_.view(), false, tape_, gradients_.view()); }
+    [[nodiscard]] auto const& result(bool backward) const { return backward ? d_x_ : y_; }
+
+private:
+    cxr::context<Backend> context_;
+    cxr::tensor<float, 4> x_, d_x_, y_, d_y_;
+    cxr::nn::layer<Backend, decltype(spec(1)), float> layer_;
+    cxr::tensor<float, 1> gradients_;
+    typename decltype(layer_)::tape tape_;
+};
+
+template <int Side>
+void time_primitives(benchmark::State& state, work what, std::size_t block) {
+    bool const backward = what == work::pointwise_backward || what == work::window_backward;
+    layer const l(block, what);
+    primitives<cxr::onednn_backend, Side> one(l);
+    primitives<cxr::reference_backend, Side> expected(l);
+    one.forward(), expected.forward();
+    if (backward) one.backward(), expected.backward();
+    double difference = 0, norm = 0;
+    for (std::size_t i = 0; i < one.result(backward).size(); ++i) {
+        double const right = expected.result(backward)[i], off = one.result(backward)[i] - right;
+        difference += off * off, norm += right * right;
+    }
+    if (!(difference < 1e-10 * norm)) return state.SkipWithError("wrong result");
+    for (auto _ : state) backward ? one.backward() : one.forward();
+    count(state, l, what);
+}
+#endif
+
 template <bool Half>
 void time(benchmark::State& state, work what, std::size_t block, instruction_set set) {
-    static double const peak = cxr::trainer::measure_processor(1).fma_gflops;
     cxr::simd::context ctx(1, set), plain(1, instruction_set::portable);
     layer l(block, what), expected(block, what);
     expected.run<false>(plain, what);
     l.run<Half>(ctx, what);
     if (l.result(what) != expected.result(what) || l.d_weights != expected.d_weights) return state.SkipWithError("wrong result");
     for (auto _ : state) l.run<Half>(ctx, what);
-    auto const runs = static_cast<double>(state.iterations());
-    state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * l.flops(what) * runs, benchmark::Counter::kIsRate);
-    state.counters["GB/s"] = benchmark::Counter(1e-9 * l.bytes(what) * runs, benchmark::Counter::kIsRate);
-    state.counters["share"] = benchmark::Counter(1e-9 * l.flops(what) * runs / peak, benchmark::Counter::kIsRate);
+    count(state, l, what);
 }
 
 }  // namespace
 
 int main(int argc, char** argv) {
     char const* const names[] = {"1x1", "3x3", "3x3 backward", "1x1 backward"};
+#if defined(CXR_WITH_ONEDNN)
+    for (std::size_t block = 0; block < 4; ++block)
+        for (int k = 0; k < 4; ++k) {
+            bool const wide = static_cast<work>(k) == work::window || static_cast<work>(k) == work::window_backward;
+            benchmark::RegisterBenchmark(("oneDNN, one by one/block" + std::to_string(block + 1) + "/" + names[k]).c_str(),
+                                         [=](benchmark::State& s) { wide ? time_primitives<3>(s, static_cast<work>(k), block) : time_primitives<1>(s, static_cast<work>(k), block); })
+                ->Unit(benchmark::kMillisecond);
+        }
+#endif
     for (auto const set : {instruction_set::avx2, instruction_set::avx512, instruction_set::amx}) {
         if (set > best_instruction_set()) continue;
         for (std::size_t block = 0; block < 4; ++block)

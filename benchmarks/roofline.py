@@ -15,7 +15,7 @@ import math
 from html import escape
 
 WIDTH, HEIGHT, LEFT, RIGHT, TOP, BOTTOM = 740, 440, 70, 190, 20, 50
-COLOURS = {"AVX2": "#b35806", "AVX-512": "#2166ac", "bfloat16": "#1b7837", "bfloat16 by AMX": "#762a83"}
+COLOURS = {"oneDNN, one by one": "#888", "AVX2": "#b35806", "AVX-512": "#2166ac", "bfloat16": "#1b7837", "bfloat16 by AMX": "#762a83"}
 MARKS = ["1x1", "3x3", "3x3 backward", "1x1 backward"]
 
 

@@ -30,7 +30,7 @@ void catch_interrupts() {
 
 void add_global_options(CLI::App& command, global_options& o) {
     auto const group = "For every command";
-    command.add_option("--backend", o.backend, "reference, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
+    command.add_option("--backend", o.backend, "reference, simd, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
         ->default_str("the fastest that works here")
         ->group(group);
     command.parse_complete_callback([&o] {

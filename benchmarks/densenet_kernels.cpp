@@ -67,7 +67,7 @@ struct layer {
     template <bool Half>
     void run(cxr::simd::context& ctx, work what) {
         workspace::frame scratch(ctx.scratch());
-        auto const tile = what == work::pointwise ? tile_pixels<Half>(pixels, in) : backward_tile_pixels<Half>(pixels, in), tiles = (pixels + tile - 1) / tile;
+        auto const tile = what == work::pointwise ? tile_pixels<Half>(pixels, in) : backward_tile_pixels<Half>(pixels), tiles = (pixels + tile - 1) / tile;
         auto const strips = bands<Half>{extents, band_rows<Half>(extents, between)}.count();
         float const* const w = (Half ? halves : weights).data();
         normalisation const norm{ones.data(), zeros.data(), zeros.data()};
@@ -123,8 +123,7 @@ double peak() {
     return found;
 }
 
-template <class Layer>
-void count(benchmark::State& state, Layer const& l, work what) {
+void count(benchmark::State& state, layer const& l, work what) {
     auto const runs = static_cast<double>(state.iterations());
     state.counters["GFLOP/s"] = benchmark::Counter(1e-9 * l.flops(what) * runs, benchmark::Counter::kIsRate);
     state.counters["GB/s"] = benchmark::Counter(1e-9 * l.bytes(what) * runs, benchmark::Counter::kIsRate);

@@ -64,7 +64,10 @@ class Comparison:
         print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
 
     def probe(self):
-        return json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)], **settings_of("ours", self.options))
+        try:
+            return json_line([str(self.options.ours), "--probe", "--threads", str(self.options.threads)], **settings_of("ours", self.options))
+        except Unfit as reason:
+            sys.exit(f"class_statistics.py: {self.options.ours} --probe has failed: {reason}")
 
     def table(self, rows):
         """Runs all in turn on a table. Who fails once is left out of it."""
@@ -168,7 +171,7 @@ def print_table(table):
 
 
 def markdown(result):
-    text = f"# Class frequencies and the weighted loss by cxr and by others\n\n{result['processor']}, memory {result['memory_gb_per_s']:.1f} GB/s; every number was measured in this run.\n"
+    text = f"# Class frequencies and the weighted loss by cxr and by others\n\n{result['processor']}, memory {result['memory_gb_per_s']:.1f} GB/s at the beginning; every number was measured in this run.\n"
     for table in result["tables"]:
         rule = ["---"] * 4 + ["---:"] * (len(HEAD) - 4)
         text += f"\n## {title(table)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in [HEAD, rule, *cells(table)]) + "\n"
@@ -202,6 +205,7 @@ def parse_options():
 def main():
     options = parse_options()
     comparison = Comparison(options)
+    machine = comparison.probe()
     tables = []
     for rows in options.rows:
         tables.append(comparison.table(rows))
@@ -210,7 +214,7 @@ def main():
         print("\nLeft out")
         for entry in comparison.left_out:
             print(f"{entry['contender']}, of {entry['where']}: {entry['reason']}")
-    result = {**comparison.probe(), "tables": tables, "left_out": comparison.left_out}
+    result = {**machine, "tables": tables, "left_out": comparison.left_out}
     if options.out:
         options.out.mkdir(parents=True, exist_ok=True)
         (options.out / "class_statistics.json").write_text(json.dumps(result, indent=1) + "\n")

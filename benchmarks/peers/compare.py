@@ -157,7 +157,7 @@ class Comparison:
             elif self.options.dtype not in PEERS[name].dtypes:
                 self.leave_out(name, mode, f"it computes no convolutions in {self.options.dtype} on a CPU")
             elif self.options.isa == "avx2" and not PEERS[name].avx2:
-                self.leave_out(name, mode, "it cannot be told to keep to AVX2")
+                self.leave_out(name, mode, "it is not told here to keep to AVX2")
             else:
                 able.append(name)
         return able

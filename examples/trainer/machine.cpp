@@ -196,7 +196,7 @@ processor_peaks measure_processor(std::size_t threads, std::string_view only) {
     auto const bytes = std::min<std::size_t>(std::size_t{1} << 30U, std::max<std::size_t>(available_memory() / 8, std::size_t{1} << 24U));
     std::vector<std::uint64_t> data(bytes / sizeof(std::uint64_t), 1);
     double seconds = 1e9;
-    for (int run = 0; run <= 4; ++run) seconds = std::min(seconds, seconds_of_reading(workers, data));
+    for (int run = 0; run < 5; ++run) seconds = std::min(seconds, seconds_of_reading(workers, data));
     p.memory_gb_per_s = 1e-9 * static_cast<double>(data.size() * sizeof(std::uint64_t)) / seconds;
     return p;
 }

@@ -29,7 +29,8 @@ struct processor_peaks : peaks {
 /// Seconds that all of the workers take to read `data` once, by a plain loop.
 double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data);
 
-/// Measures it on so many threads (0: one a hardware thread) for about a second; of multiply-adds only those of instruction set `only`, where one is given.
+/// Measures it on so many threads (0: one a hardware thread) for about a second; of multiply-adds only those of instruction set `only`, where one is given; `isa` is empty and
+/// the peak 0 where the processor does not have it.
 processor_peaks measure_processor(std::size_t threads, std::string_view only = {});
 
 }  // namespace cxr::trainer

@@ -11,6 +11,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <limits>
 #include <map>
 #include <string>
 #include <vector>
@@ -176,6 +177,27 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
     }
 }
 
+TEST_CASE("a training step has the same bits for any number of threads, however these share the work", "[conformance][nn]") {
+    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx}) {
+        if (s > simd::best_instruction_set()) continue;
+        for (bool const in_bf16 : {false, true}) {
+            if (in_bf16 && (s < simd::instruction_set::avx512 || !simd::has_bf16())) continue;
+            auto const on = [&](std::size_t threads) {
+                context<simd_backend> ctx(threads, s);
+                auto const spec = models::densenet_features({.blocks = {1, 1, 2, 2}});
+                shape const in{3, 96, 64, 3};
+                return in_bf16 ? everything<nn::layer, float, simd_backend>(ctx, nn::in_bf16(spec), in, true, 5) : everything<nn::layer, float, simd_backend>(ctx, spec, in, true, 5);
+            };
+            auto const alone = on(1);
+            INFO(to_string(s) << (in_bf16 ? ", in bfloat16" : ""));
+            for (std::size_t const threads : {3U, 5U, 8U, 16U}) {
+                INFO(threads << " threads");
+                CHECK(on(threads) == alone);
+            }
+        }
+    }
+}
+
 TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for the rounding of what is multiplied", "[conformance][nn][bf16]") {
     if (!simd::has_bf16()) {
         context<simd_backend> ctx;
@@ -192,7 +214,8 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
     };
     // Odd and even widths, growths of one block and of two, layers of one channel in.
     std::vector<example> const examples{{{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}}, {{.blocks = {1, 2, 1, 2}, .growth = 32, .stem = 64}, {4, 96, 70, 1}},
-                                        {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}}};
+                                        {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}},
+                                        {{.blocks = {1, 2, 1, 1}, .growth = 10, .stem = 34, .compression = 0.7}, {2, 64, 64, 3}}};
     for (auto const& e : examples)
         for (auto const s : {simd::instruction_set::avx512, simd::instruction_set::amx}) {
             if (s > simd::best_instruction_set()) continue;
@@ -247,12 +270,12 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                 for (std::size_t const taps : {1U, 9U}) {
                     weight_places const places{out * width, in * width, taps, {out * width, 0}, {in * width, 0}};
                     auto const w = whole("w", out * in * width * width * taps, 1, 1);
-                    std::vector<float> packed(places.packed()), turned(places.turned()), z(out * pixels * width), gx(before), gradient(w.size());
+                    std::vector<float> packed(places.packed()), turned(places.turned()), z(out * pixels * width), gx(before), gradient(w.size(), std::numeric_limits<float>::quiet_NaN());
                     weight_gradient const d_weights{places, gradient.data()};
                     pack<Half>(ctx.instructions(), places, w.data(), packed.data(), [](std::size_t) { return 1.0F; });
                     pack_turned<Half>(ctx.instructions(), places, w.data(), turned.data());
                     workspace::frame scratch(ctx.scratch());
-                    auto const tile = backward_tile_pixels<Half>(pixels, in), count = taps == 1 ? (pixels + tile - 1) / tile : bands<Half>{g, band_rows<Half>(g, in)}.count();
+                    auto const tile = backward_tile_pixels<Half>(pixels), count = taps == 1 ? (pixels + tile - 1) / tile : bands<Half>{g, band_rows<Half>(g, in)}.count();
                     auto const groups = std::min<std::size_t>(2, count);
                     group_sums const sums(scratch, 3, lanes), back(scratch, groups, lanes);
                     if (taps == 1) {
@@ -265,6 +288,7 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     keep(z.data(), z.size()), keep(gx.data(), gx.size()), keep(gradient.data(), gradient.size());
                     keep(sums.first(), out * width), keep(sums.second(), out * width), keep(back.first(), in * width), keep(back.second(), in * width);
                     if (taps != 1) continue;
+                    std::fill(gradient.begin(), gradient.end(), std::numeric_limits<float>::quiet_NaN());
                     workspace::frame more(ctx.scratch());
                     auto const halved_groups = std::min<std::size_t>(2, halves(g).count());
                     group_sums const halved(more, 3, lanes), halved_back(more, halved_groups, lanes);

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// One executor for every parallel loop. Work is cut into groups whose number depends on the data alone; threads claim
-// groups, so results that are combined by group number do not depend on how many threads there are.
+// One executor for every parallel loop. What is added up is cut into groups whose number depends on the data alone; threads
+// claim groups, so results that are combined by group number do not depend on how many threads there are.
 
 #include "cxr/core/error.hpp"
 

@@ -80,6 +80,7 @@ public:
     }
 
     void forward(cxr::context<Backend>& ctx, nn::activation<float const> in, nn::activation<float> out, tape& t) const {
+        require(in.values.extent(0) != 0, "cxr::simd: DenseNet learns from at least one image");
         t.in = in.values;
         t.recompute = ctx.recompute();
         if (out.statistics != nullptr) out.statistics->known = 0;
@@ -320,7 +321,6 @@ private:
             t.turned.resize(jobs.size() + 1);
             // Zeros, which stay where no channel is.
             t.weights[0] = memory({pairs_of(blocks_of(first.shape[0])) * 49 * input_channels_ * 32});
-            t.turned[0] = t.weights[0];
             for (std::size_t i = 0; i < jobs.size(); ++i) {
                 t.weights[i + 1] = memory({jobs[i].places.template packed<Half>()});
                 t.turned[i + 1] = memory({jobs[i].places.template turned<Half>()});
@@ -411,7 +411,7 @@ private:
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
-        auto const tile = backward_tile_pixels<Half>(pixels, in);
+        auto const tile = backward_tile_pixels<Half>(pixels);
         auto const groups = gradient_groups(pixels, (pixels + tile - 1) / tile);
         group_sums const sums(scratch, groups, in * width);
         auto dy = rest.from(0, mine.norm2.mean.data());

@@ -139,7 +139,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                                float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
-    auto const tile = backward_tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
+    auto const tile = backward_tile_pixels<Half>(pixels), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
     workspace::frame scratch(ctx.scratch());
     auto const parts = gradient_parts(ctx.workers().size(), groups, pairs_of(in));
     auto const line = along_pixels::words(1, along_pixels::rows(tile) * width);  // of a block whose pixels are steps

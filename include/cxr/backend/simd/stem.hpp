@@ -3,6 +3,7 @@
 // The first convolution, 7×7 with stride 2 on plain images of one or three channels, and batch norm, rectifier and maximum of 3×3 pixels behind it.
 
 #include "cxr/backend/simd/pointwise.hpp"
+#include "cxr/backend/simd/weights.hpp"
 
 #include <algorithm>
 #include <cstddef>

@@ -5,7 +5,6 @@
 #include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/images.hpp"
 #include "cxr/backend/simd/lanes.hpp"
-#include "cxr/backend/simd/tag.hpp"
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/workspace.hpp"
 
@@ -101,13 +100,18 @@ template <bool Half = false>
     auto tile = (blocks > 32 ? 4 : 8) * rows;
     while (tile > rows && pixels < 8 * tile) tile /= 2;
     if constexpr (Half) return tile;
-    auto const tiles = (pixels + 4 * tile - 1) / (4 * tile) * 4;
+    auto const tiles = (pixels + 2 * tile - 1) / (2 * tile) * 2;
     return (pixels + tiles - 1) / tiles;
 }
 
-/// Pixels that `pointwise_backward` works on at once: of what it reads, one pair of blocks at a time is in use, so bfloat16 leaves room for twice as many, and longer sums.
+/// Pixels that `pointwise_backward` works on at once: of what it reads, one pair of blocks at a time is in use, and pairs are enough for several threads, so there are more of them, twice as many
+/// of bfloat16, and longer sums.
 template <bool Half = false>
-[[nodiscard]] constexpr std::size_t backward_tile_pixels(std::size_t pixels, std::size_t blocks) { return (Half ? 2 : 1) * tile_pixels<Half>(pixels, blocks); }
+[[nodiscard]] constexpr std::size_t backward_tile_pixels(std::size_t pixels) {
+    constexpr std::size_t most = Half ? 256 : 112, rows = Half ? 16 : 1;
+    auto const tiles = (pixels + most - 1) / most;
+    return ((pixels + tiles - 1) / tiles + rows - 1) / rows * rows;
+}
 
 /// Number of groups of pixels that gather gradients of weights: each costs memory and an addition, so each has many pixels.
 [[nodiscard]] constexpr std::size_t gradient_groups(std::size_t pixels, std::size_t tiles) {
@@ -115,8 +119,11 @@ template <bool Half = false>
 }
 
 /// Into how many parts a group's work is cut, by pairs of blocks, so that there is enough to do for `threads` threads where there are few groups: as few as will do, for each
-/// prepares the same gradient. Pairs do not meet in any sum, so no bit depends on it.
-[[nodiscard]] constexpr std::size_t gradient_parts(std::size_t threads, std::size_t groups, std::size_t pairs) { return std::min(pairs, (threads + groups - 1) / groups); }
+/// prepares the same gradient, and twice as many where threads would else have different numbers of them. Pairs do not meet in any sum, so no bit depends on it.
+[[nodiscard]] constexpr std::size_t gradient_parts(std::size_t threads, std::size_t groups, std::size_t pairs) {
+    auto const parts = (threads + groups - 1) / groups;
+    return std::min(pairs, parts * groups % threads == 0 ? parts : (2 * threads + groups - 1) / groups);
+}
 
 /// Rows of an image that are worked on at once, with one row above and below in blocks of 16 channels.
 template <bool Half = false>

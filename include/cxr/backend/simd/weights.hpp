@@ -6,7 +6,6 @@
 #include "cxr/backend/simd/images.hpp"
 #include "cxr/backend/simd/sums.hpp"
 #include "cxr/backend/simd/tag.hpp"
-#include "cxr/backend/simd/tile_product.hpp"
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/parallel.hpp"
 
@@ -139,12 +138,12 @@ void pack_turned(instruction_set s, weight_places const& w, float const* from, f
 
 /// Where the gradient of a convolution's weights goes, in torch's order.
 struct weight_gradient {
-    weight_places places;
-    float* values;
+    weight_places places;  ///< of the weights
+    float* values;         ///< (O, I, taps)
 
     /// Numbers of it as kernels gather it, [tap][pair of input blocks][output lane][32].
     [[nodiscard]] std::size_t gathered() const { return places.turned(); }
-    /// The gradients of a range of pairs of input blocks are the sum of what was gathered.
+    /// The gradients of a range of pairs of input blocks are the sum of what was gathered, when every group is done.
     template <class lanes>
     CXR_INLINE void set(gathered_gradients const& from, index_range pairs) const {
         auto const& w = places;

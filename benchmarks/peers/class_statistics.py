@@ -8,7 +8,8 @@
 Every turn is a process of its own that does all operations on one table, labels in float32 and in uint8: ours, numpy, torch, ... All must find the same frequencies,
 values and gradients; what is wrong is said to be, and is no rival. Eigen, xtensor and most of NumPy compute on one thread, so give --threads 1 to compare cores. Where a
 table is far larger than caches, shares of the bandwidth are of what a plain loop on as many threads reads of the same arrays, between the turns and in the same process:
-which pages a process has makes a difference of a half. Bytes of an operation are those of labels, probabilities and gradient, each once. All have their memory in huge pages. A row takes 126 bytes on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
+which pages a process has makes a difference of a half. Bytes of an operation are those of labels, probabilities and gradient, each once. All have their memory in huge
+pages. A row takes 126 bytes on disk and some 500 in memory where torch differentiates. Build the program first: cmake --build build/release --target
 cxr_benchmark_class_statistics_ours. Exit status: 1 where ours is wrong or did not run, else 0, whether or not targets are met.
 """
 

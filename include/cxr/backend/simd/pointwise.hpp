@@ -210,7 +210,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                                   1, along_pixels::rows(n), columns);
                 }
             }
-            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
+            d_weights.task_done<lanes>(gathered, pairs);
         });
     });
     sums.finish();

@@ -147,7 +147,7 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                                   1, along_pixels::rows(n), columns);
                 }
             }
-            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
+            d_weights.task_done<lanes>(gathered, pairs);
         });
     });
     sums.finish();

@@ -143,9 +143,23 @@ struct weight_gradient {
 
     /// Numbers of it as kernels gather it, [tap][pair of input blocks][output lane][32].
     [[nodiscard]] std::size_t gathered() const { return places.turned(); }
-    /// The gradients of a range of pairs of input blocks are the sum of what was gathered, when every group is done.
+    /// A task has gathered all that its group has of a range of pairs of input blocks: where there is one group, writes their gradients, which lie in the cache now.
     template <class lanes>
-    CXR_INLINE void set(gathered_gradients const& from, index_range pairs) const {
+    CXR_INLINE void task_done(gathered_gradients const& from, index_range pairs) const {
+        if (from.groups() == 1) write<lanes>(from, pairs);
+    }
+    /// Every task is done: writes the sum of all groups, in parallel, if their tasks have not.
+    void finish(context& ctx, gathered_gradients const& from) const {
+        if (from.groups() == 1) return;
+        ctx.workers()(pairs_of(places.in_blocks()), [&](std::size_t pair, std::size_t) {
+            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { write<lanes>(from, {pair, pair + 1}); });
+        });
+    }
+
+private:
+    // Writes the gradients of a range of pairs of input blocks.
+    template <class lanes>
+    CXR_INLINE void write(gathered_gradients const& from, index_range pairs) const {
         auto const& w = places;
         auto const rows = w.out_blocks() * width, tap = pairs_of(w.in_blocks()) * rows * 32;
         for_each_run(w.in_place, w.in, [&](std::size_t c, std::size_t n, std::size_t lane) CXR_INLINE {
@@ -161,13 +175,6 @@ struct weight_gradient {
                 for (std::size_t t = 0; t < w.taps; ++t) store(all.values + t * width, from.sum<lanes>(first + t * tap));
                 all.write(to, n, w.taps);
             }
-        });
-    }
-    /// All of them, in parallel; where there was one group, its tasks have done so.
-    void finish(context& ctx, gathered_gradients const& from) const {
-        if (from.groups() == 1) return;
-        ctx.workers()(pairs_of(places.in_blocks()), [&](std::size_t pair, std::size_t) {
-            compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { set<lanes>(from, {pair, pair + 1}); });
         });
     }
 };

@@ -256,7 +256,7 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                                       h, along_pixels::rows(at.rows_width), columns);
                 }
             }
-            if (groups == 1) d_weights.set<lanes>(gathered, pairs);
+            d_weights.task_done<lanes>(gathered, pairs);
         });
     });
     sums.finish();

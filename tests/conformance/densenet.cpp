@@ -3,6 +3,7 @@
 // processor has. The generic layers in float are the measure of what float can give.
 
 #include "cxr/backend/simd/backend.hpp"
+#include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/models/densenet.hpp"
@@ -75,6 +76,30 @@ results everything(context<Backend>& ctx, Spec const& spec, shape const& in, boo
         ctx.set_winograd(false);
     }
     return all;
+}
+
+/// Blocks of numbers in bfloat16, two blocks a plane, as the simd backend keeps them; and those of `blocks` blocks again.
+std::vector<float> in_planes(std::vector<float> const& v, std::size_t pixels) {
+    using simd::width;
+    using factor = simd::format<true>;
+    auto const blocks = v.size() / (pixels * width);
+    std::vector<float> to(factor::planes(blocks) * pixels * width);
+    for (std::size_t k = 0; k < blocks; ++k)
+        for (std::size_t p = 0; p < pixels; ++p) factor::put(to.data() + factor::at(k, pixels * width) + p * width, simd::lanes_in<4>::load(v.data() + (k * pixels + p) * width));
+    return to;
+}
+std::vector<float> out_of_planes(std::vector<float> const& v, std::size_t blocks, std::size_t pixels) {
+    using simd::width;
+    using factor = simd::format<true>;
+    std::vector<float> to(blocks * pixels * width);
+    for (std::size_t k = 0; k < blocks; ++k)
+        for (std::size_t p = 0; p < pixels; ++p) store(to.data() + (k * pixels + p) * width, factor::get<simd::lanes_in<4>>(v.data() + factor::at(k, pixels * width) + p * width));
+    return to;
+}
+/// The nearest numbers of bfloat16.
+std::vector<float> rounded(std::vector<float> v) {
+    for (auto& x : v) x = static_cast<float>(bf16(x));
+    return v;
 }
 
 double relative(std::vector<double> const& a, std::vector<double> const& b) {
@@ -267,6 +292,12 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
             auto const run = [&]<bool Half>() {
                 std::vector<std::vector<double>> all;
                 auto const keep = [&](auto const* from, std::size_t n) { all.emplace_back(from, from + n); };
+                // What is between the two convolutions of a dense layer is kept in bfloat16.
+                auto const kept = [&](std::vector<float> const& v) {
+                    if constexpr (!Half) return v;
+                    return in_planes(v, pixels);
+                };
+                auto const x_kept = kept(x), y_kept = kept(y);
                 for (std::size_t const taps : {1U, 9U}) {
                     weight_places const places{out * width, in * width, taps, {out * width, 0}, {in * width, 0}};
                     auto const w = whole("w", out * in * width * width * taps, 1, 1);
@@ -280,10 +311,11 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
                     group_sums const sums(scratch, 3, lanes), back(scratch, groups, lanes);
                     if (taps == 1) {
                         simd::pointwise<Half>(ctx, pixels, x.data(), in, norm, packed.data(), out, z.data(), sums, 3);
-                        simd::pointwise_backward<Half>(ctx, pixels, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), true, back, groups, d_weights);
+                        simd::pointwise_backward<Half>(ctx, pixels, x.data(), in, norm, turned.data(), out, d.data(), y_kept.data(), dy, gx.data(), true, back, groups, d_weights);
+                        z = Half ? out_of_planes(z, out, pixels) : rounded(z);
                     } else {
-                        simd::window<Half>(ctx, g, x.data(), in, norm, packed.data(), out, z.data(), sums, 3);
-                        simd::window_backward<Half>(ctx, g, x.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), back, groups, d_weights);
+                        simd::window<Half>(ctx, g, x_kept.data(), in, norm, packed.data(), out, z.data(), sums, 3);
+                        simd::window_backward<Half>(ctx, g, x_kept.data(), in, norm, turned.data(), out, d.data(), y.data(), dy, gx.data(), back, groups, d_weights);
                     }
                     keep(z.data(), z.size()), keep(gx.data(), gx.size()), keep(gradient.data(), gradient.size());
                     keep(sums.first(), out * width), keep(sums.second(), out * width), keep(back.first(), in * width), keep(back.second(), in * width);

@@ -25,7 +25,7 @@ namespace cxr::simd {
 using densenet_spec = decltype(models::densenet_features());
 
 /// DenseNet's features, (N, H, W, 1 or 3) to (N, H / 32, W / 32, C). `Half`: what convolutions multiply is rounded to bfloat16, in
-/// training but in the first; sums, and what training keeps, are float.
+/// training but in the first, and bottlenecks are kept so; sums, and what else training keeps, are float.
 template <class Backend, bool Half = false>
 class densenet {
     using generic = nn::generic_layer<Backend, densenet_spec, float>;
@@ -45,7 +45,7 @@ public:
             grid extents;
             channel_places place;
             memory values, bottlenecks;  // those layer by layer, where they are kept
-            std::size_t bottleneck = 0;  // numbers of one: all layers of a block are as wide
+            std::size_t bottleneck = 0;  // words of one: all layers of a block are as wide
             nn::statistics_buffer<host_memory> statistics;
             std::vector<float> mean;  // in lanes
             std::vector<layer> layers;
@@ -148,7 +148,7 @@ public:
             g.resize({size});
         }
         std::size_t largest = 0;
-        for (auto const& b : t.blocks) largest = std::max(largest, b.bottleneck);
+        for (auto const& b : t.blocks) largest = std::max(largest, b.bottleneck * format<Half>::blocks);
         t.d_bottleneck.resize({largest});
         for (auto& b : t.blocks) b.rest.begin(b.mean.size() / width);
         auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || generic_.learns_before(i); };
@@ -360,7 +360,7 @@ private:
         auto const channels = b.place.first + k * b.place.growth, in = b.place.blocks(channels), pixels = b.extents.pixels();
         auto const narrow = layer.template part<2>().weight().shape[0], between = blocks_of(narrow);
         auto& mine = b.layers[k];
-        b.bottleneck = between * pixels * width;
+        b.bottleneck = format<Half>::planes(between) * pixels * width;
         float* const bottleneck = bottleneck_of(t, b, k);
         prepare(ctx, layer.template part<0>(), b.extents, b.statistics.statistics, std::get<0>(tapes.parts), b.place, mine.norm1);
         auto& statistics = std::get<3>(tapes.parts).own;

@@ -27,11 +27,11 @@ struct normalisation {
 struct affine_gradient {
     float const *a, *b, *c, *mean;
 
-    /// It, of pixels of block `k` whose d and x are given, as a function of the pixel.
-    template <class lanes>
+    /// It, of pixels of block `k` whose d and x are given, x of bfloat16 where `Half`, as a function of the pixel.
+    template <class lanes, bool Half = false>
     [[nodiscard]] CXR_INLINE auto values(std::size_t k, float const* d, float const* x) const {
         return [d, x, fa = lanes::load(a + k * width), fb = lanes::load(b + k * width), fc = lanes::load(c + k * width), mean = lanes::load(mean + k * width)](std::size_t p)
-                   CXR_INLINE { return fused(fa, lanes::load(d + p * width), fused(fc, lanes::load(x + p * width) - mean, fb)); };
+                   CXR_INLINE { return fused(fa, lanes::load(d + p * width), fused(fc, format<Half>::template get<lanes>(x + p * width) - mean, fb)); };
     }
 };
 
@@ -86,20 +86,21 @@ private:
     segment* segments_;
 };
 
-/// y = W · max(scale · x + shift, 0) for `pixels` pixels: `x` of `in` blocks, `y` of `out`; W [pair of y's blocks][x's lane][32]. Returns Σ y and Σ y² in `moments`.
+/// y = W · max(scale · x + shift, 0) for `pixels` pixels: `x` of `in` blocks, `y` of `out`, in bfloat16 where `Half`; W [pair of y's blocks][x's lane][32]. Returns Σ y and Σ y² in
+/// `moments`, of y before it is rounded.
 template <bool Half = false>
 void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
                       group_sums const& moments, std::size_t groups) {
     using factor = format<Half>;
     auto const tile = tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(in);
     workspace::frame scratch(ctx.scratch());
-    auto const room = planes * tile * width;
-    auto* const rectified_tiles = scratch.take<float>(ctx.workers().size() * room);
+    auto const room = planes * tile * width, half = (Half ? tile : pixels) * width;
+    auto* const rooms = scratch.take<float>(ctx.workers().size() * (room + (Half ? 2 * half : 0)));
     auto* const segments = scratch.take<segment>(planes);
     for (std::size_t k = 0; k < planes; ++k) segments[k] = {static_cast<std::ptrdiff_t>(k * tile * width), static_cast<std::ptrdiff_t>(k * width * 32)};
     auto const multiply = products::of<pixels_by_weights, 14, Half>(ctx.instructions());
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
-        auto* const a = rectified_tiles + worker * room;
+        float* const a = rooms + worker * (room + (Half ? 2 * half : 0));
         tile_registers registers;
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(count, groups, g);
@@ -110,20 +111,24 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
                     ahead.add(x + next * width, in, pixels * width, m * width);
-                    ahead.add(y + next * width, out, pixels * width, m * width);
+                    ahead.add(y + next * width, factor::planes(out), pixels * width, m * width);
                     ahead.begin(pairs_of(out) * multiply.calls(planes, n));
                 }
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
-                    float* const to = y + (2 * pair * pixels + first) * width;
+                    float* const to = Half ? a + room : y + (2 * pair * pixels + first) * width;
                     multiply({.a = a, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
+                              .out_half = static_cast<std::ptrdiff_t>(half), .ahead = &ahead, .registers = &registers},
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
-                        s.add_moments(to + v * pixels * width, n);
+                        s.add_moments(to + v * half, n);
                         moments.add(g, (2 * pair + v) * width, s);
                     }
+                    if constexpr (Half)
+                        factor::template fill<lanes>(columns / width, n, y + (pair * pixels + first) * width, 0, [&](std::size_t v) CXR_INLINE {
+                            return [from = to + v * half](std::size_t p) CXR_INLINE { return lanes::load(from + p * width); };
+                        });
                 }
             }
         });
@@ -131,7 +136,7 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
     moments.finish();
 }
 
-/// Backward of `pointwise` where the gradient of y is `dy` of `d` and `y`: g (+)= scale · (Wᵀ · dy where x was let through), `sums` Σ of that without scale and of its product
+/// Backward of `pointwise` where the gradient of y is `dy` of `d`, which is float, and `y`: g (+)= scale · (Wᵀ · dy where x was let through), `sums` Σ of that without scale and of its product
 /// with x − mean, and the gradient of W, `d_weights`. `weights` [pair of x's blocks][y's lane][32]. There are at most as many groups as tiles of
 /// `backward_tile_pixels`.
 template <bool Half = false>
@@ -168,8 +173,7 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
             for (std::size_t t = mine.first; t < mine.last; ++t) {
                 auto const first = t * tile, n = std::min(tile, pixels - first);
                 auto const gradient = [&](std::size_t k) CXR_INLINE {
-                    auto const at = (k * pixels + first) * width;
-                    return dy.values<lanes>(k, d + at, y + at);
+                    return dy.values<lanes, Half>(k, d + (k * pixels + first) * width, y + factor::at(k, pixels * width) + first * width);
                 };
                 factor::template fill<lanes>(out, n, b, tile * width, gradient);
                 if constexpr (Half)
@@ -181,7 +185,12 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                 bring(ahead, second, end, first, n);
                 if (t + 1 < mine.last) {
                     auto const next = first + tile, m = std::min(tile, pixels - next);
-                    ahead.add(d + next * width, y + next * width, out, pixels * width, m * width);
+                    if constexpr (Half) {
+                        ahead.add(d + next * width, out, pixels * width, m * width);
+                        ahead.add(y + next * width, factor::planes(out), pixels * width, m * width);
+                    } else {
+                        ahead.add(d + next * width, y + next * width, out, pixels * width, m * width);
+                    }
                     bring(ahead, begin, second, next, m);
                 }
                 ahead.begin(pairs.size() * multiply.calls(planes, n));

@@ -48,7 +48,7 @@ private:
         float const *one, *other;
         std::size_t planes, stride, floats;
     };
-    run runs_[4];
+    run runs_[6];
     std::size_t count_ = 0, lines_ = 0, step_ = 0, run_ = 0, plane_ = 0, at_ = 0;
 };
 

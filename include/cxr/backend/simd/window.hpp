@@ -81,7 +81,7 @@ private:
     bool together_;
 };
 
-/// z = W ∗ max(scale · y + shift, 0), padded with zeros: `y` of `in` blocks, `z` of `out`; W [pair of z's blocks][tap][y's lane][32]. Σ z and Σ z² go to `moments`.
+/// z = W ∗ max(scale · y + shift, 0), padded with zeros: `y` of `in` blocks, in bfloat16 where `Half`, `z` of `out`; W [pair of z's blocks][tap][y's lane][32]. Σ z and Σ z² go to `moments`.
 template <bool Half = false>
 void window(context& ctx, grid const& g, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* z,
                    group_sums const& moments, std::size_t groups) {
@@ -100,10 +100,10 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
         compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
             auto const mine = part(band.count(), groups, group);
             for (std::size_t i = mine.first; i < mine.last; ++i) {
-                band.template fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel) CXR_INLINE { return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width); });
+                band.template fill<lanes>(i, in, a, [&](std::size_t k, std::size_t pixel) CXR_INLINE { return norm.rectified_values<lanes, Half>(k, y + factor::at(k, pixels * width) + pixel * width); });
                 auto const begin = band.source(i), n = band.height(i) * g.rows_width;
                 prefetcher ahead;
-                if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, in, pixels * width, band.height(i + 1) * g.rows_width * width);
+                if (i + 1 < mine.last) ahead.add(y + band.source(i + 1) * width, planes, pixels * width, band.height(i + 1) * g.rows_width * width);
                 ahead.begin(pairs_of(out) * multiply.calls(9 * planes, band.height(i)));
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
@@ -132,7 +132,7 @@ struct paired_bands {
 
     explicit paired_bands(bands<true> b) : band(b), line((b.of.rows_width + 3) / 2 * width), copy((b.rows + 2) * line + width * width) {}
 
-    /// Fills both copies of block `k`, `x` its pixels, with rectified values of band `i`. `one_row` has room for four pixels more than a row.
+    /// Fills both copies of block `k`, `x` its pixels in bfloat16, with rectified values of band `i`. `one_row` has room for four pixels more than a row.
     template <class lanes>
     CXR_INLINE void fill(std::size_t i, std::size_t k, float const* x, normalisation const& norm, float* one_row, float* to) const {
         auto const across = band.of.rows_width, h = band.height(i);
@@ -145,7 +145,7 @@ struct paired_bands {
                 std::fill_n(odd, line, 0.0F);
                 continue;
             }
-            auto const value = norm.rectified_values<lanes>(k, x + (band.image(i) * band.of.height + y - 1) * across * width);
+            auto const value = norm.rectified_values<lanes, true>(k, x + (band.image(i) * band.of.height + y - 1) * across * width);
             store(one_row, lanes());
             for (std::size_t p = 0; p < across; ++p) store(one_row + (p + 1) * width, value(p));
             std::fill_n(one_row + (across + 1) * width, 3 * width, 0.0F);
@@ -213,8 +213,15 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                     }
                 prefetcher ahead;
                 auto const bring = [&](std::size_t k, std::size_t last, std::size_t which) {
-                    auto const place = (k * pixels + band.source(which)) * width;
-                    ahead.add(y + place, d + place, last - k, pixels * width, band.height(which) * at.rows_width * width);
+                    auto const n = band.height(which) * at.rows_width * width;
+                    float const* const values_ahead = y + factor::at(k, pixels * width) + band.source(which) * width;
+                    float const* const gradients_ahead = d + (k * pixels + band.source(which)) * width;
+                    if constexpr (Half) {
+                        ahead.add(values_ahead, factor::planes(last - k), pixels * width, n);
+                        ahead.add(gradients_ahead, last - k, pixels * width, n);
+                    } else {
+                        ahead.add(values_ahead, gradients_ahead, last - k, pixels * width, n);
+                    }
                 };
                 bring(second, end, i);
                 if (i + 1 < mine.last) {
@@ -232,15 +239,15 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
                         if constexpr (Half)
-                            paired.fill<lanes>(i, k, y + k * pixels * width, norm, one_row, a + v * values);
+                            paired.fill<lanes>(i, k, y + factor::at(k, pixels * width), norm, one_row, a + v * values);
                         else
                             band.template fill<lanes>(i, 1, a + v * values, [&](std::size_t, std::size_t pixel) CXR_INLINE { return norm.rectified_values<lanes>(k, y + (k * pixels + pixel) * width); });
                         lane_sums<lanes> s;
                         for (std::size_t r = 0; r < h; ++r) {
                             auto const place = from + (v * pixels + r * at.rows_width) * width;
-                            s.add(at.rows_width, [raws = y + place, to = d + place, scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width),
+                            s.add(at.rows_width, [raws = y + factor::at(k, pixels * width) + (begin + r * at.rows_width) * width, to = d + place, scale = lanes::load(norm.scale + k * width), shift = lanes::load(norm.shift + k * width),
                                                   mean = lanes::load(norm.mean + k * width)](std::size_t p, lanes& d_shift, lanes& d_scale) CXR_INLINE {
-                                lanes const raw = lanes::load(raws + p * width), masked = only(fused(scale, raw, shift).positive(), lanes::load(to + p * width));
+                                lanes const raw = factor::template get<lanes>(raws + p * width), masked = only(fused(scale, raw, shift).positive(), lanes::load(to + p * width));
                                 d_shift = d_shift + masked;
                                 d_scale = fused(masked, raw - mean, d_scale);
                                 store(to + p * width, masked);

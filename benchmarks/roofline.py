@@ -31,7 +31,7 @@ def points_of(path):
 
 def table(points):
     kinds = list(dict.fromkeys(p["kind"] for p in points))
-    yield "| block | kernel | FLOP a byte | " + " | ".join(f"{k}: ms, GFLOP/s (share)" for k in kinds) + " |"
+    yield "| block | kernel | FLOP a byte, float32 | " + " | ".join(f"{k}: ms, GFLOP/s (share)" for k in kinds) + " |"
     yield "|---|---|---|" + "---|" * len(kinds)
     for block in range(1, 5):
         for kernel in MARKS:

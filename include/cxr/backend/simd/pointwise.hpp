@@ -4,6 +4,7 @@
 
 #include "cxr/backend/simd/product.hpp"
 #include "cxr/backend/simd/sums.hpp"
+#include "cxr/backend/simd/transpose.hpp"
 #include "cxr/backend/simd/weights.hpp"
 
 #include <algorithm>

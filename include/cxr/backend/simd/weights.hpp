@@ -6,6 +6,7 @@
 #include "cxr/backend/simd/images.hpp"
 #include "cxr/backend/simd/sums.hpp"
 #include "cxr/backend/simd/tag.hpp"
+#include "cxr/backend/simd/transpose.hpp"
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/parallel.hpp"
 

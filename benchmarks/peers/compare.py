@@ -37,9 +37,10 @@ class Peer:
 
 
 ONEDNN_AVX2 = ("ONEDNN_MAX_CPU_ISA", "AVX2")
+TORCH_AVX2 = (ONEDNN_AVX2, ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2"))
 PEERS = {
-    "torch": Peer(("torch", "torchvision", "numpy"), avx2=(ONEDNN_AVX2, ("ATEN_CPU_CAPABILITY", "avx2"), ("MKL_ENABLE_INSTRUCTIONS", "AVX2"))),
-    "compile": Peer(("torch", "torchvision", "numpy")),
+    "torch": Peer(("torch", "torchvision", "numpy"), avx2=TORCH_AVX2),
+    "compile": Peer(("torch", "torchvision", "numpy"), avx2=TORCH_AVX2),
     "onnxruntime": Peer(("onnxruntime", "numpy"), modes=("inference",), dtypes=("f32",)),
     "openvino": Peer(("openvino", "numpy"), modes=("inference",), avx2=(ONEDNN_AVX2,)),
     "keras": Peer(("tensorflow", "keras", "numpy")),

@@ -1,14 +1,18 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "command.hpp"
 
+#include "console.hpp"
 #include "engine.hpp"
 
+#include <algorithm>
+#include <array>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
 #include <limits>
 #include <string>
 #include <system_error>
+#include <thread>
 
 namespace cxr::trainer {
 
@@ -33,9 +37,17 @@ void add_global_options(CLI::App& command, global_options& o) {
     command.add_option("--backend", o.backend, "reference, simd, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
         ->default_str("the fastest that works here")
         ->group(group);
-    command.parse_complete_callback([&o] {
-        if (o.backend.empty()) o.backend = default_backend().name;
-        else find_backend(o.backend);
+    command.parse_complete_callback([&command, &o] {
+        auto const at_once = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
+        if (o.threads > at_once) console(o).warn("--threads {}: this machine runs {} at a time, and more wait for each other", o.threads, at_once);
+        if (o.backend.empty()) {
+            o.backend = default_backend().name;
+            return;
+        }
+        find_backend(o.backend);
+        constexpr std::array without_backends{"check", "split", "evaluate", "convert"};
+        if (std::ranges::find(without_backends, command.get_name()) != without_backends.end())
+            console(o).warn("--backend {}: `{}` has no operation that a backend could do, so this changes nothing", o.backend, command.get_name());
     });
     constexpr std::uint64_t most_threads = 1024;
     expect_whole_number(command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group), 0, most_threads);

@@ -127,7 +127,8 @@ std::size_t block_activations_an_image(engine_options const& o) {
         channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
         side = {side.height / 2, side.width / 2};
     }
-    return kept + gradients[0] + gradients[1] + largest + (o.recompute ? largest : bottlenecks);
+    // Training in bfloat16 keeps bottlenecks so, in half of the memory.
+    return kept + gradients[0] + gradients[1] + largest + (o.recompute ? largest : bottlenecks) / (o.bf16 ? 2 : 1);
 }
 
 namespace {
@@ -182,7 +183,7 @@ backend_entry const& find_backend_with_layers(std::string const& name) {
 bool wants_bf16(std::string const& precision, backend_entry const& backend) {
     if (precision != "f32" && precision != "bf16") throw usage_error("--precision " + precision + ": expected f32 or bf16");
     if (precision == "f32" || backend.has_bf16) return precision == "bf16";
-    auto const problem = "--precision bf16: the backend " + backend.name + " has no bfloat16" + backend.bf16_problem + ", expected f32, or --backend simd or cuda";
+    auto const problem = "--precision bf16: the backend " + backend.name + " has no bfloat16" + backend.bf16_problem + ", expected f32" + (backend.bf16_problem.empty() ? ", or --backend simd or cuda" : "");
     if (backend.bf16_problem.empty()) throw usage_error(problem);
     throw backend_error(problem);
 }

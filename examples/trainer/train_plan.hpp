@@ -15,9 +15,10 @@ struct memory_plan {
     double activations;  ///< what a step keeps, and its gradients
     double loader;       ///< batches read ahead
     double checkpoint;   ///< a copy of what is saved
+    double program;      ///< the program itself, and scratch memory
 
     /// All of it.
-    [[nodiscard]] double all() const { return parameters + activations + loader + checkpoint; }
+    [[nodiscard]] double all() const { return parameters + activations + loader + checkpoint + program; }
 };
 
 /// Of a training with batches of so many images.

@@ -10,6 +10,8 @@ FIELDS = {
     "fma_peak_gflops", "memory_gb_per_s", "efficiency", "max_error", "check", "transfer_seconds", "transfer",
 }  # fmt: skip
 LARGEST_ERROR = {"frequencies": 0, "loss": 1e-6, "loss-gradient": 1e-5, "layer": 1e-2, "inference": 1e-2, "training": 0.1}
+# Of the gradient, as a share of its length: batch norms of two small images magnify what bfloat16 rounds.
+LARGEST_ERROR_OF_BFLOAT16 = {"inference": 1e-2, "training": 1.0}
 TABLES = ["--what", "frequencies,loss", "--sizes", "140,1400", "--repetitions", "2"]
 
 
@@ -28,14 +30,15 @@ class Bench(CommandTest):
         for row in result["results"]:
             self.assertEqual(set(row), FIELDS)
             where = f"{row['what']} {row['backend']} {row['shape']}"
-            self.assertLessEqual(row["max_error"], LARGEST_ERROR[row["what"]], where)
+            half = row["dtype"] == "bfloat16"
+            self.assertLessEqual(row["max_error"], LARGEST_ERROR_OF_BFLOAT16[row["what"]] if half else LARGEST_ERROR[row["what"]], where)
             if row["backend"] == "reference":
                 self.assertEqual(row["max_error"], 0, where)
             self.assertGreater(row["seconds_best"], 0, where)
             self.assertGreaterEqual(row["seconds_median"], row["seconds_best"], where)
             table = row["what"] in ("frequencies", "loss", "loss-gradient")
             self.assertEqual(len(row["shape"]), 2 if table else 4, where)
-            self.assertEqual(row["dtype"], "int8" if row["what"] == "frequencies" else "float32", where)
+            self.assertEqual(row["dtype"], "bfloat16" if half else "int8" if row["what"] == "frequencies" else "float32", where)
             rate, none = ("gb_per_s", "gflops") if table else ("gflops", "gb_per_s")
             self.assertGreater(row[rate], 0, where)
             self.assertIsNone(row[none], where)
@@ -59,19 +62,18 @@ class Bench(CommandTest):
         self.assertIn(machine["fma_isa"], ("avx512f", "avx2+fma", "sse2", "portable"))
         works = {row["backend"] for row in result["results"]}
         self.assertLessEqual(works, set(backends(self)))
-        self.assertLessEqual({"reference", "eigen", "xtensor", "onednn"}, works)
+        self.assertLessEqual({"reference", "simd", "eigen", "xtensor", "onednn"}, works)
         found = {(row["what"], row["backend"], *row["shape"]) for row in result["results"]}
         self.assertEqual(found, {(w, b, n, 14) for w in ("frequencies", "loss", "loss-gradient") for b in works for n in (10, 100)})
         self.assertEqual(result["left_out"], [])
 
     def test_a_layer_and_networks(self):
-        # The eigen backend alone: the others are the same code, and tests of their own hold them against the reference.
-        result = self.good_json("bench", "--what", "layer,inference,training", "--quick", "--repetitions", "1", "--backends", "eigen", timeout=600)
+        # eigen, of whose code the others are, and simd, which has DenseNet for itself; tests of their own hold them against the reference.
+        result = self.good_json("bench", "--what", "layer,inference,training", "--quick", "--repetitions", "1", "--backends", "eigen,simd", timeout=600)
         self.check_rows(result)
-        self.assertEqual(
-            [(row["what"], row["shape"]) for row in result["results"]],
-            [("layer", [2, 64, 14, 14]), ("inference", [1, 3, 64, 64]), ("inference", [2, 3, 64, 64]), ("training", [2, 3, 64, 64])],
-        )
+        works = [("layer", [2, 64, 14, 14]), ("inference", [1, 3, 64, 64]), ("inference", [2, 3, 64, 64]), ("training", [2, 3, 64, 64])]
+        for backend in ("eigen", "simd"):
+            self.assertEqual([(row["what"], row["shape"]) for row in result["results"] if row["backend"] == backend and row["dtype"] == "float32"], works, backend)
         self.assertTrue(all(row["check"] for row in result["results"]))
 
     def test_a_table_and_a_sentence_for_people(self):

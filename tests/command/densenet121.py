@@ -25,7 +25,14 @@ class DenseNet121(CommandTest):
             self.assertEqual(c["auroc"], 1.0 if 0 < c["positives"] < 32 else None)
 
     def test_20_steps_make_the_same_bits_with_1_thread_2_threads_and_after_resuming(self):
-        run = lambda out, *more: self.good(*self.arguments(12, out), "--batch", "4", "--seed", "1", "--backend", "onednn", *more, timeout=1200)
+        for backend in ("simd", "onednn"):
+            with self.subTest(backend):
+                self.same_bits(backend)
+
+    def same_bits(self, backend):
+        for folder in ("one", "two", "resumed"):
+            shutil.rmtree(self.path(folder), ignore_errors=True)
+        run = lambda out, *more: self.good(*self.arguments(12, out), "--batch", "4", "--seed", "1", "--backend", backend, *more, timeout=1200)
         run("one", "--steps", "20", "--threads", "1")
         run("two", "--steps", "20", "--threads", "2")
         run("resumed", "--steps", "10", "--threads", "2")

@@ -265,6 +265,38 @@ class Run(CommandTest):
             for a, b in zip(losses["reference"], losses[backend]):
                 self.assertAlmostEqual(a, b, delta=1e-3 * abs(a))
 
+    def test_a_memory_budget(self):
+        data = self.data_set(size=32)
+        common = ["train", *data, "--size", "32", "--batch", "4", "--backend", "simd", "--steps", "2"]
+        about = lambda text: float(re.search(r"(?m)^memory +about (\d+) MB", text).group(1))
+        plain = about(self.good(*common, "--dry-run").stdout)
+        for budget in ("10M", f"{plain / 2:.0f}M"):
+            self.bad(1, *common, "--memory", budget, "--out", self.path("no"), says=[f"--memory {budget}", "training needs about", "computed again", "a smaller --batch or --size"])
+            self.assertFalse(os.path.exists(self.path("no")))
+        for text in ("2T", "nan", "-1G", "0M", "M"):
+            self.bad(2, *common, "--memory", text, "--out", self.path("no"), says=[f"--memory {text}", "800M or 2G"])
+        # Just under what keeping everything needs, bottlenecks are computed again, to the same bits, and the budget holds.
+        large = ["train", *data, "--size", "96", "--batch", "8", "--backend", "simd", "--steps", "2", "--seed", "1"]
+        budget = about(self.good(*large, "--dry-run").stdout) - 2
+        told = self.good(*large, "--memory", f"{budget:.0f}M", "--out", self.path("again")).stdout
+        self.assertIn("bottlenecks are computed again", told)
+        kept = self.good_json(*large, "--memory", "100G", "--out", self.path("kept"))
+        again = self.good_json(*large, "--memory", f"{budget:.0f}M", "--out", self.path("more"))
+        self.assertEqual(kept["steps"], again["steps"])
+        with open(EXECUTABLE, "rb") as program:  # a sanitizer has memory of its own
+            sanitized = re.search(rb"__[at]san_init", program.read()) is not None
+        if not sanitized:
+            self.assertLess(again["peak_rss_mb"], budget)
+
+    def test_what_is_unwise_is_said(self):
+        data = self.data_set(size=32)
+        self.assertIn("cxr: warning: --batch 1:", self.good("train", *data, *SMALL, "--batch", "1", "--steps", "1", "--out", self.path("one")).stderr)
+        more = str(os.cpu_count() + 3)
+        told = self.good("train", *data, *SMALL[:-2], "--batch", "4", "--steps", "2", "--threads", more, "--out", self.path("more"))
+        self.assertIn(f"cxr: warning: --threads {more}: this machine runs ", told.stderr)
+        self.good("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path("alone"))
+        self.assertEqual(self.read("more", "last.safetensors"), self.read("alone", "last.safetensors"))
+
     def test_dry_run_writes_nothing(self):
         arguments = self.train_arguments()
         with self.unchanged():

@@ -102,6 +102,9 @@ class Usage(CommandTest):
         self.data_set()
         self.bad(2, "check", "--train", self.path("train.csv"), "--valid", self.path("valid.csv"), "--backend", "nonsense", says=["--backend nonsense", "onednn"])
         self.bad(2, "evaluate", "--csv", self.path("train.csv"), "--predictions", self.path("p.csv"), "--backend", "nonsense", says=["--backend nonsense", "onednn"])
+        split = ["split", "--csv", self.path("train.csv"), "--fractions", "0.5,0.5", "--out", self.path("parts")]
+        self.assertIn("cxr: warning: --backend xtensor: `split` has no operation", self.good(*split, "--backend", "xtensor").stderr)
+        self.assertNotIn("--backend", self.good(*split).stderr)
 
     def test_whole_numbers_are_decimal_and_in_range(self):
         train = self.train_arguments()

@@ -135,10 +135,11 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
         for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
             if (s > simd::best_instruction_set()) continue;
             context<simd_backend> ctx(2, s);
-            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change. Then other numbers decide: what is wrong
-            // is wrong for all of them.
-            std::string wrong = "not tried";
-            for (std::uint64_t seed = 5; seed < 9 && !wrong.empty(); ++seed) {
+            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change: that may happen to one of three draws of
+            // numbers, while what is wrong is wrong for all of them.
+            std::string wrong, ever_wrong;
+            std::size_t right = 0;
+            for (std::uint64_t seed = 5; seed < 8 && right < 2; ++seed) {
                 if (!of_seed.contains(seed))
                     of_seed[seed] = {everything<nn::generic_layer, double, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed),
                                      everything<nn::generic_layer, float, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed)};
@@ -157,9 +158,11 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
                 // Winograd's filtering rounds more: about ten times, as its authors found.
                 auto const own = relative(single.at("inference"), exact.at("inference")), ours = relative(mine.at("inference by Winograd's filtering"), exact.at("inference"));
                 CHECK(ours < 10 * (1e-6 + 4 * own));
+                right += wrong.empty() ? 1U : 0U;
+                ever_wrong += wrong;
             }
-            INFO(to_string(s) << ", " << to_string(e.in) << ": " << wrong);
-            CHECK(wrong.empty());
+            INFO(to_string(s) << ", " << to_string(e.in) << ": " << ever_wrong);
+            CHECK(right == 2);
         }
     }
 }

@@ -44,7 +44,7 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { give_bac
 
 using namespace cxr;
 
-TEST_CASE("a step of DenseNet121 on simd allocates nothing once memory is planned", "[properties][memory]") {
+TEST_CASE("a step of DenseNet121 on simd allocates nothing after the first", "[properties][memory]") {
     for (bool const recompute : {false, true}) {
         context<simd_backend> ctx(2);
         ctx.set_recompute(recompute);
@@ -52,7 +52,6 @@ TEST_CASE("a step of DenseNet121 on simd allocates nothing once memory is planne
                                cxr::random(1));
         tensor<float, 4> const x({4, 64, 64, 3}, 0.5F);
         tensor<float, 2> const y({4, 14}, 1.0F);
-        network.step(x.view(), y.view());
         network.step(x.view(), y.view());
         auto const before = allocations.load();
         network.step(x.view(), y.view());

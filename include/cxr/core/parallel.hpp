@@ -127,7 +127,9 @@ private:
             next_.store(0, std::memory_order_relaxed);
             failure_ = nullptr;
             failed_group_ = groups;
-            busy_.store(workers_.size(), std::memory_order_relaxed);
+            // More workers than groups would only be waited for.
+            called_ = std::min(workers_.size(), groups - 1);
+            busy_.store(called_, std::memory_order_relaxed);
             generation_.fetch_add(1, std::memory_order_release);
         }
         wake_.notify_all();
@@ -155,6 +157,7 @@ private:
                 std::lock_guard lock(mutex_);
                 seen = generation_.load(std::memory_order_acquire);
                 if (stopping_) return;
+                if (worker > called_) continue;
             }
             work(worker);
             busy_.fetch_sub(1, std::memory_order_release);
@@ -194,7 +197,7 @@ private:
     std::atomic<std::size_t> next_{0}, busy_{0};
     body_type body_ = nullptr;
     void* data_ = nullptr;
-    std::size_t groups_ = 0, failed_group_ = 0;
+    std::size_t groups_ = 0, called_ = 0, failed_group_ = 0;  // called: how many take part beside the calling thread
     std::exception_ptr failure_;
     bool stopping_ = false;
 };

@@ -104,6 +104,7 @@ private:
     strides_type strides_{};
 };
 
+/// A pointer and one extent make a view of one dimension.
 template <class T, class... U>
 view(T*, std::array<std::size_t, 1>, U...) -> view<T, 1>;
 

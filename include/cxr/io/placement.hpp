@@ -52,8 +52,8 @@ struct weights {
     std::string activation;                        ///< of the head, as "sigmoid", "linear", "softmax"; empty where the file does not say
 };
 
-/// torchvision's name for a tensor of a PyTorch DenseNet: without the prefixes `module.`, `model.` and `densenet121.` of
-/// wrappers, `norm.1` and `conv.1` as `norm1` and `conv1` (torchvision's names before 0.3), `classifier.0.` as `classifier.`.
+/// torchvision's name for a tensor of a PyTorch DenseNet. The prefixes `module.`, `model.` and `densenet121.` of wrappers are left out,
+/// `norm.1` and `conv.1`, as torchvision called them before 0.3, become `norm1` and `conv1`, and `classifier.0.` becomes `classifier.`.
 [[nodiscard]] inline std::string torchvision_name(std::string name) {
     if (name.starts_with("optimizer.")) return name;
     static constexpr std::array<std::string_view, 3> prefixes{"module.", "model.", "densenet121."};

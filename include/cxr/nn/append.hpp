@@ -22,6 +22,7 @@ template <spec Spec>
     return {part};
 }
 
+/// The part's numbers, its channels behind the input's. Throws `contract_violation` where the part changes the size of the image.
 template <class Spec>
 [[nodiscard]] constexpr inference infer(append_spec<Spec> const& s, shape const& in) {
     auto all = infer(s.part, in);

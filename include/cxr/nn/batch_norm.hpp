@@ -20,6 +20,7 @@ inline constexpr batch_norm torchvision_batch_norm{1e-5, 0.1, true};
 /// Batch norm as Keras' DenseNet has it.
 inline constexpr batch_norm keras_batch_norm{1.001e-5, 0.01, false};
 
+/// The input's shape; 2 C parameters and as many running statistics, FLOPs not counted.
 [[nodiscard]] constexpr inference infer(batch_norm const&, shape const& in) { return {in, 2 * in[3], 2 * in[3], 0}; }
 
 /// weight (γ), bias (β), running_mean, running_var, all (C). Where both running statistics are `fixed`, training normalises by them as inference does, and they stay: what

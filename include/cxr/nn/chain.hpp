@@ -53,6 +53,7 @@ template <class... First, spec... Parts>
     return {std::tuple_cat(first.parts, std::tuple<Parts...>(parts...))};
 }
 
+/// The parts' numbers one behind the other, each in the shape that the one before it leaves. Throws what they throw.
 template <class... Parts>
 [[nodiscard]] constexpr inference infer(chain_spec<Parts...> const& s, shape const& in) {
     inference all{in, 0, 0, 0};

@@ -15,6 +15,7 @@ struct conv {
     static constexpr ops::window window{Size, Stride, Padding};     ///< geometry
 };
 
+/// (N, H, W, I) → (N, H′, W′, O); O · I · Size² parameters and, for each pixel of the output, twice as many FLOPs.
 template <std::size_t Size, std::size_t Stride, std::size_t Padding>
 [[nodiscard]] constexpr inference infer(conv<Size, Stride, Padding> const& s, shape const& in) {
     auto const output = s.window.output(in, s.out);

@@ -20,6 +20,7 @@ struct dropout {
     double rate = 0.5;                                    ///< probability that an element is left out, in [0, 1)
 };
 
+/// The input's shape; no parameters, and the steps as its state.
 [[nodiscard]] constexpr inference infer(dropout const& s, shape const& in) { return {in, 0, s.rate != 0 ? 1U : 0U, 0}; }
 
 /// `steps` (1): the steps that it has taken, to be saved with the optimizer's state so that a resumed run goes on with the next mask; whole up to 2²⁴. At rate 0 it is the identity

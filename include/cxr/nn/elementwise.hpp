@@ -44,6 +44,7 @@ struct sigmoid : elementwise_function {
 template <class S>
 concept elementwise = std::derived_from<S, elementwise_function>;
 
+/// The input's shape; no parameters, nothing else counted.
 template <elementwise S>
 [[nodiscard]] constexpr inference infer(S const&, shape const& in) {
     return {in, 0, 0, 0};

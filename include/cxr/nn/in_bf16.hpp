@@ -25,6 +25,7 @@ template <spec Spec>
     return {part};
 }
 
+/// What the part gives.
 template <class Spec>
 [[nodiscard]] constexpr inference infer(in_bf16_spec<Spec> const& s, shape const& in) {
     return infer(s.part, in);

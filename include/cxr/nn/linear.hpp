@@ -14,6 +14,7 @@ struct linear {
     initialisation initial = initialisation::fan_in_uniform;  ///< how weights are drawn; biases begin at 0
 };
 
+/// (N, H, W, C) → (N, H, W, out); out · (C + 1) parameters, 2 · out · C FLOPs a pixel.
 [[nodiscard]] constexpr inference infer(linear const& s, shape const& in) {
     auto const weights = s.out * in[3];
     return {{in[0], in[1], in[2], s.out}, weights + s.out, 0, std::uint64_t{2} * weights * (in[0] * in[1] * in[2])};

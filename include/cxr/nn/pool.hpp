@@ -26,16 +26,19 @@ struct global_average_pool {
     static constexpr ops::window window{0, 1, 0};  ///< the whole image
 };
 
+/// The shape of the maxima; no parameters, comparisons are not counted.
 template <std::size_t Size, std::size_t Stride, std::size_t Padding>
 [[nodiscard]] constexpr inference infer(max_pool<Size, Stride, Padding> const& s, shape const& in) {
     return {s.window.output(in, in[3]), 0, 0, 0};
 }
 
+/// The shape of the means; no parameters, additions are not counted.
 template <std::size_t Size, std::size_t Stride>
 [[nodiscard]] constexpr inference infer(average_pool<Size, Stride> const& s, shape const& in) {
     return {s.window.output(in, in[3]), 0, 0, 0};
 }
 
+/// (N, H, W, C) → (N, 1, 1, C); no parameters, additions are not counted.
 [[nodiscard]] constexpr inference infer(global_average_pool const&, shape const& in) { return {{in[0], 1, 1, in[3]}, 0, 0, 0}; }
 
 /// No parameters.
@@ -72,6 +75,7 @@ public:
 /// A spec whose layer takes means.
 template <class S>
 inline constexpr bool averages = std::same_as<S, global_average_pool>;
+/// An average pool does.
 template <std::size_t Size, std::size_t Stride>
 inline constexpr bool averages<average_pool<Size, Stride>> = true;
 

@@ -31,6 +31,7 @@ template <spec Spec>
     return {name, count, part};
 }
 
+/// The parts' numbers one behind the other, each in the shape that the one before it leaves.
 template <class Spec>
 [[nodiscard]] constexpr inference infer(repeat_spec<Spec> const& s, shape const& in) {
     inference all{in, 0, 0, 0};

@@ -69,6 +69,7 @@ template <class Spec>
 template <std::same_as<std::string> Name, class Spec>
 void named(Name&& name, Spec part) = delete;
 
+/// What the part gives.
 template <class Spec>
 [[nodiscard]] constexpr inference infer(named_spec<Spec> const& s, shape const& in) {
     return infer(s.part, in);

@@ -290,9 +290,11 @@ private:
     view<float const, 2> next_targets_;
 };
 
+/// The backend of the context, Adam, and nobody to add up gradients with.
 template <class Context, nn::spec Spec, class Loss>
 network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random)
     -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, alone, Loss>;
+/// The same with others to add up gradients with.
 template <class Context, nn::spec Spec, class Loss, class Communicator>
 network(Context const&, Spec const&, shape const&, Loss, optim::adam_options const&, random, Communicator)
     -> network<typename Context::backend, Spec, optim::adam<memory_of<typename Context::backend>>, Communicator, Loss>;

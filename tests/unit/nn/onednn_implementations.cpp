@@ -11,7 +11,7 @@
 
 using namespace cxr;
 
-TEST_CASE("no convolution of DenseNet121 falls to oneDNN's reference kernels", "[nn][onednn]") {
+TEST_CASE("no convolution of DenseNet121, and no reorder around one, falls to oneDNN's reference kernels", "[nn][onednn]") {
     context<onednn_backend> ctx(2);
     for (std::size_t const size : {64U, 224U}) {
         auto const spec = models::densenet121(14);
@@ -24,7 +24,8 @@ TEST_CASE("no convolution of DenseNet121 falls to oneDNN's reference kernels", "
         nn::no_observer nobody;
         nn::freeze(ctx, layer).infer(ctx, x.view(), y.view(), nobody, "");
     }
-    CHECK_FALSE(ctx.implementations().empty());
+    // Convolutions and reorders.
+    CHECK(ctx.implementations().size() >= 2);
     for (auto const& name : ctx.implementations()) {
         INFO(name);
         CHECK(name.find("ref") == std::string::npos);

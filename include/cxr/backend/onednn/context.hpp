@@ -78,7 +78,7 @@ public:
         return *static_cast<P const*>(entry.get());
     }
 
-    /// The implementations, as oneDNN names them, of the convolutions made so far: a `ref` or `simple` one is a hundred times slower than the others.
+    /// The implementations, as oneDNN names them, of the convolutions and reorders made so far: a `ref` or `simple` convolution is a hundred times slower than the others.
     [[nodiscard]] std::set<std::string> const& implementations() const { return implementations_; }
     /// Notes one of them.
     void made(std::string implementation) { implementations_.insert(std::move(implementation)); }

@@ -93,10 +93,11 @@ struct operand {
     dnnl::reorder reorder;
 
     /// `outward`: from the primitive to where the data belongs.
-    operand(dnnl::engine const& e, dnnl::memory::desc lies, dnnl::memory::desc wants, bool outward = false) : given(lies), wanted(wants) {
-        auto const& from = outward ? wanted : given;
-        auto const& to = outward ? given : wanted;
-        if (given != wanted) reorder = dnnl::reorder(dnnl::reorder::primitive_desc(e, from, e, to));
+    operand(context& ctx, dnnl::memory::desc lies, dnnl::memory::desc wants, bool outward = false) : given(lies), wanted(wants) {
+        if (given == wanted) return;
+        dnnl::reorder::primitive_desc const d(ctx.engine(), outward ? wanted : given, ctx.engine(), outward ? given : wanted);
+        ctx.made(d.impl_info_str());
+        reorder = dnnl::reorder(d);
     }
     [[nodiscard]] bool moves() const { return static_cast<bool>(reorder); }                    ///< whether the layouts differ
     [[nodiscard]] std::size_t bytes() const { return moves() ? wanted.get_size() + 64 : 0; }   ///< of scratch it takes
@@ -216,9 +217,9 @@ inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<
         auto const d = g.forward(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_forward(d),
-                        {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
-                        {ctx.engine(), g.weights(geometry::oihw), d.weights_desc()},
-                        {ctx.engine(), lying(out, g.images, g.out_rows, g.out_columns), d.dst_desc(), true},
+                        {ctx, lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
+                        {ctx, g.weights(geometry::oihw), d.weights_desc()},
+                        {ctx, lying(out, g.images, g.out_rows, g.out_columns), d.dst_desc(), true},
                         d.scratchpad_desc().get_size(),
                         {DNNL_ARG_SRC, DNNL_ARG_WEIGHTS, DNNL_ARG_DST}};
     };
@@ -261,9 +262,9 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
         auto const d = g.backward<dnnl::convolution_backward_data>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_data(d),
-                        {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
-                        {ctx.engine(), g.weights(geometry::oihw), d.weights_desc()},
-                        {ctx.engine(), lying(d_in, g.images, g.in_rows, g.in_columns), d.diff_src_desc(), true},
+                        {ctx, lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
+                        {ctx, g.weights(geometry::oihw), d.weights_desc()},
+                        {ctx, lying(d_in, g.images, g.in_rows, g.in_columns), d.diff_src_desc(), true},
                         d.scratchpad_desc().get_size(),
                         {DNNL_ARG_DIFF_DST, DNNL_ARG_WEIGHTS, DNNL_ARG_DIFF_SRC}};
     };
@@ -300,9 +301,9 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
         auto const d = g.backward<dnnl::convolution_backward_weights>(ctx.engine());
         ctx.made(d.impl_info_str());
         return prepared{dnnl::convolution_backward_weights(d),
-                        {ctx.engine(), lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
-                        {ctx.engine(), lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
-                        {ctx.engine(), g.weights(geometry::oihw), d.diff_weights_desc(), true},
+                        {ctx, lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
+                        {ctx, lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
+                        {ctx, g.weights(geometry::oihw), d.diff_weights_desc(), true},
                         d.scratchpad_desc().get_size(),
                         {DNNL_ARG_SRC, DNNL_ARG_DIFF_DST, DNNL_ARG_DIFF_WEIGHTS}};
     };

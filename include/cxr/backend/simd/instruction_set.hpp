@@ -82,10 +82,12 @@ class lanes_in;
 #endif
 #define CXR_TARGET_AMX gnu::target("avx512f,avx512bw,avx512dq,avx512vl,avx512bf16,fma,amx-tile,amx-bf16")
 #define CXR_TARGET_AVX2 gnu::target("avx2,fma")
+/// f by vectors of AVX-512, compiled for it.
 template <class F>
 [[CXR_TARGET_AVX512, gnu::noinline]] void call_avx512(F const& f) {
     f.template operator()<lanes_in<1>>();
 }
+/// f by pairs of AVX2's vectors, compiled for it.
 template <class F>
 [[CXR_TARGET_AVX2, gnu::noinline]] void call_avx2(F const& f) {
     f.template operator()<lanes_in<2>>();

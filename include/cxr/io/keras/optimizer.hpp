@@ -80,8 +80,8 @@ struct optimizer_arrays {
     return std::nullopt;
 }
 
-/// Adds an optimizer's moments to the network in `w` as `optimizer.m.<name>` and `optimizer.v.<name>`, and its steps as metadata `cxr.optimizer`: all, or where one has no weight, or another shape
-/// than its weight, none, which is noted. What is not added counts as ignored. `path` and `file` as for `place`.
+/// Adds the moments of an optimizer to the network in `w`, and its steps. They become `optimizer.m.<name>`, `optimizer.v.<name>` and the metadata `cxr.optimizer`: all of them, or, where one has no
+/// weight or another shape than its weight, none, which is noted. What is not added counts as ignored. `path` and `file` as for `place`.
 inline void place_optimizer(optimizer_arrays from, weights& w, std::string const& path = {}, std::span<std::byte const> file = {}) {
     auto& ignored = w.coverage.ignored;
     ignored.insert(ignored.end(), from.others.begin(), from.others.end());

@@ -135,11 +135,11 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
         for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
             if (s > simd::best_instruction_set()) continue;
             context<simd_backend> ctx(2, s);
-            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change: that may happen to one of three draws of
-            // numbers, while what is wrong is wrong for all of them.
+            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change. Then other numbers decide, and twice: what is
+            // wrong is wrong for all of them.
             std::string wrong, ever_wrong;
             std::size_t right = 0;
-            for (std::uint64_t seed = 5; seed < 8 && right < 2; ++seed) {
+            for (std::uint64_t seed = 5; seed < 12 && right < 2; ++seed) {
                 if (!of_seed.contains(seed))
                     of_seed[seed] = {everything<nn::generic_layer, double, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed),
                                      everything<nn::generic_layer, float, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed)};
@@ -259,10 +259,10 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
             for (auto const n : e.options.blocks) layers += 2 * static_cast<double>(n);
             double const rounding = std::pow(2.0, -9) * std::sqrt(2 * layers);
             for (auto const& [name, values] : exact) {
-                // On the way back, rectifiers that open or close make anything of it: the test below holds the kernels of gradients to exact numbers.
-                if (name.starts_with("gradient")) continue;
                 INFO(to_string(s) << ", " << to_string(e.in) << ", " << name << ": rounding accounts for " << rounding);
-                CHECK(relative(mine.at(name), values) < 2 * rounding);
+                // On the way back, rectifiers open or close by it, which no bound of rounding knows: the test below holds the kernels of gradients to exact numbers, and this one sees what
+                // is missing, doubled or another tensor's, all of which is off by 1 or more.
+                CHECK(relative(mine.at(name), values) < (name.starts_with("gradient") ? 0.8 : 2 * rounding));
             }
             for (auto* const other : {&one, &again}) CHECK(everything<nn::layer, float, simd_backend>(*other, nn::in_bf16(spec), e.in, true, 5) == mine);
         }

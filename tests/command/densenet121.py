@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """DenseNet121 itself, on the sample at 64 pixels: it learns, and to the same bits."""
 
+import shutil
+
 from _cxr_command import *
 
 

@@ -219,7 +219,7 @@ void add_bench(CLI::App& app, chosen_command& chosen) {
     c->footer("Each result is checked against the reference backend before it is timed (max error: largest deviation, relative to the reference's largest magnitude; of probabilities\n"
               "absolute). Backends take turns. Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run; tables that fit into\n"
               "a cache can be above 100 %. Transfer: time to move operands to a device and results back, apart from the work.");
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, c, &chosen] {
         chosen = [o, c] {
             auto const checked_options = checked(o->bench, *c, o->global);

@@ -69,7 +69,7 @@ json run_check(check_options const& o, label_options const& labels, global_optio
 
 void add_check(CLI::App& app, chosen_command& chosen) {
     add_table_command<check_options>(
-        app, chosen, "check", "looks for patients and images in more than one split; exit status 3 if there are any",
+        app, chosen, "check", "looks for patients and images in more than one split; exit status 3 if there are any", backend_use::none,
         [](CLI::App& c, check_options& o) {
             c.add_option("--train", o.train, "table of the training set")->required();
             c.add_option("--valid", o.valid, "table of the validation set")->required();

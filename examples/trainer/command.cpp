@@ -5,7 +5,6 @@
 #include "engine.hpp"
 
 #include <algorithm>
-#include <array>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
@@ -32,12 +31,12 @@ void catch_interrupts() {
     sigaction(SIGINT, &action, nullptr);
 }
 
-void add_global_options(CLI::App& command, global_options& o) {
+void add_global_options(CLI::App& command, global_options& o, backend_use use) {
     auto const group = "For every command";
     command.add_option("--backend", o.backend, "reference, simd, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
         ->default_str("the fastest that works here")
         ->group(group);
-    command.parse_complete_callback([&command, &o] {
+    command.parse_complete_callback([&command, &o, use] {
         auto const at_once = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
         if (o.threads > at_once) console(o).warn("--threads {}: this machine runs {} at a time, and more wait for each other", o.threads, at_once);
         if (o.backend.empty()) {
@@ -45,9 +44,7 @@ void add_global_options(CLI::App& command, global_options& o) {
             return;
         }
         find_backend(o.backend);
-        constexpr std::array without_backends{"check", "split", "evaluate", "convert"};
-        if (std::ranges::find(without_backends, command.get_name()) != without_backends.end())
-            console(o).warn("--backend {}: `{}` has no operation that a backend could do, so this changes nothing", o.backend, command.get_name());
+        if (use == backend_use::none) console(o).warn("--backend {}: `{}` has no operation that a backend could do, so this changes nothing", o.backend, command.get_name());
     });
     constexpr std::uint64_t most_threads = 1024;
     expect_whole_number(command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group), 0, most_threads);

@@ -44,8 +44,11 @@ struct label_options {
 /// The command that the command line chose; returns the exit status.
 using chosen_command = std::function<int()>;
 
+/// Whether a command has operations for a backend. Where it has none, `--backend` is an option like everywhere, and a warning says that it changes nothing.
+enum class backend_use { none, operations };
+
 /// Adds the global options to a command.
-void add_global_options(CLI::App& command, global_options& options);
+void add_global_options(CLI::App& command, global_options& options, backend_use use);
 /// Adds `--classes`, `--image-column`, `--patient-column` and `--uncertain` to a command.
 void add_label_options(CLI::App& command, label_options& options);
 

@@ -76,9 +76,9 @@ std::string one_line(std::string text);
 std::string counted(std::size_t n, std::string const& singular, std::string const& plural);
 
 /// Adds a command that works on label tables: options of its own, which `declare(command, own)` adds, those of labels, and the global ones.
-/// `run(own, labels, global, out)` does it and returns the exit status.
+/// `run(own, labels, global, out)` does it and returns the exit status; `use` says whether on a backend.
 template <class Own, class Declare, class Run>
-void add_table_command(CLI::App& app, chosen_command& chosen, std::string const& name, std::string const& about, Declare declare, Run run) {
+void add_table_command(CLI::App& app, chosen_command& chosen, std::string const& name, std::string const& about, backend_use use, Declare declare, Run run) {
     struct options {
         Own own;
         label_options labels;
@@ -88,7 +88,7 @@ void add_table_command(CLI::App& app, chosen_command& chosen, std::string const&
     auto* const c = app.add_subcommand(name, about);
     declare(*c, o->own);
     add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, use);
     c->callback([o, run, &chosen] { chosen = [o, run]() -> int { return run(o->own, o->labels, o->global, console(o->global)); }; });
 }
 

@@ -86,7 +86,7 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
     c->add_flag("--keep-optimizer", o->convert.keep_optimizer, "write the state of Adam or AdamW too, for cxr train --keep-optimizer; to .safetensors only");
     c->add_flag("--fold", o->convert.form.folded, "to .onnx: batch norms behind a convolution become part of it");
     c->add_flag("--logits", o->convert.form.logits, "to .onnx: end in the logits, without the sigmoid");
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, backend_use::none);
     c->callback([o, &chosen] {
         chosen = [o] {
             console const out(o->global);

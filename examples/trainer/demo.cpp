@@ -145,7 +145,7 @@ void add_demo(CLI::App& app, chosen_command& chosen) {
     c->add_option("--out", o->demo.out, "folder of the run; default: cxr-demo, or the next that is free");
     c->add_option("--data", o->demo.data, "folder with train.csv, valid.csv, test.csv and images; default: the X-rays that come with cxr");
     expect_whole_number(c->add_option("--epochs", o->demo.epochs, "of the training")->capture_default_str(), 1, 1000);
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, &chosen] { chosen = [o] { return run_demo(o->demo, o->global); }; });
 }
 

@@ -130,7 +130,7 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
 
 void add_evaluate(CLI::App& app, chosen_command& chosen) {
     add_table_command<evaluate_options>(
-        app, chosen, "evaluate", "AUROC and AUPRC of predictions, class by class",
+        app, chosen, "evaluate", "AUROC and AUPRC of predictions, class by class", backend_use::none,
         [](CLI::App& c, evaluate_options& o) {
             c.add_option("--csv", o.csv, "label table")->required();
             c.add_option("--predictions", o.predictions, "table of predictions, as cxr predict writes it")->required();

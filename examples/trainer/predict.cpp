@@ -137,7 +137,7 @@ void add_predict(CLI::App& app, chosen_command& chosen) {
     add_planned_option(*c, "--weights-layout", "of a weight file");
     add_model_options(*c, o->predict.given);
     add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, c, &chosen] {
         o->predict.names = given_options(*c);
         chosen = [o] {

@@ -115,7 +115,7 @@ json run_split(split_options const& o, label_options const& labels, global_optio
 
 void add_split(CLI::App& app, chosen_command& chosen) {
     add_table_command<split_options>(
-        app, chosen, "split", "splits a table by patient, stratified by class: train.csv, valid.csv, test.csv",
+        app, chosen, "split", "splits a table by patient, stratified by class: train.csv, valid.csv, test.csv", backend_use::none,
         [](CLI::App& c, split_options& o) {
             c.add_option("--csv", o.csv, "label table")->required();
             c.add_option("--fractions", o.fractions, "of train, valid and, if wanted, test; they sum to 1")->capture_default_str();

@@ -118,7 +118,7 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
 
 void add_stats(CLI::App& app, chosen_command& chosen) {
     add_table_command<stats_options>(
-        app, chosen, "stats", "counts classes: frequencies, weights, contributions, co-occurrence",
+        app, chosen, "stats", "counts classes: frequencies, weights, contributions, co-occurrence", backend_use::operations,
         [](CLI::App& c, stats_options& o) {
             c.add_option("--csv", o.csv, "label table")->required();
             c.add_option("--out", o.out, "folder for the plots class-frequency, contributions and co-occurrence");

@@ -270,7 +270,7 @@ void add_train(CLI::App& app, chosen_command& chosen) {
     auto* const c = app.add_subcommand("train", "trains a DenseNet on a table of labels and a folder of images");
     add_train_options(*c, o->train);
     add_label_options(*c, o->labels);
-    add_global_options(*c, o->global);
+    add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, c, &chosen] {
         o->train.given = given_options(*c);
         chosen = [o] {

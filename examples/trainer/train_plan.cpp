@@ -12,8 +12,8 @@ memory_plan plan_memory(train_options const& o, engine_description const& d, bac
     auto const megabytes = [](std::size_t numbers) { return 4 * static_cast<double>(numbers) / (1024.0 * 1024.0); };
     std::size_t const kept = o.optimizer == "sgd" ? 1 : 2;  // a velocity, or Adam's two moments
     auto const activations = megabytes(d.activations_an_image * batch);
-    // A DenseNet of the backend's own has its weights packed both ways too; the loaders of training and validation are four batches ahead each. The last number is by measurement: 60 to 68 MB and
-    // an eighth of the activations on top of the rest, in batches of 4 to 32 images of 64 to 320 pixels.
+    // A DenseNet of the backend's own has its weights packed both ways too; the loaders of training and validation are four batches ahead each. The last number is what was
+    // measured on simd on top of the rest, 4 to 32 images of 64 to 320 pixels, rounded up.
     return {megabytes(((backend.whole_densenet ? 4 : 2) + kept) * d.parameters + d.statistics), activations,
             megabytes(2 * 4 * batch * o.model.size.height * o.model.size.width * o.model.channels), megabytes((1 + kept) * d.parameters + d.statistics), 68 + activations / 7};
 }

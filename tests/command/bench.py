@@ -10,8 +10,8 @@ FIELDS = {
     "fma_peak_gflops", "memory_gb_per_s", "efficiency", "max_error", "check", "transfer_seconds", "transfer",
 }  # fmt: skip
 LARGEST_ERROR = {"frequencies": 0, "loss": 1e-6, "loss-gradient": 1e-5, "layer": 1e-2, "inference": 1e-2, "training": 0.1}
-# Of the gradient, as a share of its length: batch norms of two small images magnify what bfloat16 rounds.
-LARGEST_ERROR_OF_BFLOAT16 = {"inference": 1e-2, "training": 1.0}
+# Of the gradient, as a share of its length: batch norms of two small images magnify what bfloat16 rounds. Nothing at all would be off by 1.
+LARGEST_ERROR_OF_BFLOAT16 = {"inference": 1e-2, "training": 0.9}
 TABLES = ["--what", "frequencies,loss", "--sizes", "140,1400", "--repetitions", "2"]
 
 

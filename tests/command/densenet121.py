@@ -1,8 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """DenseNet121 itself, on the sample at 64 pixels: it learns, and to the same bits."""
 
-import shutil
-
 from _cxr_command import *
 
 
@@ -32,16 +30,14 @@ class DenseNet121(CommandTest):
                 self.same_bits(backend)
 
     def same_bits(self, backend):
-        for folder in ("one", "two", "resumed"):
-            shutil.rmtree(self.path(folder), ignore_errors=True)
-        run = lambda out, *more: self.good(*self.arguments(12, out), "--batch", "4", "--seed", "1", "--backend", backend, *more, timeout=1200)
+        run = lambda out, *more: self.good(*self.arguments(12, f"{backend}-{out}"), "--batch", "4", "--seed", "1", "--backend", backend, *more, timeout=1200)
         run("one", "--steps", "20", "--threads", "1")
         run("two", "--steps", "20", "--threads", "2")
         run("resumed", "--steps", "10", "--threads", "2")
-        self.good("train", "--resume", "--out", self.path("resumed"), "--steps", "20", "--threads", "1", "--quiet", timeout=1200)
-        one = self.read("one", "last.safetensors")
-        self.assertEqual(one, self.read("two", "last.safetensors"))
-        self.assertEqual(one, self.read("resumed", "last.safetensors"))
+        self.good("train", "--resume", "--out", self.path(f"{backend}-resumed"), "--steps", "20", "--threads", "1", "--quiet", timeout=1200)
+        one = self.read(f"{backend}-one", "last.safetensors")
+        self.assertEqual(one, self.read(f"{backend}-two", "last.safetensors"))
+        self.assertEqual(one, self.read(f"{backend}-resumed", "last.safetensors"))
 
 
 if __name__ == "__main__":

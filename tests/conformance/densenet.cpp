@@ -122,7 +122,7 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
     };
     std::vector<example> const examples{{{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}},
                                         {{.blocks = {1, 1, 2, 2}, .growth = 12, .stem = 24, .details = models::convention::keras}, {6, 96, 64, 1}},
-                                        {{.blocks = {2, 2, 2, 2}}, {4, 96, 96, 3}},
+                                        {{.blocks = {2, 2, 2, 2}}, {2, 64, 96, 3}},
                                         {{.blocks = {1, 2, 1, 1}, .growth = 16, .stem = 32}, {2, 160, 130, 3}},
                                         {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {5, 64, 70, 1}},
                                         {{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {3, 64, 64, 3}, true}};
@@ -139,7 +139,7 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
             // wrong is wrong for all of them.
             std::string wrong, ever_wrong;
             std::size_t right = 0;
-            for (std::uint64_t seed = 5; seed < 12 && right < 2; ++seed) {
+            for (std::uint64_t seed = 5; seed < 9 && right < 2; ++seed) {
                 if (!of_seed.contains(seed))
                     of_seed[seed] = {everything<nn::generic_layer, double, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed),
                                      everything<nn::generic_layer, float, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed)};

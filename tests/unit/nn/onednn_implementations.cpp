@@ -7,6 +7,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <string>
 
 using namespace cxr;
@@ -24,8 +25,8 @@ TEST_CASE("no convolution of DenseNet121, and no reorder around one, falls to on
         nn::no_observer nobody;
         nn::freeze(ctx, layer).infer(ctx, x.view(), y.view(), nobody, "");
     }
-    // Convolutions and reorders.
-    CHECK(ctx.implementations().size() >= 2);
+    for (std::string const kind : {"convolution ", "reorder "})
+        CHECK(std::any_of(ctx.implementations().begin(), ctx.implementations().end(), [&](auto const& name) { return name.starts_with(kind); }));
     for (auto const& name : ctx.implementations()) {
         INFO(name);
         CHECK(name.find("ref") == std::string::npos);

@@ -78,10 +78,10 @@ public:
         return *static_cast<P const*>(entry.get());
     }
 
-    /// The implementations, as oneDNN names them, of the convolutions and reorders made so far: a `ref` or `simple` convolution is a hundred times slower than the others.
+    /// What was made so far, as "convolution" or "reorder" and oneDNN's name of the implementation: a `ref` or `simple` convolution is a hundred times slower than the others.
     [[nodiscard]] std::set<std::string> const& implementations() const { return implementations_; }
     /// Notes one of them.
-    void made(std::string implementation) { implementations_.insert(std::move(implementation)); }
+    void made(std::string const& kind, std::string const& implementation) { implementations_.insert(kind + " " + implementation); }
 
 private:
     [[nodiscard]] std::vector<dnnl::stream> fresh_streams() const {

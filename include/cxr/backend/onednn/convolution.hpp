@@ -96,7 +96,7 @@ struct operand {
     operand(context& ctx, dnnl::memory::desc lies, dnnl::memory::desc wants, bool outward = false) : given(lies), wanted(wants) {
         if (given == wanted) return;
         dnnl::reorder::primitive_desc const d(ctx.engine(), outward ? wanted : given, ctx.engine(), outward ? given : wanted);
-        ctx.made(d.impl_info_str());
+        ctx.made("reorder", d.impl_info_str());
         reorder = dnnl::reorder(d);
     }
     [[nodiscard]] bool moves() const { return static_cast<bool>(reorder); }                    ///< whether the layouts differ
@@ -215,7 +215,7 @@ inline void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<
     }
     auto const make = [&](geometry const& g) {
         auto const d = g.forward(ctx.engine());
-        ctx.made(d.impl_info_str());
+        ctx.made("convolution", d.impl_info_str());
         return prepared{dnnl::convolution_forward(d),
                         {ctx, lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
                         {ctx, g.weights(geometry::oihw), d.weights_desc()},
@@ -260,7 +260,7 @@ inline void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::w
     }
     auto const make = [&](geometry const& g) {
         auto const d = g.backward<dnnl::convolution_backward_data>(ctx.engine());
-        ctx.made(d.impl_info_str());
+        ctx.made("convolution", d.impl_info_str());
         return prepared{dnnl::convolution_backward_data(d),
                         {ctx, lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},
                         {ctx, g.weights(geometry::oihw), d.weights_desc()},
@@ -299,7 +299,7 @@ inline void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops
     }
     auto const make = [&](geometry const& g) {
         auto const d = g.backward<dnnl::convolution_backward_weights>(ctx.engine());
-        ctx.made(d.impl_info_str());
+        ctx.made("convolution", d.impl_info_str());
         return prepared{dnnl::convolution_backward_weights(d),
                         {ctx, lying(in, g.images, g.in_rows, g.in_columns), d.src_desc()},
                         {ctx, lying(d_out, g.images, g.out_rows, g.out_columns), d.diff_dst_desc()},

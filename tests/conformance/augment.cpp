@@ -1,11 +1,12 @@
 // SPDX-License-Identifier: Apache-2.0
-// Standardising and augmenting images on every backend against the reference, and the reference against what the words mean.
+// Standardising, normalising and augmenting images on every backend against the reference, and the reference against what the words mean.
 
 #include "backends.hpp"
 
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/ops/augment.hpp"
+#include "cxr/ops/batch_norm.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -60,7 +61,37 @@ TEMPLATE_TEST_CASE("images are standardised and augmented as by the reference", 
     }
 }
 
-TEMPLATE_TEST_CASE("images of a wider buffer are standardised and augmented where they lie", "[conformance][data]", CXR_BACKENDS) {
+TEMPLATE_TEST_CASE("images are normalised by the moments of their channels as by the reference", "[conformance][data]", CXR_BACKENDS) {
+    auto ctx = test::with_threads<TestType>(2);
+    context<reference_backend> exact(2);
+    // The last: what DenseNet121 is given.
+    for (auto const& s : {shape{1, 1, 1, 1}, shape{5, 9, 13, 3}, shape{3, 1, 19, 1}, shape{0, 4, 4, 3}, shape{4, 320, 320, 3}}) {
+        INFO(to_string(s));
+        auto x = random_images(s[0], s[1], s[2], s[3]);
+        tensor<double, 1> mean({s[3]}), variance({s[3]}), deviation({s[3]}), expected_mean({s[3]}), expected_variance({s[3]});
+        if (s[0] != 0) {
+            ops::batch_moments<TestType, float>(ctx, x.view(), mean.view(), variance.view());
+            ops::batch_moments<reference_backend, float>(exact, x.view(), expected_mean.view(), expected_variance.view());
+        }
+        for (std::size_t c = 0; c < s[3]; ++c) {
+            CHECK(mean[c] == Approx(expected_mean[c]).margin(1e-6));
+            CHECK(variance[c] == Approx(expected_variance[c]).epsilon(1e-6));
+            deviation[c] = std::sqrt(variance[c]);
+        }
+        tensor<float, 4> y(x.extents()), z(x.extents());
+        ops::normalise<TestType, float>(ctx, x.view(), mean.view(), deviation.view(), 1e-6, y.view());
+        ops::normalise<reference_backend, float>(exact, x.view(), mean.view(), deviation.view(), 1e-6, z.view());
+        CHECK(std::equal(y.begin(), y.end(), z.begin()));  // the same two roundings in double and one to float
+        ops::normalise<TestType, float>(ctx, x.view(), mean.view(), deviation.view(), 1e-6, x.view());
+        CHECK(std::equal(x.begin(), x.end(), z.begin()));
+    }
+
+    tensor<double, 1> const two({2}), three({3});
+    tensor<float, 4> x({1, 2, 2, 3});
+    CHECK_THROWS_WITH((ops::normalise<TestType, float>(ctx, x.view(), three.view(), two.view(), 0, x.view())), Catch::Contains("deviation") && Catch::Contains("(2)"));
+}
+
+TEMPLATE_TEST_CASE("images of a wider buffer are standardised, normalised and augmented where they lie", "[conformance][data]", CXR_BACKENDS) {
     auto ctx = test::with_threads<TestType>(2);
     auto const x = random_images(6, 15, 10, 5);
     auto const part = x.view().slice(3, 1, 3);
@@ -82,6 +113,11 @@ TEMPLATE_TEST_CASE("images of a wider buffer are standardised and augmented wher
     };
     ops::standardise<TestType, float>(ctx, part, 1e-6, found);
     ops::standardise<TestType, float>(ctx, dense.view(), 1e-6, expected.view());
+    CHECK(same(0));
+    tensor<double, 1> mean({3}), deviation({3});
+    for (std::size_t c = 0; c < 3; ++c) mean[c] = 100 + static_cast<double>(c), deviation[c] = 30 - static_cast<double>(c);
+    ops::normalise<TestType, float>(ctx, part, mean.view(), deviation.view(), 1e-6, found);
+    ops::normalise<TestType, float>(ctx, dense.view(), mean.view(), deviation.view(), 1e-6, expected.view());
     CHECK(same(0));
     tensor<ops::augmentation, 1> table({6});
     table.assign(changes().data());

@@ -8,7 +8,9 @@
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/ops/auprc.hpp"
 #include "cxr/ops/auroc.hpp"
+#include "cxr/ops/confusion.hpp"
 #include "cxr/optim/chosen_optimizer.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/train/network.hpp"
@@ -372,6 +374,9 @@ TEST_CASE("counts, losses and areas take operands of the host and of a device", 
 
     view<float const, 2> const dy = device_y.view(), dp = device_p.view();
     CHECK(ops::auroc<guarded, float, float>(ctx, dp, dy) == ops::auroc<plain, float, float>(host, p.view(), y.view()));
+    CHECK(ops::auprc<guarded, float, float>(ctx, dp, dy) == ops::auprc<plain, float, float>(host, p.view(), y.view()));
+    std::vector<double> const thresholds(p.extent(1), 0.5);
+    CHECK(ops::confusion<guarded, float, float>(ctx, thresholds, dp, dy) == ops::confusion<plain, float, float>(host, thresholds, p.view(), y.view()));
 
     y(400, 3) = 0.5F;
     device_y.assign(y.data());

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Images on their way to a network, where a backend may do it beside the host's decoding: standardised one by one, moved, turned, mirrored, in other light, with noise.
+// Images on their way to a network, where a backend may do it beside the host's decoding: standardised one by one or normalised by given figures, moved, turned, mirrored, in other light, with noise.
 
 #include "cxr/core/host_device.hpp"
 #include "cxr/core/random.hpp"
@@ -14,6 +14,7 @@
 namespace cxr::ops {
 
 struct standardise_key {};  ///< kernel(key, tag, context, in, epsilon, out)
+struct normalise_key {};    ///< kernel(key, tag, context, in, mean, deviation, epsilon, out)
 struct augment_key {};      ///< kernel(key, tag, context, in, changes, fill, out)
 
 /// How one image is changed: the output at distance (y, x) from its centre shows the input at distance (yy · y + yx · x + dy, xy · y + xx · x + dx) from its
@@ -105,6 +106,17 @@ void standardise(context<Backend>& ctx, view<T const, 4> in, double epsilon, vie
     require_shape(out.shape(), in.shape(), "cxr::ops::standardise: output");
     require(in.size() != 0, "cxr::ops::standardise: no pixel to take a mean of");
     dispatch<Backend>(standardise_key{}, ctx, in, epsilon, out);
+}
+
+/// out = (in − mean(c)) / (deviation(c) + epsilon), one mean and one deviation for each channel c, in double: featurewise with those of other images (`batch_moments`
+/// has them), ImageNet's or any other scale with fixed ones. Shapes (N, H, W, C), mean and deviation (C) in the backend's memory; `in` and `out` may be the same
+/// elements. Throws `contract_violation` on other shapes. Source: Keras' `featurewise_center`, `featurewise_std_normalization`; torchvision's `transforms.Normalize`.
+template <backend Backend, class T>
+void normalise(context<Backend>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> deviation, double epsilon, view<T, 4> out) {
+    require_shape(out.shape(), in.shape(), "cxr::ops::normalise: output");
+    require_shape(mean.shape(), {in.extent(3)}, "cxr::ops::normalise: mean");
+    require_shape(deviation.shape(), {in.extent(3)}, "cxr::ops::normalise: deviation");
+    dispatch<Backend>(normalise_key{}, ctx, in, mean, deviation, epsilon, out);
 }
 
 /// out(n) = image n of `in`, changed as `changes(n)` says; `fill` stands for what lies outside. Shapes (N, H, W, C), changes (N) in the backend's memory; `out` is not

@@ -2,18 +2,15 @@
 #pragma once
 // The area under the ROC curve of every class at once, for backends that sort in parallel. `metrics::auroc` is the same number without a backend.
 
-#include "cxr/core/error.hpp"
-#include "cxr/core/shape.hpp"
 #include "cxr/core/view.hpp"
 #include "cxr/ops/dispatch.hpp"
+#include "cxr/ops/scored_classes.hpp"
 #include "cxr/ops/unknown.hpp"
 
-#include <array>
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
 #include <optional>
-#include <string>
 #include <vector>
 
 namespace cxr::ops {
@@ -33,17 +30,12 @@ struct pair_counts {
 /// `contract_violation` for other shapes, and with row and column for a score that is NaN or any other label. Source: Hanley and McNeil, Radiology 143 (1982).
 template <backend Backend, std::floating_point Score, label_element Label>
 [[nodiscard]] std::vector<std::optional<double>> auroc(context<Backend>& ctx, view<Score const, 2> scores, view<Label const, 2> labels) {
-    require_shape(scores.shape(), labels.shape(), "cxr::ops::auroc: scores against labels");
     std::vector<std::optional<double>> areas(labels.extent(1));
-    for (std::size_t c = 0; c < areas.size(); ++c) {
-        auto const column = [&](auto const& v) { return view(v.slice(1, c, 1).data(), std::array{v.extent(0)}, std::array{v.stride(0)}); };
-        pair_counts const pairs = dispatch<Backend>(ordered_pairs_key{}, ctx, view<Score const, 1>(column(scores)), view<Label const, 1>(column(labels)));
-        if (pairs.wrong)
-            throw contract_violation("cxr::ops::auroc: row " + std::to_string(*pairs.wrong) + ", column " + std::to_string(c) +
-                                     ": expected a score that is a number and a label 0, 1 or unknown");
-        if (pairs.positives != 0 && pairs.negatives != 0)
+    auto const classes = scored_classes("cxr::ops::auroc", scores, labels,
+                                        [&](std::size_t, auto const& s, auto const& y) -> pair_counts { return dispatch<Backend>(ordered_pairs_key{}, ctx, s, y); });
+    for (std::size_t c = 0; c < classes.size(); ++c)
+        if (auto const& pairs = classes[c]; pairs.positives != 0 && pairs.negatives != 0)
             areas[c] = static_cast<double>(static_cast<long double>(pairs.twice_in_order) / static_cast<long double>(2 * pairs.positives * pairs.negatives));
-    }
     return areas;
 }
 

@@ -4,7 +4,9 @@
 #include "backends.hpp"
 
 #include "cxr/ops/augment.hpp"
+#include "cxr/ops/auprc.hpp"
 #include "cxr/ops/auroc.hpp"
+#include "cxr/ops/confusion.hpp"
 #include "cxr/ops/convolution.hpp"
 #include "cxr/ops/focused_bce.hpp"
 #include "cxr/ops/weighted_bce.hpp"
@@ -38,6 +40,14 @@ template <class Backend>
 constexpr auto serves_auroc = serving<Backend, ops::ordered_pairs_key, context<Backend>&, view<float const, 1>, view<std::int8_t const, 1>>();
 template <class Backend>
 constexpr auto serves_standardise = serving<Backend, ops::standardise_key, context<Backend>&, const_images, double, images>();
+template <class Backend>
+constexpr auto serves_auprc = serving<Backend, ops::precision_sum_key, context<Backend>&, view<float const, 1>, view<std::int8_t const, 1>>();
+template <class Backend>
+constexpr auto serves_confusion = serving<Backend, ops::confusion_key, context<Backend>&, double, view<float const, 1>, view<std::int8_t const, 1>>();
+template <class Backend>
+constexpr auto serves_normalise = serving<Backend, ops::normalise_key, context<Backend>&, const_images, view<double const, 1>, view<double const, 1>, double, images>();
+template <class Backend>
+constexpr auto serves_moments = serving<Backend, ops::batch_moments_key, context<Backend>&, const_images, view<double, 1>, view<double, 1>>();
 
 }  // namespace
 
@@ -52,7 +62,14 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_loss<xtensor_backend> == "xtensor");
     CHECK(serves_auroc<xtensor_backend> == "xtensor");
     CHECK(serves_standardise<xtensor_backend> == "xtensor");
+    CHECK(serves_auprc<xtensor_backend> == "xtensor");
+    CHECK(serves_confusion<xtensor_backend> == "xtensor");
+    CHECK(serves_normalise<xtensor_backend> == "xtensor");
+    CHECK(serves_moments<xtensor_backend> == "xtensor");
     CHECK(serves_auroc<eigen_backend> == "reference");
+    CHECK(serves_auprc<thrust_host> == thrust_host::name);
+    CHECK(serves_confusion<thrust_host> == thrust_host::name);
+    CHECK(serves_normalise<thrust_host> == thrust_host::name);
     CHECK(serves_auroc<thrust_host> == thrust_host::name);
     CHECK(serves_auroc<child_of_thrust> == thrust_host::name);  // not the child's, though it inherits what thrust names as detached
     CHECK(serves_convolution<child_of_thrust> == "eigen");

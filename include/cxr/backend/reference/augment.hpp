@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Standardising and augmenting images as plain loops.
+// Standardising, normalising and augmenting images as plain loops.
 
 #include "cxr/backend/reference/tag.hpp"
 #include "cxr/ops/augment.hpp"
@@ -28,6 +28,15 @@ void kernel(ops::standardise_key, tag, context& ctx, view<T const, 4> in, double
         for_each_of_image(in, image, [&](auto... i) { squares += (static_cast<double>(in(i...)) - mean) * (static_cast<double>(in(i...)) - mean); });
         double const by = 1 / (std::sqrt(squares / count) + epsilon);
         for_each_of_image(in, image, [&](auto... i) { out(i...) = static_cast<T>((static_cast<double>(in(i...)) - mean) * by); });
+    });
+}
+
+template <class T>
+void kernel(ops::normalise_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> deviation, double epsilon, view<T, 4> out) {
+    ctx.workers()(in.extent(0), [&](std::size_t image, std::size_t) {
+        for_each_of_image(in, image, [&](std::size_t n, std::size_t y, std::size_t x, std::size_t c) {
+            out(n, y, x, c) = static_cast<T>((static_cast<double>(in(n, y, x, c)) - mean[c]) / (deviation[c] + epsilon));
+        });
     });
 }
 

@@ -4,10 +4,12 @@
 
 #include "cxr/backend/reference/activations.hpp"
 #include "cxr/backend/reference/augment.hpp"
+#include "cxr/backend/reference/auprc.hpp"
 #include "cxr/backend/reference/auroc.hpp"
 #include "cxr/backend/reference/batch_norm.hpp"
 #include "cxr/backend/reference/class_counts.hpp"
 #include "cxr/backend/reference/co_occurrence.hpp"
+#include "cxr/backend/reference/confusion.hpp"
 #include "cxr/backend/reference/convolution.hpp"
 #include "cxr/backend/reference/dropout.hpp"
 #include "cxr/backend/reference/focused_bce.hpp"

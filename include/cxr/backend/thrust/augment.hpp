@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Standardising and augmenting images as functors.
+// Standardising, normalising and augmenting images as functors.
 
 #include "cxr/backend/thrust/batch_norm.hpp"
 #include "cxr/ops/augment.hpp"
@@ -90,6 +90,28 @@ void kernel(ops::standardise_key, tag<System>, context<System>& ctx, view<T cons
     reduce_columns<two_sums>(ctx, (size + image_parts - 1) / image_parts, count * image_parts, sum_image<T>{from, size}, keep_two_sums{parts});
     for_each(ctx, count, finish_image<T>{from, parts, static_cast<double>(size), epsilon, numbers});
     for_each_element(ctx, count, size, standardise_element<T>{from, {images<T>(out), out.extent(3)}, numbers});
+}
+
+/// One element by the mean and the deviation of its channel.
+template <class T>
+struct normalise_element {
+    element_of_image<T const> in;                 ///< images
+    element_of_image<T> out;                      ///< images
+    double const *mean, *deviation;               ///< one a channel
+    std::ptrdiff_t mean_stride, deviation_stride;  ///< elements from one to the next
+    double epsilon;                               ///< added to the deviation
+
+    /// Image `n`, element `k`.
+    CXR_HOST_DEVICE void operator()(std::size_t n, std::size_t k) const {
+        auto const c = static_cast<std::ptrdiff_t>(k % in.channels);
+        out(n, k) = static_cast<T>((static_cast<double>(in(n, k)) - mean[c * mean_stride]) / (deviation[c * deviation_stride] + epsilon));
+    }
+};
+
+template <class System, class T>
+void kernel(ops::normalise_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<double const, 1> mean, view<double const, 1> deviation, double epsilon, view<T, 4> out) {
+    for_each_element(ctx, in.extent(0), in.extent(1) * in.extent(2) * in.extent(3),
+                     normalise_element<T>{{images<T const>(in), in.extent(3)}, {images<T>(out), out.extent(3)}, mean.data(), deviation.data(), mean.stride(0), deviation.stride(0), epsilon});
 }
 
 /// One element of an image that is changed.

@@ -15,6 +15,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 
 namespace cxr::on_thrust {
 
@@ -69,19 +70,25 @@ struct pairs_of_group {
     CXR_HOST_DEVICE std::uint64_t operator()(std::size_t g) const { return group[g].positives * (2 * before[g].negatives + group[g].negatives); }
 };
 
-/// See `ops::auroc`; operands in the host's memory or the system's.
-template <class System, class Score, class Label>
-ops::pair_counts kernel(ops::ordered_pairs_key, tag<System>, context<System>& ctx, view<Score const, 1> given_scores, view<Label const, 1> given_labels) {
+/// The rows of a class by score: those of each distinct one, rising, and those of all scores before it.
+struct rows_by_score {
+    row_counts const *group = nullptr, *before = nullptr;  ///< one a distinct score, in scratch
+    std::size_t count = 0;                                 ///< distinct scores
+    row_counts total;                                      ///< all known rows
+    std::optional<std::size_t> wrong;                      ///< first known row whose score is NaN or whose label is none; the rest is not filled then
+};
+
+/// Sorts the rows of a class; operands in the host's memory or the system's, `scratch` a frame of the context's.
+template <class System, class Score, class Label, class Frame>
+[[nodiscard]] rows_by_score sort_by_score(context<System>& ctx, Frame& scratch, view<Score const, 1> const& given_scores, view<Label const, 1> const& given_labels) {
     auto const n = given_scores.size();
-    ops::pair_counts all;
+    rows_by_score all;
     if (n == 0) return all;
-    auto scratch = ctx.scratch().open();
-    auto const column = [&]<class T>(view<T const, 1> v) { return resident<System>(scratch, view<T const, 2>(v.data(), {n, 1}, {v.stride(0), 1})); };
-    auto const scores = column(given_scores);
-    auto const labels = column(given_labels);
+    auto const scores = resident<System>(scratch, as_column(given_scores));
+    auto const labels = resident<System>(scratch, as_column(given_labels));
     Score* const keys = scratch.template take<Score>(n);
     auto* const kinds = scratch.template take<std::uint8_t>(n);
-    row_counts* const groups = scratch.template take<row_counts>(n);
+    row_counts* const group = scratch.template take<row_counts>(n);
     row_counts* const before = scratch.template take<row_counts>(n);
     for_each(ctx, n, sort_out_row<Score, Label>{scores.data(), labels.data(), scores.stride(0), labels.stride(0), keys, kinds});
     System::run(ctx, [&](auto const& policy) {
@@ -93,14 +100,26 @@ ops::pair_counts kernel(ops::ordered_pairs_key, tag<System>, context<System>& ct
         }
         ::thrust::sort_by_key(policy, keys, keys + n, kinds);
         auto const rows = ::thrust::make_transform_iterator(kinds, row_of_kind{});
-        auto const ends = ::thrust::reduce_by_key(policy, keys, keys + n, rows, ::thrust::make_discard_iterator(), groups, ::thrust::equal_to<Score>(), add_rows{});
-        auto const count = static_cast<std::size_t>(ends.second - groups);
-        ::thrust::exclusive_scan(policy, groups, groups + count, before, row_counts{}, add_rows{});
+        auto const ends = ::thrust::reduce_by_key(policy, keys, keys + n, rows, ::thrust::make_discard_iterator(), group, ::thrust::equal_to<Score>(), add_rows{});
+        all.count = static_cast<std::size_t>(ends.second - group);
+        ::thrust::exclusive_scan(policy, group, group + all.count, before, row_counts{}, add_rows{});
+        all.total = ::thrust::reduce(policy, rows, rows + static_cast<std::ptrdiff_t>(n), row_counts{}, add_rows{});
+    });
+    all.group = group;
+    all.before = before;
+    return all;
+}
+
+/// See `ops::auroc`; operands in the host's memory or the system's.
+template <class System, class Score, class Label>
+ops::pair_counts kernel(ops::ordered_pairs_key, tag<System>, context<System>& ctx, view<Score const, 1> scores, view<Label const, 1> labels) {
+    auto scratch = ctx.scratch().open();
+    auto const rows = sort_by_score(ctx, scratch, scores, labels);
+    ops::pair_counts all{0, rows.total.positives, rows.total.negatives, rows.wrong};
+    System::run(ctx, [&](auto const& policy) {
+        using index = ::thrust::counting_iterator<std::size_t>;
         all.twice_in_order =
-            ::thrust::transform_reduce(policy, index(0), index(count), pairs_of_group{groups, before}, std::uint64_t{0}, ::thrust::plus<std::uint64_t>());
-        row_counts const total = ::thrust::reduce(policy, rows, rows + static_cast<std::ptrdiff_t>(n), row_counts{}, add_rows{});
-        all.positives = total.positives;
-        all.negatives = total.negatives;
+            ::thrust::transform_reduce(policy, index(0), index(rows.count), pairs_of_group{rows.group, rows.before}, std::uint64_t{0}, ::thrust::plus<std::uint64_t>());
     });
     return all;
 }

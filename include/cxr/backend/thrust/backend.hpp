@@ -4,10 +4,12 @@
 
 #include "cxr/backend/thrust/activations.hpp"
 #include "cxr/backend/thrust/augment.hpp"
+#include "cxr/backend/thrust/auprc.hpp"
 #include "cxr/backend/thrust/auroc.hpp"
 #include "cxr/backend/thrust/batch_norm.hpp"
 #include "cxr/backend/thrust/class_counts.hpp"
 #include "cxr/backend/thrust/co_occurrence.hpp"
+#include "cxr/backend/thrust/confusion.hpp"
 #include "cxr/backend/thrust/convolution.hpp"
 #include "cxr/backend/thrust/dense_layer.hpp"
 #include "cxr/backend/thrust/dropout.hpp"

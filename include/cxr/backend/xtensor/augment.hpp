@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Standardising and augmenting images as one writes them in NumPy: `(x - x.mean()) / (x.std() + epsilon)`, and a grid of coordinates at which each channel is
-// looked up. Images are spread over threads.
+// Standardising, normalising and augmenting images as one writes them in NumPy: `(x - x.mean()) / (x.std() + epsilon)`, `(x - mean) / (deviation + epsilon)`, and a grid
+// of coordinates at which each channel is looked up. Images are spread over threads.
 
 #include "cxr/backend/xtensor/tag.hpp"
 #include "cxr/interop/xtensor.hpp"
@@ -24,6 +24,17 @@ void kernel(ops::standardise_key, tag, context& ctx, view<T const, 4> in, double
     ctx.workers()(in.extent(0), [&](std::size_t n, std::size_t) {
         xt::xtensor<double, 4> const x = xt::cast<double>(as_xtensor(in.slice(0, n, 1)));
         double const mean = xt::mean(x)(), deviation = std::sqrt(xt::mean(xt::square(x - mean))());
+        auto y = as_xtensor(out.slice(0, n, 1));
+        y = xt::cast<T>((x - mean) / (deviation + epsilon));
+    });
+}
+
+/// See `ops::normalise`.
+template <std::floating_point T>
+void kernel(ops::normalise_key, tag, context& ctx, view<T const, 4> in, view<double const, 1> given_mean, view<double const, 1> given_deviation, double epsilon, view<T, 4> out) {
+    auto const mean = as_xtensor(given_mean), deviation = as_xtensor(given_deviation);
+    ctx.workers()(in.extent(0), [&](std::size_t n, std::size_t) {
+        auto const x = xt::cast<double>(as_xtensor(in.slice(0, n, 1)));
         auto y = as_xtensor(out.slice(0, n, 1));
         y = xt::cast<T>((x - mean) / (deviation + epsilon));
     });

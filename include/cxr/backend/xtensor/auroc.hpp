@@ -16,33 +16,54 @@
 #include <concepts>
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <type_traits>
 
 namespace cxr::xtensor {
+
+/// The rows of a class by label: `y == 1` and `y == 0`.
+struct labelled_rows {
+    xt::xtensor<bool, 1> positive;     ///< label 1
+    xt::xtensor<bool, 1> negative;     ///< label 0
+    std::optional<std::size_t> wrong;  ///< first known row whose score is NaN or whose label is none
+};
+
+/// Sorts out the rows of a class.
+template <std::floating_point Score, ops::label_element Label>
+    requires std::is_arithmetic_v<Label>
+[[nodiscard]] labelled_rows label_rows(view<Score const, 1> scores, view<Label const, 1> labels) {
+    using flags = xt::xtensor<bool, 1>;
+    auto const s = as_xtensor(scores);
+    auto const y = as_xtensor(labels);
+    labelled_rows rows{xt::equal(y, Label(1)), xt::equal(y, Label(0)), {}};
+    flags wrong = !((rows.positive || rows.negative) && xt::equal(s, s));
+    if constexpr (std::floating_point<Label>)
+        wrong = flags(wrong && xt::equal(y, y));
+    else if constexpr (std::signed_integral<Label>)
+        wrong = flags(wrong && y >= Label(0));
+    if (auto const first = std::find(wrong.begin(), wrong.end(), true); first != wrong.end()) rows.wrong = static_cast<std::size_t>(first - wrong.begin());
+    return rows;
+}
+
+/// Scores of the flagged rows, in rising order: `np.sort(s[rows])`.
+template <std::floating_point Score>
+[[nodiscard]] xt::xtensor<Score, 1> sorted_scores(view<Score const, 1> scores, xt::xtensor<bool, 1> const& rows) {
+    auto const s = as_xtensor(scores);
+    xt::xtensor<Score, 1> const some = xt::filter(s, rows);
+    return xt::sort(some);
+}
 
 /// Pairs of rows of a class with arithmetic labels; see `ops::auroc`.
 template <std::floating_point Score, ops::label_element Label>
     requires std::is_arithmetic_v<Label>
 ops::pair_counts kernel(ops::ordered_pairs_key, tag, context&, view<Score const, 1> scores, view<Label const, 1> labels) {
-    using flags = xt::xtensor<bool, 1>;
-    auto const s = as_xtensor(scores);
-    auto const y = as_xtensor(labels);
-    flags const positive = xt::equal(y, Label(1)), negative = xt::equal(y, Label(0));
-    flags wrong = !((positive || negative) && xt::equal(s, s));
-    if constexpr (std::floating_point<Label>)
-        wrong = flags(wrong && xt::equal(y, y));
-    else if constexpr (std::signed_integral<Label>)
-        wrong = flags(wrong && y >= Label(0));
-    ops::pair_counts all;
-    if (auto const first = std::find(wrong.begin(), wrong.end(), true); first != wrong.end()) {
-        all.wrong = static_cast<std::size_t>(first - wrong.begin());
-        return all;
-    }
-    xt::xtensor<Score, 1> const pos = xt::filter(s, positive), unsorted = xt::filter(s, negative);
+    auto const rows = label_rows(scores, labels);
+    ops::pair_counts all{.wrong = rows.wrong};
+    if (rows.wrong) return all;
+    auto const pos = sorted_scores(scores, rows.positive), neg = sorted_scores(scores, rows.negative);
     all.positives = pos.size();
-    all.negatives = unsorted.size();
+    all.negatives = neg.size();
     if (all.positives == 0 || all.negatives == 0) return all;
-    xt::xtensor<Score, 1> const neg = xt::sort(unsorted);
     // xtensor's `true` is NumPy's "left": how many lie below; its `false` counts the ties too.
     all.twice_in_order = xt::sum<std::uint64_t>(xt::searchsorted(neg, pos, true) + xt::searchsorted(neg, pos, false))();
     return all;

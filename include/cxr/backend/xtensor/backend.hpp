@@ -4,8 +4,11 @@
 
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/xtensor/augment.hpp"
+#include "cxr/backend/xtensor/auprc.hpp"
 #include "cxr/backend/xtensor/auroc.hpp"
+#include "cxr/backend/xtensor/batch_norm.hpp"
 #include "cxr/backend/xtensor/class_counts.hpp"
+#include "cxr/backend/xtensor/confusion.hpp"
 #include "cxr/backend/xtensor/focused_bce.hpp"
 #include "cxr/backend/xtensor/co_occurrence.hpp"
 #include "cxr/backend/xtensor/tag.hpp"

@@ -13,6 +13,7 @@
 
 #include <jerror.h>
 
+#include <algorithm>
 #include <csetjmp>
 #include <cstddef>
 #include <cstdint>
@@ -85,6 +86,12 @@ struct jpeg_reader {
         return true;
     }
 
+    // Rows of the image that could be read, in the scan that was read last.
+    [[nodiscard]] std::size_t rows_read() const {
+        auto const rows = std::size_t{jpeg.input_iMCU_row} * static_cast<std::size_t>(jpeg.max_v_samp_factor) * DCTSIZE;
+        return std::min<std::size_t>(rows, jpeg.image_height);
+    }
+
     // Into rows of `row_bytes`, one after the other.
     bool pixels(unsigned char* first, std::size_t row_bytes) {
         if (setjmp(leave) != 0) return false;
@@ -117,21 +124,25 @@ private:
 /// that PIL reads: libjpeg's accurate inverse transform and smooth upsampling. An orientation in the file's EXIF is not
 /// applied. `name` begins the messages.
 /// Throws `io_error` where the bytes are no JPEG, have four colour components, are truncated, damaged, of more or fewer
-/// blocks of pixels than their header says, or claim more than `limits`.
+/// blocks of pixels than their header says, or claim more than `limits` or than the 65500 pixels a side of libjpeg.
 [[nodiscard]] inline image decode_jpeg(std::string_view file, std::string const& name,
                                        image_limits const& limits = {}) {
     if (file.empty()) throw io_error(name + ": empty, expected a JPEG");
     if (!file.starts_with("\xff\xd8"))
         throw io_error(name + ": not a JPEG (it does not begin with JPEG's signature)");
     detail::jpeg_reader reader;
-    auto const fail = [&](std::string const& claim) {
-        throw io_error(name + (reader.ended_early ? ": truncated JPEG: " : ": damaged JPEG: ") + reader.message + claim);
+    auto const fail = [&](std::string const& why) {
+        throw io_error(name + (reader.ended_early ? ": truncated JPEG: " : ": damaged JPEG: ") + reader.message + why);
     };
-    if (!reader.begin(reinterpret_cast<unsigned char const*>(file.data()), file.size())) fail("");
-
+    bool const begun = reader.begin(reinterpret_cast<unsigned char const*>(file.data()), file.size());
     auto const& j = reader.jpeg;
     std::size_t const height = j.image_height, width = j.image_width;
     auto const claim = "claims " + std::to_string(width) + " x " + std::to_string(height) + " pixels";
+    if (!begun && reader.errors.msg_code == JERR_EMPTY_IMAGE)
+        throw io_error(name + ": damaged JPEG: it " + claim + ", expected at least 1 x 1");
+    if (!begun && reader.errors.msg_code == JERR_IMAGE_TOO_BIG)
+        throw io_error(name + ": refused: the JPEG " + claim + ", the limit is " + std::to_string(JPEG_MAX_DIMENSION) + " a side");
+    if (!begun) fail(reader.ended_early ? " of the header, after " + std::to_string(file.size()) + " bytes" : "");
     if (j.num_components != 1 && j.num_components != 3)
         throw io_error(name + ": JPEG of " + std::to_string(j.num_components) +
                        " colour components, expected 1 (gray) or 3");
@@ -149,7 +160,10 @@ private:
     image decoded;
     auto const channels = static_cast<std::size_t>(j.num_components);
     decoded.pixels = tensor<std::uint16_t, 3>({height, width, channels});
-    if (!reader.pixels(detail::upper_half(decoded.pixels), width * channels)) fail(" (its header " + claim + ")");
+    if (!reader.pixels(detail::upper_half(decoded.pixels), width * channels))
+        fail(" (its header " + claim +
+             (reader.errors.msg_code == JWRN_EXTRANEOUS_DATA ? ", and its data hold more" : "; " + std::to_string(reader.rows_read()) + " of " + std::to_string(height) + " rows could be read") +
+             (j.input_scan_number > 1 ? " in scan " + std::to_string(j.input_scan_number) : "") + ")");
     detail::widen_upper_half(decoded.pixels);
     return decoded;
 }

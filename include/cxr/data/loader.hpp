@@ -4,6 +4,7 @@
 // function of seed and epoch alone; threads only decide who decodes.
 
 #include "cxr/core/error.hpp"
+#include "cxr/core/parallel.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/data/labels.hpp"
@@ -12,7 +13,6 @@
 
 #include <algorithm>
 #include <array>
-#include <atomic>
 #include <condition_variable>
 #include <cstddef>
 #include <cstdint>
@@ -29,6 +29,10 @@
 
 namespace cxr::data {
 
+/// Images of an epoch after which a loader tells what it has noticed in them: few enough to be soon, and enough to say
+/// how many are concerned.
+inline constexpr std::size_t images_before_notice = 100;
+
 /// How a loader works.
 struct loader_options {
     std::size_t batch = 8;                           ///< images a batch, at least 1
@@ -41,7 +45,9 @@ struct loader_options {
     std::size_t cache_bytes = std::size_t{1} << 30;  ///< of the cache at most; images beyond are decoded again
     std::string cache_folder{};  ///< keeps resized images in this folder for the next runs; empty: does not
     image_change augment{};      ///< what happens to an image between resizing and normalising; called by every thread
-    /// Told at most once about each notice, on the thread that calls `next`, of the first image in the order of the epoch.
+    /// Told at most once about each notice, on the thread that uses the loader: of the cache at once; of images after
+    /// `images_before_notice` of an epoch, at its end, by `tell`, or by `start` where that gives the epoch up, of the
+    /// first in its order and of how many there are.
     std::function<void(loader_notice, std::string const&)> notice{};
 };
 
@@ -72,9 +78,9 @@ public:
         : table_(std::move(table)), options_(std::move(options)),
           images_(table_.images, std::move(folder), checked(table_, std::move(how), options_)) {
         slots_.resize(options_.ahead);
-        for (auto& told : told_) told = !options_.notice;
+        told_.fill(!options_.notice);
         auto const threads =
-            options_.threads != 0 ? options_.threads : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+            options_.threads != 0 ? options_.threads : executor::hardware_threads();
         try {
             for (std::size_t t = 0; t < threads; ++t) workers_.emplace_back([this] { work(); });
         } catch (std::system_error const& e) {
@@ -104,11 +110,13 @@ public:
     [[nodiscard]] preprocess const& preparation() const { return images_.how(); }
 
     /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had
-    /// been taken. What was under way is given up. Throws `contract_violation` where `first_batch` is past the end.
+    /// been taken. What was under way is given up, and what was noticed in the batches that were taken is told. Throws
+    /// `contract_violation` where `first_batch` is past the end.
     void start(std::size_t epoch, std::size_t first_batch = 0) {
         if (first_batch > batches())
             throw contract_violation("cxr::data::loader::start: batch " + std::to_string(first_batch) + " of " +
                                      std::to_string(batches()));
+        tell();
         auto order = epoch_order(table_.rows(), options_.shuffle, options_.seed, epoch);
         std::unique_lock lock(mutex_);
         begun_ = end_ = 0;
@@ -117,6 +125,8 @@ public:
         epoch_ = epoch;
         taken_ = first_batch;
         begun_ = first_batch;
+        read_ = 0;
+        noticed_ = {};
         image_ = 0;
         end_ = batches();
         for (auto& slot : slots_) slot.begin(0, {}, preparation(), table_.classes.size());
@@ -137,13 +147,23 @@ public:
         std::swap(into.images, slot.content.images);
         std::swap(into.targets, slot.content.targets);
         std::swap(into.rows, slot.content.rows);
-        auto const notices = std::move(slot.notices);
-        ++taken_;
+        auto noticed = std::move(slot.noticed);
+        bool const last = ++taken_ == end_;
         lock.unlock();
         wake_.notify_all();
-        for (std::size_t n = 0; n < notices.size(); ++n)
-            if (!notices[n].empty() && !told_[n].exchange(true)) options_.notice(loader_notice(n), notices[n]);
+        read_ += into.rows.size();
+        for (std::size_t n = 0; n < noticed.size(); ++n) {
+            if (noticed_[n].images == 0) noticed_[n].first = std::move(noticed[n].first);
+            noticed_[n].images += noticed[n].images;
+        }
+        if (last || read_ >= images_before_notice) tell();
+        else tell(loader_notice::cache);
         return true;
+    }
+
+    /// Tells now what has been noticed in the epoch so far, for whoever ends within it.
+    void tell() {
+        for (std::size_t n = 0; n < noticed_.size(); ++n) tell(loader_notice(n));
     }
 
 private:
@@ -157,20 +177,33 @@ private:
         return {std::move(how), o.cache, o.cache_bytes, o.cache_folder, o.augment};
     }
 
+    // The images of a batch, or of the epoch so far, that give reason to a notice.
+    struct noticed_images {
+        std::string first{};     // what there is to tell of the first
+        std::size_t at = 0;      // its place in the batch
+        std::size_t images = 0;  // how many there are
+    };
+    using all_noticed = std::array<noticed_images, std::tuple_size_v<image_notices>>;  // by `loader_notice`
+
+    void tell(loader_notice what) {
+        auto const n = static_cast<std::size_t>(what);
+        if (noticed_[n].images == 0 || std::exchange(told_[n], true)) return;
+        auto const how_many = " (such images so far: " + std::to_string(noticed_[n].images) + " of " + std::to_string(read_) + ")";
+        options_.notice(what, noticed_[n].first + (what == loader_notice::cache ? "" : how_many));
+    }
+
     struct place {
         batch content;
         std::size_t left = 0;  // images not done yet
         std::exception_ptr failure;
         std::size_t failed_image = 0;
-        image_notices notices;  // by `loader_notice`, of the first image that gives reason to
-        std::array<std::size_t, std::tuple_size_v<image_notices>> noticed{};
+        all_noticed noticed;
 
         void begin(std::size_t images, std::span<std::size_t const> rows, preprocess const& how, std::size_t classes) {
             left = images;
             failure = nullptr;
             failed_image = images;
-            notices = {};
-            noticed.fill(images);
+            noticed = {};
             if (images == 0) return;
             content.images.resize({images, how.size.height, how.size.width, how.channels});
             content.targets.resize({images, classes});
@@ -228,11 +261,13 @@ private:
                 slot.failure = failure;
                 slot.failed_image = i;
             }
-            for (std::size_t n = 0; n < notices.size(); ++n)
-                if (!notices[n].empty() && i < slot.noticed[n]) {
-                    slot.notices[n] = std::move(notices[n]);
-                    slot.noticed[n] = i;
-                }
+            for (std::size_t n = 0; n < notices.size(); ++n) {
+                if (notices[n].empty()) continue;
+                auto& noticed = slot.noticed[n];
+                if (noticed.images++ != 0 && noticed.at < i) continue;
+                noticed.first = std::move(notices[n]);
+                noticed.at = i;
+            }
             if (--slot.left == 0) ready_.notify_all();
             if (--in_work_ == 0) idle_.notify_all();
         }
@@ -260,7 +295,9 @@ private:
     prepared_images images_;
     std::vector<std::size_t> order_;
     std::vector<place> slots_;
-    std::array<std::atomic<bool>, std::tuple_size_v<image_notices>> told_{};  // by `loader_notice`
+    std::array<bool, std::tuple_size_v<image_notices>> told_{};  // by `loader_notice`
+    all_noticed noticed_;
+    std::size_t read_ = 0;  // images of the epoch
 
     std::mutex mutex_;
     std::condition_variable wake_, ready_, idle_;

@@ -141,7 +141,7 @@ inline void require_honest_header(std::string_view file, std::string const& name
     if (file.substr(12, 4) != "IHDR") throw io_error(name + ": damaged PNG: the first chunk is not IHDR");
     auto const width = number(16), height = number(20), depth = byte(24), colour = byte(25);
     auto const claim = "claims " + std::to_string(width) + " x " + std::to_string(height) + " pixels";
-    if (width == 0 || height == 0) throw io_error(name + ": damaged PNG: it " + claim);
+    if (width == 0 || height == 0) throw io_error(name + ": damaged PNG: it " + claim + ", expected at least 1 x 1");
     if (width > limits.pixels || height > limits.pixels || width * height > limits.pixels)
         throw io_error(name + ": refused: the PNG " + claim + ", the limit is " + std::to_string(limits.pixels) +
                        " in all");
@@ -166,11 +166,11 @@ inline void require_honest_header(std::string_view file, std::string const& name
     detail::png_reader reader;
     reader.bytes = reinterpret_cast<unsigned char const*>(file.data());
     reader.left = file.size();
-    auto const fail = [&] {
-        throw io_error(name + (reader.ended_early ? ": truncated PNG: " : ": damaged PNG: ") + reader.message);
+    auto const fail = [&](std::string const& why) {
+        throw io_error(name + (reader.ended_early ? ": truncated PNG: " : ": damaged PNG: ") + reader.message + why);
     };
     if (reader.info == nullptr) throw error(reader.message);
-    if (!reader.begin()) fail();
+    if (!reader.begin()) fail("");
 
     std::size_t const height = png_get_image_height(reader.png, reader.info),
                       width = png_get_image_width(reader.png, reader.info);
@@ -179,13 +179,13 @@ inline void require_honest_header(std::string_view file, std::string const& name
     image decoded;
     decoded.bits = png_get_bit_depth(reader.png, reader.info);
     if ((channels != 1 && channels != 3) || row_bytes != width * channels * static_cast<std::size_t>(decoded.bits) / 8)
-        throw io_error(name + ": damaged PNG: " + std::to_string(channels) + " channels");
+        throw io_error(name + ": damaged PNG: " + std::to_string(channels) + " channels, expected 1 or 3");
     decoded.pixels = tensor<std::uint16_t, 3>({height, width, channels});
     auto* const first = decoded.bits == 8 ? detail::upper_half(decoded.pixels)
                                           : reinterpret_cast<unsigned char*>(decoded.pixels.data());
     std::vector<png_bytep> rows(height);
     for (std::size_t y = 0; y < height; ++y) rows[y] = first + y * row_bytes;
-    if (!reader.pixels(rows.data())) fail();
+    if (!reader.pixels(rows.data())) fail(" (its header claims " + std::to_string(width) + " x " + std::to_string(height) + " pixels)");
     if (decoded.bits == 8) detail::widen_upper_half(decoded.pixels);
     return decoded;
 }

@@ -25,10 +25,11 @@ enum class loader_notice {
     range,  ///< an image looks normalised already (`looks_normalised`)
     cache,  ///< the cache on disk cannot be written to; what is in it is used, and the rest decoded
     blank,  ///< all pixels of an image have one value (`is_blank`)
+    depth,  ///< an image's samples fill a part of their 16 bits (`significant_bits`)
 };
 
 /// What there is to tell of an image, by `loader_notice`; empty where there is nothing.
-using image_notices = std::array<std::string, 3>;
+using image_notices = std::array<std::string, 4>;
 
 /// Where one of them lies.
 [[nodiscard]] inline std::string& notice_of(image_notices& notices, loader_notice what) { return notices[static_cast<std::size_t>(what)]; }
@@ -97,6 +98,10 @@ private:
             notice_of(notices, loader_notice::range) = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
                          ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
                          "of the whole range";
+        if (auto const bits = significant_bits(*picture); bits < picture->bits)
+            notice_of(notices, loader_notice::depth) = path + ": no sample is above " + std::to_string((1 << bits) - 1) + " of 65535, so it looks as if " + std::to_string(bits) +
+                         " bits had been stored in 16 as they are: the same to samplewise normalisation, and to featurewise where all "
+                         "images are so, but nearly black to imagenet's and xrv's; expected samples of the whole range";
         if (is_blank(*picture)) notice_of(notices, loader_notice::blank) = path + ": all its pixels have one value, so there is nothing to see on it; expected an X-ray";
         return *picture;
     }

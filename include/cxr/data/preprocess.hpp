@@ -149,15 +149,33 @@ inline resized_image resize(image const& picture, preprocess const& how, view<fl
     return {own, source.bits};
 }
 
+namespace detail {
+
+// The largest sample, or one above `enough`: of most images the first row tells.
+[[nodiscard]] inline float largest_sample(resized_image const& picture, float enough) {
+    auto const& samples = picture.samples;
+    float most = 0;
+    for (std::size_t y = 0; y < samples.extent(0) && most <= enough; ++y)
+        for (std::size_t x = 0; x < samples.extent(1); ++x)
+            for (std::size_t c = 0; c < samples.extent(2); ++c) most = std::max(most, samples(y, x, c));
+    return most;
+}
+
+}  // namespace detail
+
 /// Whether samples look as if somebody had scaled them before they became whole numbers: none is above a 255th of white,
 /// and not all are black. So do values of 0 to 1 stored in 8 bits, and 8 bits stored in 16 as they are.
 [[nodiscard]] inline bool looks_normalised(resized_image const& picture) {
-    auto const& samples = picture.samples;
-    float most = 0;
-    for (std::size_t y = 0; y < samples.extent(0) && most <= picture.white() / 255; ++y)
-        for (std::size_t x = 0; x < samples.extent(1); ++x)
-            for (std::size_t c = 0; c < samples.extent(2); ++c) most = std::max(most, samples(y, x, c));
+    auto const most = detail::largest_sample(picture, picture.white() / 255);
     return most > 0 && most <= picture.white() / 255;
+}
+
+/// Bits that samples seem to have: 10 or 12 where they are stored in 16, one is above a 255th of white and none above
+/// 2^10 - 1 or 2^12 - 1, as in exports of detectors of so many bits; otherwise all of `bits`.
+[[nodiscard]] inline int significant_bits(resized_image const& picture) {
+    if (picture.bits != 16) return picture.bits;
+    auto const most = detail::largest_sample(picture, 4095);
+    return most <= picture.white() / 255 || most > 4095 ? 16 : most > 1023 ? 12 : 10;
 }
 
 /// Whether all pixels have one value.

@@ -90,7 +90,7 @@ struct split_patient {
     auto const patients = detail::patients_to_split(table);
     auto const parts = fractions.size(), rows = table.classes.size();  // `rows`: where the counts have the rows
     if (patients.size() < parts)
-        throw io_error(table.path + ": " + std::to_string(patients.size()) + " patients, expected at least one for each of " +
+        throw io_error(table.path + ": " + std::to_string(patients.size()) + (patients.size() == 1 ? " patient" : " patients") + ", expected at least one for each of " +
                        std::to_string(parts) + " parts");
     std::vector<std::vector<double>> wanted(parts, std::vector<double>(rows + 1)), has = wanted;
     for (auto const& patient : patients)

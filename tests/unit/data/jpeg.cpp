@@ -13,6 +13,7 @@
 #include <cstdint>
 #include <numeric>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -117,23 +118,29 @@ TEST_CASE("JPEG: truncated anywhere is said to be") {
             INFO(cut);
             REQUIRE_THAT(failure(whole.substr(0, cut)), Catch::StartsWith("x.jpg: ") && Catch::Contains("JPEG"));
         }
-        CHECK_THAT(failure(whole.substr(0, whole.size() / 2)), Catch::StartsWith("x.jpg: truncated JPEG: the file ends in the middle"));
-        CHECK_THAT(failure(whole.substr(0, whole.size() - 2)), Catch::StartsWith("x.jpg: truncated JPEG"));
+        CHECK_THAT(failure(whole.substr(0, whole.size() / 2)), Catch::StartsWith("x.jpg: truncated JPEG: the file ends in the middle (its header claims 40 x 40 pixels; "));
+        CHECK_THAT(failure(whole.substr(0, whole.size() - 2)), Catch::StartsWith("x.jpg: truncated JPEG") && Catch::EndsWith(progressive ? " of 40 rows could be read in scan 6)" : "40 of 40 rows could be read)"));
+        CHECK(failure(whole.substr(0, 20)) == "x.jpg: truncated JPEG: the file ends in the middle of the header, after 20 bytes");
     }
 }
 
 TEST_CASE("JPEG: other dimensions in the header than the data has are an error that states them") {
     auto const whole = gray();
-    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 80, 40)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 40 x 80 pixels"));
-    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 24, 40)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 40 x 24 pixels"));
-    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 40, 64)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 64 x 40 pixels"));
-    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 0, 40)), Catch::StartsWith("x.jpg: damaged JPEG: "));
+    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 80, 40)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 40 x 80 pixels; 40 of 80 rows could be read"));
+    for (bool const progressive : {false, true})
+        CHECK_THAT(failure(jpeg_bytes::claiming(jpeg_bytes::file(40, 40, 1, ramp(1600), progressive), 24, 40)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 40 x 24 pixels, and its data hold more"));
+    CHECK_THAT(failure(jpeg_bytes::claiming(whole, 40, 64)), Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains("claims 64 x 40 pixels; 24 of 40 rows could be read"));
+    CHECK(failure(jpeg_bytes::claiming(whole, 0, 40)) == "x.jpg: damaged JPEG: it claims 40 x 0 pixels, expected at least 1 x 1");
+    CHECK(failure(jpeg_bytes::claiming(whole, 40, 0)) == "x.jpg: damaged JPEG: it claims 0 x 40 pixels, expected at least 1 x 1");
 }
 
 TEST_CASE("JPEG: what claims more than it may, or than its bytes can hold, is refused before memory is taken") {
     auto const whole = gray();
     CHECK(failure(jpeg_bytes::claiming(whole, 60000, 60000)) ==
           "x.jpg: refused: the JPEG claims 60000 x 60000 pixels, the limit is 67108864 in all");
+    for (auto const& [height, width] : {std::pair(65535, 65535), std::pair(1, 65501)})
+        CHECK(failure(jpeg_bytes::claiming(whole, static_cast<std::size_t>(height), static_cast<std::size_t>(width))) ==
+              "x.jpg: refused: the JPEG claims " + std::to_string(width) + " x " + std::to_string(height) + " pixels, the limit is 65500 a side");
     CHECK(failure(whole, {.pixels = 1599}) == "x.jpg: refused: the JPEG claims 40 x 40 pixels, the limit is 1599 in all");
     CHECK_THAT(failure(jpeg_bytes::claiming(whole, 8000, 8000)),
                Catch::StartsWith("x.jpg: truncated or damaged JPEG: it claims 8000 x 8000 pixels, more than its "));

@@ -2,6 +2,7 @@
 #include "cxr/data/loader.hpp"
 
 #include "little_memory.hpp"
+#include "png_bytes.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -11,6 +12,7 @@
 #include <cmath>
 #include <cstdint>
 #include <filesystem>
+#include <map>
 #include <memory>
 #include <set>
 #include <stdexcept>
@@ -73,6 +75,14 @@ indices rows_of(std::vector<seen> const& batches) {
     indices rows;
     for (auto const& b : batches) rows.insert(rows.end(), b.rows.begin(), b.rows.end());
     return rows;
+}
+
+// What is told, by `loader_notice`.
+using told_by_notice = std::map<loader_notice, std::vector<std::string>>;
+
+loader_options telling(told_by_notice& told, loader_options options) {
+    options.notice = [&told](loader_notice what, std::string const& message) { told[what].push_back(message); };
+    return options;
 }
 
 }  // namespace
@@ -331,22 +341,72 @@ TEST_CASE("loader: images are changed by epoch and row, the same for any number 
             }
 }
 
-TEST_CASE("loader: the first image that looks normalised, and the first with nothing to see, are told about once, whatever the threads") {
+TEST_CASE("loader: the first image that looks normalised, of 12 bits in 16, or with nothing to see, is told about once, with how many there are, whatever the threads") {
     scene const s(30);  // of images of one value each
     cxr::tensor<std::uint8_t, 3> dark({5, 7, 1}, std::uint8_t{1});
     dark[0] = 0;
     for (auto const* const name : {"i11.png", "i7.png", "i20.png"}) write_png(s.folder / name, dark);
-    for (std::size_t const threads : {1U, 4U}) {
-        std::vector<std::string> told;
-        loader_options options{.batch = 4, .shuffle = false, .threads = threads};
-        options.notice = [&](loader_notice what, std::string const& message) { told.push_back(std::to_string(static_cast<int>(what)) + message); };
-        auto const source = s.open(options);
-        (void)epoch(*source, 0);
-        (void)epoch(*source, 1);
-        REQUIRE(told.size() == 2);
-        CHECK_THAT(told[0], Catch::StartsWith(std::to_string(static_cast<int>(loader_notice::blank)) + (s.folder / "i0.png") + ": all its pixels have one value"));
-        CHECK_THAT(told[1], Catch::StartsWith(std::to_string(static_cast<int>(loader_notice::range)) + (s.folder / "i7.png") + ": no sample is above 1 of 255"));
-    }
+    for (auto const* const name : {"i5.png", "i22.png"})
+        s.folder.write(name, png_bytes::file(2, 2, 16, png_bytes::gray, std::vector<std::string>{{"\0\1\x0f\xff", 4}, {"\0\2\7\xd0", 4}}));
+    for (std::size_t const threads : {1U, 4U})
+        for (bool const cache : {false, true}) {
+            told_by_notice told;
+            auto const source = s.open(telling(told, {.batch = 4, .shuffle = false, .threads = threads, .cache = cache}));
+            (void)epoch(*source, 0);
+            (void)epoch(*source, 1);
+            REQUIRE(told.size() == 3);
+            for (auto const& [what, messages] : told) CHECK(messages.size() == 1);
+            CHECK_THAT(told[loader_notice::blank][0], Catch::StartsWith((s.folder / "i0.png") + ": all its pixels have one value") && Catch::EndsWith(" (such images so far: 25 of 30)"));
+            CHECK_THAT(told[loader_notice::range][0], Catch::StartsWith((s.folder / "i7.png") + ": no sample is above 1 of 255") && Catch::EndsWith(" (such images so far: 3 of 30)"));
+            CHECK_THAT(told[loader_notice::depth][0],
+                       Catch::StartsWith((s.folder / "i5.png") + ": no sample is above 4095 of 65535, so it looks as if 12 bits had been stored in 16") && Catch::EndsWith(" (such images so far: 2 of 30)"));
+        }
+}
+
+TEST_CASE("loader: of a long epoch it tells after a hundred images, of one that is not finished when it is asked") {
+    static_assert(images_before_notice == 100);
+    scene const s(130);
+    told_by_notice told;
+    auto const source = s.open(telling(told, {.batch = 8, .shuffle = false}));
+    auto const& of_blank = told[loader_notice::blank];
+    source->start(0);
+    batch b;
+    for (int i = 0; i < 12; ++i) REQUIRE(source->next(b));
+    CHECK(of_blank.empty());
+    REQUIRE(source->next(b));
+    REQUIRE(of_blank.size() == 1);
+    CHECK_THAT(of_blank[0], Catch::EndsWith(" (such images so far: 104 of 104)"));
+    while (source->next(b)) {}
+    source->tell();
+    CHECK(of_blank.size() == 1);
+
+    told.clear();
+    auto const stopped = s.open(telling(told, {.batch = 8, .shuffle = false}));
+    stopped->start(0, 3);
+    REQUIRE(stopped->next(b));
+    CHECK(told.empty());
+    stopped->tell();
+    stopped->tell();
+    REQUIRE(told[loader_notice::blank].size() == 1);
+    CHECK_THAT(told[loader_notice::blank][0], Catch::StartsWith(s.folder / "i24.png") && Catch::EndsWith(" (such images so far: 8 of 8)"));
+}
+
+TEST_CASE("loader: of an epoch that is given up it tells when the next begins") {
+    scene const s(60);
+    told_by_notice told;
+    auto const source = s.open(telling(told, {.batch = 8, .shuffle = false}));
+    batch b;
+    source->start(0);
+    CHECK(told.empty());
+    REQUIRE(source->next(b));
+    REQUIRE(source->next(b));
+    CHECK_THROWS_AS(source->start(1, 9), cxr::contract_violation);
+    CHECK(told.empty());
+    source->start(1);
+    REQUIRE(told[loader_notice::blank].size() == 1);
+    CHECK_THAT(told[loader_notice::blank][0], Catch::StartsWith(s.folder / "i0.png") && Catch::EndsWith(" (such images so far: 16 of 16)"));
+    while (source->next(b)) {}
+    CHECK(told[loader_notice::blank].size() == 1);
 }
 
 TEST_CASE("loader: images on disk are used by the next loader, and made anew where a file or the options have changed") {

@@ -215,3 +215,19 @@ TEST_CASE("preprocess: samples of 0 and 1, and 8 bits in 16, look normalised; a 
     CHECK_FALSE(looks(8, {0, 1, 2}));
     CHECK_FALSE(looks(16, {0, 258, 0}));
 }
+
+TEST_CASE("preprocess: 10 and 12 bits in 16 are seen to be, but for what looks normalised, black or not so narrow") {
+    auto const bits = [](int stored, std::vector<unsigned> const& samples) {
+        cxr::tensor<float, 3> out({1, 3, 1});
+        return significant_bits(resize(made(1, 3, 1, stored, samples), {.size = {1, 3}, .channels = 1}, out));
+    };
+    CHECK(bits(16, {0, 258, 0}) == 10);
+    CHECK(bits(16, {1023, 0, 7}) == 10);
+    CHECK(bits(16, {0, 0, 1024}) == 12);
+    CHECK(bits(16, {4095, 4095, 4095}) == 12);
+    CHECK(bits(16, {0, 4096, 0}) == 16);
+    CHECK(bits(16, {65535, 1, 2}) == 16);
+    CHECK(bits(16, {0, 257, 0}) == 16);
+    CHECK(bits(16, {0, 0, 0}) == 16);
+    CHECK(bits(8, {0, 5, 15}) == 8);
+}

@@ -2,6 +2,8 @@
 // DenseNet as the simd backend takes it over, against the generic layers in double: outputs, gradients, running statistics, inference; for every instruction set that the
 // processor has. The generic layers in float are the measure of what float can give.
 
+#include "instruction_sets.hpp"
+
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
@@ -132,8 +134,7 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
             results exact, single;
         };
         std::map<std::uint64_t, measures> of_seed;  // the same for all instruction sets
-        for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
-            if (s > simd::best_instruction_set()) continue;
+        for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512})) {
             context<simd_backend> ctx(2, s);
             // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change. Then other numbers decide, and twice: what is
             // wrong is wrong for all of them.
@@ -184,8 +185,8 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
     };
     context<reference_backend> plain(2);
     auto const exact = features(plain, models::densenet_features(options));
-    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx}) {
-        if (s > simd::best_instruction_set()) continue;
+    if (!simd::has_bf16()) WARN("this processor has no AVX512_BF16: bfloat16 is skipped");
+    for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx})) {
         for (bool const winograd : {false, true})
             for (bool const in_bf16 : {false, true}) {
                 if (in_bf16 && (winograd || s < simd::instruction_set::avx512 || !simd::has_bf16())) continue;
@@ -206,8 +207,8 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
 }
 
 TEST_CASE("a training step has the same bits for any number of threads, however these share the work", "[conformance][nn]") {
-    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx}) {
-        if (s > simd::best_instruction_set()) continue;
+    if (!simd::has_bf16()) WARN("this processor has no AVX512_BF16: bfloat16 is skipped");
+    for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx})) {
         for (bool const in_bf16 : {false, true}) {
             if (in_bf16 && (s < simd::instruction_set::avx512 || !simd::has_bf16())) continue;
             auto const on = [&](std::size_t threads) {
@@ -245,8 +246,7 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
                                         {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}},
                                         {{.blocks = {1, 2, 1, 1}, .growth = 10, .stem = 34, .compression = 0.7}, {2, 64, 64, 3}}};
     for (auto const& e : examples)
-        for (auto const s : {simd::instruction_set::avx512, simd::instruction_set::amx}) {
-            if (s > simd::best_instruction_set()) continue;
+        for (auto const s : test::available({simd::instruction_set::avx512, simd::instruction_set::amx})) {
             context<reference_backend> plain(2);
             context<simd_backend> one(1, s), two(2, s), again(2, s);
             again.set_recompute(true);
@@ -275,7 +275,7 @@ TEST_CASE("whole numbers come out of the kernels of bfloat16 as of those of floa
     }
     using namespace simd;
     auto const set = GENERATE(instruction_set::avx512, instruction_set::amx);
-    if (set > best_instruction_set()) return;
+    if (test::available({set}).empty()) return;
     simd::context ctx(2, set);
     cxr::random const numbers(3);
     // Whole numbers, factors of at most 8 bits and sums of at most 24: nothing is rounded in either format.

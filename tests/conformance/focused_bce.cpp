@@ -4,6 +4,7 @@
 
 #include "backends.hpp"
 #include "conformance/loss_batch.hpp"
+#include "instruction_sets.hpp"
 
 #if !defined(CXR_TEST_SYSTEM_CUDA)
 #include "cxr/backend/simd/backend.hpp"
@@ -279,8 +280,7 @@ TEMPLATE_TEST_CASE("infinite logits have the losses' limits, and the gradient ma
 #if !defined(CXR_TEST_SYSTEM_CUDA)
 TEST_CASE("every instruction set has the reference's losses of every form", "[conformance][loss][simd]") {
     cxr::context<cxr::reference_backend> const plain(1);
-    for (auto const instructions : {cxr::simd::instruction_set::portable, cxr::simd::instruction_set::avx2, cxr::simd::instruction_set::avx512}) {
-        if (instructions > cxr::simd::best_instruction_set()) continue;
+    for (auto const instructions : cxr::test::available({cxr::simd::instruction_set::portable, cxr::simd::instruction_set::avx2, cxr::simd::instruction_set::avx512})) {
         cxr::context<cxr::simd_backend> const ctx(1, instructions);
         for (auto const& form : forms())
             for (auto what : {kind::hard, kind::unknown})

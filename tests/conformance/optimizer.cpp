@@ -2,6 +2,7 @@
 // Optimizer steps, and the small operations of batch norm, on every backend that has them against the reference in the same precision.
 
 #include "backends.hpp"
+#include "instruction_sets.hpp"
 
 #if !defined(CXR_TEST_SYSTEM_CUDA)
 #include "cxr/backend/simd/backend.hpp"
@@ -90,8 +91,7 @@ TEMPLATE_TEST_CASE("optimizers take the reference's steps, and none where the ga
 
 #if !defined(CXR_TEST_SYSTEM_CUDA) && !defined(__FMA__)  // where the compiler fuses the reference's products, it rounds less often
 TEST_CASE("every instruction set takes the reference's steps of Adam", "[conformance][optim][simd]") {
-    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
-        if (s > simd::best_instruction_set()) continue;
+    for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512})) {
         for (auto const& sizes : sizes_of_arrays) {
             INFO(to_string(s) << ", " << sizes.size() << " arrays");
             optim::adam_options const o{.learning_rate = 0.1, .weight_decay = 0.05};

@@ -2,6 +2,8 @@
 // Class counts and weighted losses of the simd backend in every instruction set that the processor has, against `reference`: for every type of label, rows that fill vectors and rows
 // that do not, and labels and predictions that the fast kernels must leave to the parent.
 
+#include "instruction_sets.hpp"
+
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
@@ -29,8 +31,7 @@ constexpr std::size_t rows_to_try[] = {1, 2, 15, 16, 17, 63, 65, 129, 1001, 2001
 /// Calls `f(context)` for each instruction set, on one thread and on three.
 template <class F>
 void for_each_instruction_set(F const& f) {
-    for (auto const s : {simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512}) {
-        if (s > simd::best_instruction_set()) continue;
+    for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512})) {
         for (std::size_t const threads : {1U, 3U}) {
             INFO(std::string(to_string(s)) << " on " << threads << " threads");
             context<simd_backend> ctx(threads, s);

@@ -58,4 +58,5 @@ def main():
     (HERE / "relatives.json").write_text(json.dumps(result, indent=1) + "\n")
 
 
-main()
+if __name__ == "__main__":
+    main()

@@ -27,7 +27,7 @@ namespace cxr::golden {
 
 using nlohmann::json;
 
-/// `keras` or `torch`, as extract.py left it, or `relatives`, as make_relatives.py did.
+/// `keras` or `torch`, as extract.py left them, `relatives`, as make_relatives.py did, or `steps`, as make_steps.py did.
 inline json read(std::string const& framework) {
     std::ifstream file(CXR_SOURCE_DIR "/tests/golden/" + framework + ".json");
     if (!file) throw std::runtime_error("tests/golden/" + framework + ".json cannot be read");
@@ -74,7 +74,7 @@ tensor<T, 4> inputs(json const& reference, std::size_t size) {
     return x;
 }
 
-/// How far two arrays are apart of which the reference keeps the norm and the first eight elements.
+/// How far two arrays are apart of which the reference keeps the norm and the first elements.
 struct distance {
     double l2 = 0;     ///< of the norms, relative
     double first = 0;  ///< norm of the difference of the first elements, relative to the reference's

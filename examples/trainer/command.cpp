@@ -4,6 +4,8 @@
 #include "console.hpp"
 #include "engine.hpp"
 
+#include "cxr/core/parallel.hpp"
+
 #include <algorithm>
 #include <charconv>
 #include <csignal>
@@ -11,7 +13,6 @@
 #include <limits>
 #include <string>
 #include <system_error>
-#include <thread>
 
 namespace cxr::trainer {
 
@@ -37,8 +38,11 @@ void add_global_options(CLI::App& command, global_options& o, backend_use use) {
         ->default_str("the fastest that works here")
         ->group(group);
     command.parse_complete_callback([&command, &o, use] {
-        auto const at_once = std::max<std::int64_t>(1, std::thread::hardware_concurrency());
-        if (o.threads > at_once) console(o).warn("--threads {}: this machine runs {} at a time, and more wait for each other", o.threads, at_once);
+        auto const at_once = static_cast<std::int64_t>(executor::hardware_threads());
+        if (o.threads > at_once) {
+            console(o).warn("--threads {}: this process runs {} at a time, and more would wait for each other; {} work, which gives the same result", o.threads, at_once, at_once);
+            o.threads = at_once;
+        }
         if (o.backend.empty()) {
             o.backend = default_backend().name;
             return;

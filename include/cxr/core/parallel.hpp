@@ -20,15 +20,29 @@
 #include <utility>
 #include <vector>
 
+#if defined(__linux__)
+#include <sched.h>
+#endif
+
 namespace cxr {
 
 /// A pool of threads that runs parallel loops over fixed groups; the calling thread takes part.
 /// Loops inside a loop run in the calling worker alone. Threads may share a pool: whoever finds it busy with another's loop runs his own alone, as worker 0.
 class executor {
 public:
-    /// A pool of `threads` workers, the calling one included; 0 means one a hardware thread.
+    /// How many threads the processors that this process may use run at a time, at least 1; where the system does not tell, 1.
+    [[nodiscard]] static std::size_t hardware_threads() {
+#if defined(__linux__)
+        // Those of the machine are more where the process is kept to some of them.
+        cpu_set_t allowed;
+        if (sched_getaffinity(0, sizeof allowed, &allowed) == 0) return static_cast<std::size_t>(std::max(1, CPU_COUNT(&allowed)));
+#endif
+        return std::max<std::size_t>(1, std::thread::hardware_concurrency());
+    }
+
+    /// A pool of `threads` workers, the calling one included; 0 means `hardware_threads()`.
     /// Throws `error` where the system does not give so many.
-    explicit executor(std::size_t threads = 0) : size_(threads != 0 ? threads : hardware()) {
+    explicit executor(std::size_t threads = 0) : size_(threads != 0 ? threads : hardware_threads()) {
         try {
             workers_.reserve(size_ - 1);
             for (std::size_t w = 1; w < size_; ++w)
@@ -72,8 +86,6 @@ private:
     [[gnu::noinline]] static void invoke(void* f, std::size_t group, std::size_t worker) {
         (*static_cast<F*>(f))(group, worker);
     }
-
-    static std::size_t hardware() { return std::max<std::size_t>(1, std::thread::hardware_concurrency()); }
 
     /// Whose worker the calling thread is at the moment.
     struct place {

@@ -113,7 +113,7 @@ std::vector<std::size_t> table_sizes(bench_options const& o, console const& out)
 }
 
 json machine(processor_peaks const& p, std::size_t threads, bench& b, std::vector<backend_entry const*> const& chosen) {
-    json j{{"processor", processor_name()}, {"hardware_threads", std::thread::hardware_concurrency()}, {"threads", threads}, {"memory_bytes", total_memory()}, {"fma_isa", p.isa},
+    json j{{"processor", processor_name()}, {"hardware_threads", executor::hardware_threads()}, {"threads", threads}, {"memory_bytes", total_memory()}, {"fma_isa", p.isa},
            {"fma_peak_gflops", p.fma_gflops}, {"memory_gb_per_s", p.memory_gb_per_s}, {"devices", json::array()}, {"version", cxr::version}, {"compiler", __VERSION__}};
     for (auto const* const e : chosen)
         if (e->work.device) j["devices"].push_back({{"backend", e->name}, {"library", e->library}, {"fma_peak_gflops", b.peaks_of(*e).fma_gflops}, {"memory_gb_per_s", b.peaks_of(*e).memory_gb_per_s}});
@@ -121,12 +121,13 @@ json machine(processor_peaks const& p, std::size_t threads, bench& b, std::vecto
 }
 
 int run_bench(bench_options const& o, global_options const& global, console const& out) {
+    out.expect_result({}, {{"--out", o.out, "a file", {"time-against-size.svg", "time-against-size.png"}}});  // bench.json is the same as what --json writes
     if (!o.out.empty()) {
         make_folder(o.out);
         // Rather now than after minutes.
         if (::access(o.out.c_str(), W_OK | X_OK) != 0) throw io_error(o.out + ": no file can be written into this folder");
     }
-    auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : std::max<std::size_t>(1, std::thread::hardware_concurrency());
+    auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : executor::hardware_threads();
     auto const sizes = table_sizes(o, out);
     auto const chosen = choose(o, threads, out);
     auto const processor = measure_processor(threads);

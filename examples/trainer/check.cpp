@@ -77,7 +77,7 @@ void add_check(CLI::App& app, chosen_command& chosen) {
             c.add_option("--images", o.images, "folder of the images: compare their pixels too");
         },
         [](check_options const& o, label_options const& labels, global_options const& global, console const& out) {
-            out.expect_result();
+            out.expect_result({{"--train", o.train, "the table"}, {"--valid", o.valid, "the table"}, {"--test", o.test, "the table"}, {"--images", o.images, "an image"}});
             auto const result = run_check(o, labels, global, out);
             out.result(result);
             return result.at("leak").get<bool>() ? leak : done;

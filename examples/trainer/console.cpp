@@ -3,6 +3,7 @@
 
 #include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
+#include "cxr/data/image_file.hpp"
 
 #include <algorithm>
 #include <filesystem>
@@ -23,6 +24,40 @@ void console::line(std::FILE* to, std::string const& text) {
 }
 
 namespace {
+
+namespace fs = std::filesystem;
+
+// Where a path leads, be there a file or not; empty where what is there keeps nothing that could be lost, as a terminal, or where that cannot be told.
+fs::path place_of(fs::path const& path) {
+    std::error_code ignored, bad;
+    auto const place = (fs::weakly_canonical(fs::current_path() / path, bad) / "").lexically_normal().parent_path();
+    return bad || fs::is_other(place, ignored) ? fs::path() : place;
+}
+
+// A file of a command line.
+struct named_file {
+    named_files const* named;
+    std::string path;
+    fs::path place;
+};
+
+std::vector<named_file> files_of(std::vector<named_files> const& all) {
+    std::vector<named_file> files;
+    for (auto const& named : all) {
+        if (named.path.empty() || named.path == "-") continue;
+        if (named.inside.empty()) files.push_back({&named, named.path, place_of(named.path)});
+        for (auto const& name : named.inside) files.push_back({&named, (fs::path(named.path) / name).string(), place_of(fs::path(named.path) / name)});
+    }
+    return files;
+}
+
+// Whether `file`, where it is written, takes the place of `other`: of itself, or of an image in a folder that is read.
+bool replaces(named_file const& file, named_file const& other) {
+    std::error_code ignored;
+    if (file.place.empty() || fs::is_directory(file.place, ignored)) return false;
+    if (file.place == other.place) return true;
+    return file.named->inside.empty() && file.place.parent_path() == other.place && data::has_image_name(file.place) && fs::exists(file.place, ignored);
+}
 
 // Columns on a terminal: code points, which is right for all text printed here.
 std::size_t width(std::string const& text) {
@@ -48,12 +83,22 @@ void console::table(std::vector<std::vector<std::string>> const& rows) const {
     }
 }
 
-void console::expect_result(std::string const& folder) const {
+void console::expect_result(std::vector<named_files> const& read, std::vector<named_files> written) const {
+    written.push_back({"--json", json_});
+    auto others = files_of(read);
+    for (auto const& file : files_of(written)) {
+        auto const& [option, path, what, inside] = *file.named;
+        auto const other = std::find_if(others.begin(), others.end(), [&](auto const& o) { return replaces(file, o); });
+        if (other != others.end())
+            throw usage_error((option.empty() ? "" : option + " ") + path + ": " + (inside.empty() ? "" : file.path + " ") + "is " + other->named->what + (other->named->option.empty() ? "" : " of " + other->named->option) +
+                              ", expected another " + (inside.empty() ? "file" : "folder"));
+        others.push_back(file);
+    }
     if (json_.empty() || json_ == "-") return;
-    namespace fs = std::filesystem;
     std::error_code ignored;
-    if (!folder.empty() && same_file(fs::path(json_).parent_path(), folder) && !fs::exists(folder, ignored)) return;
-    expect_writable(json_);
+    auto const folder = place_of(json_).parent_path();
+    bool const to_be_made = std::any_of(written.begin(), written.end(), [&](auto const& w) { return !w.inside.empty() && !w.path.empty() && place_of(w.path) == folder; });
+    if (!to_be_made || fs::exists(folder, ignored)) expect_writable(json_);
 }
 
 void console::result(json const& value) const {
@@ -66,18 +111,10 @@ void console::result(json const& value) const {
 void write_text(std::string const& path, std::string const& text) { write_atomically(path, text); }
 
 void expect_writable(std::string const& path) {
-    namespace fs = std::filesystem;
     std::error_code ignored;
     // Who reads from a pipe would take the closing of it for the end.
     auto const status = fs::status(path, ignored);
     if (!fs::exists(status) || fs::is_regular_file(status) || fs::is_directory(status)) atomic_file const nothing(path);
-}
-
-bool same_file(std::string const& a, std::string const& b) {
-    namespace fs = std::filesystem;
-    std::error_code bad_a, bad_b;
-    auto const x = fs::weakly_canonical(fs::current_path() / a, bad_a), y = fs::weakly_canonical(fs::current_path() / b, bad_b);
-    return !bad_a && !bad_b && (x / "").lexically_normal() == (y / "").lexically_normal();
 }
 
 std::string one_line(std::string text) {

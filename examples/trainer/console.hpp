@@ -18,6 +18,14 @@ namespace cxr::trainer {
 /// JSON whose fields keep their order.
 using json = nlohmann::ordered_json;
 
+/// What an option of a command names: a file, or files in a folder.
+struct named_files {
+    std::string option;                 ///< as --csv; empty for an argument without one
+    std::string path;                   ///< as given; empty: none
+    std::string what = "the file";      ///< it is, as in "the table"; of a folder, what each file in it is
+    std::vector<std::string> inside{};  ///< names in the folder `path`; none: `path` is the file itself, or a folder of images
+};
+
 /// Prints as the global options say.
 class console {
 public:
@@ -44,8 +52,9 @@ public:
     /// A table with a header; the first column to the left, the others to the right.
     void table(std::vector<std::vector<std::string>> const& rows) const;
 
-    /// Throws `io_error` where the file of --json could not be written; it may be in `folder`, which the command is to make.
-    void expect_result(std::string const& folder = {}) const;
+    /// Throws `usage_error` where what a command writes, --json's file too, would take the place of what it reads or also writes; `io_error` where the file of --json could
+    /// not be written. That may be in a folder of `written`, which the command is to make.
+    void expect_result(std::vector<named_files> const& read, std::vector<named_files> written = {}) const;
     /// Writes the result where --json says. Throws `io_error`.
     void result(json const& value) const;
 
@@ -66,8 +75,6 @@ void write_text(std::string const& path, std::string const& text);
 
 /// Throws `io_error` where `write_text(path, …)` could not begin.
 void expect_writable(std::string const& path);
-/// Whether both paths lead to one file, be it there or not.
-bool same_file(std::string const& a, std::string const& b);
 
 /// `text` without line breaks, for messages of one line.
 std::string one_line(std::string text);

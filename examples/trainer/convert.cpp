@@ -9,6 +9,7 @@
 #include "cxr/core/error.hpp"
 #include "cxr/io/densenet_tensors.hpp"
 
+#include <filesystem>
 #include <memory>
 #include <string>
 #include <vector>
@@ -44,7 +45,6 @@ json convert_file(std::string const& from, std::string const& to, bool keep_opti
     require_usage(!keep_optimizer || format.keeps_optimizer, "--keep-optimizer: " + to + " cannot hold an optimizer's state here, expected a file .safetensors");
     require_usage(format.has_forms || !form.folded, "--fold: only for .onnx, whose files may have batch norms folded into convolutions");
     require_usage(format.has_forms || !form.logits, "--logits: only for .onnx, whose files may end without a sigmoid");
-    require_usage(!same_file(from, to), to + ": is the file to convert too, expected another");
     auto weights = load_weight_file(from);
     if (!keep_optimizer) io::drop_optimizer(weights);
     else require_optimizer(weights, from);
@@ -92,7 +92,12 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
             console const out(o->global);
             auto const& files = o->convert.files;
             require_usage(files.size() == (o->convert.list ? 1U : 2U), o->convert.list ? "--list: expected one file, got " + std::to_string(files.size()) : "convert: expected two files, one to read and one to write, got " + std::to_string(files.size()));
-            out.expect_result();
+            std::vector<named_files> written;
+            if (!o->convert.list) {
+                auto const folder = std::filesystem::path(files[1]).parent_path();
+                written = {{"", files[1], "the converted file"}, {"", (folder / "model.md").string(), "the model card"}, {"", (folder / "model.json").string(), "the model card"}};
+            }
+            out.expect_result({{"", files[0], "the file to convert"}}, written);
             out.result(o->convert.list ? list_tensors(files[0], out) : convert_file(files[0], files[1], o->convert.keep_optimizer, o->convert.form, out));
             return done;
         };

@@ -6,6 +6,7 @@
 #include "console.hpp"
 #include "evaluate.hpp"
 #include "predict.hpp"
+#include "run_folder.hpp"
 #include "stats.hpp"
 #include "train.hpp"
 
@@ -56,7 +57,6 @@ std::string find_data(std::string const& given) {
 int run_demo(demo_options const& o, global_options const& global) {
     auto const began = std::chrono::steady_clock::now();
     console const out(global);
-    out.expect_result(o.out);
     find_backend_with_layers(global.backend);
     auto const sample = find_data(o.data);
     auto const in = [&](char const* name) { return (fs::path(sample) / name).string(); };
@@ -66,6 +66,10 @@ int run_demo(demo_options const& o, global_options const& global) {
         run = "cxr-demo";
         for (int n = 2; fs::exists(run); ++n) run = "cxr-demo-" + std::to_string(n);
     }
+    auto written = run_folder::files();
+    for (auto const& plot : class_plots()) written.push_back(plot);
+    written.insert(written.end(), {"roc.svg", "roc.png", "test-predictions.csv"});
+    out.expect_result({{"--data", sample, "a table", {"train.csv", "valid.csv", "test.csv"}}, {"--data", in("images"), "an image"}}, {{"--out", run, "a file", written}});
     if (run_folder::holds_run(run)) throw io_error(run + ": already holds a run, choose another --out");
     label_options labels;
     // The course's order.

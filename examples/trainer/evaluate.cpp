@@ -141,7 +141,7 @@ void add_evaluate(CLI::App& app, chosen_command& chosen) {
         },
         [](evaluate_options const& o, label_options const& labels, global_options const&, console const& out) {
             if (o.threshold) require_usage(std::isfinite(*o.threshold), fmt::format("--threshold {}: expected a finite number", *o.threshold));
-            out.expect_result(o.out);
+            out.expect_result({{"--csv", o.csv, "the table"}, {"--predictions", o.predictions, "the table"}}, {{"--out", o.out, "a file", {"roc.svg", "roc.png"}}});
             out.result(run_evaluate(o, labels, out));
             return done;
         });

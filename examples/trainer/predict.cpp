@@ -4,6 +4,7 @@
 #include "predict.hpp"
 
 #include "progress.hpp"
+#include "run_folder.hpp"
 
 #include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
@@ -33,7 +34,16 @@ data::label_table unlabelled(std::vector<std::string> images, std::vector<std::s
     return t;
 }
 
-// Which images, and the folder that their names begin in.
+// What a prediction reads.
+std::vector<named_files> read_files(predict_options const& o) {
+    std::error_code ignored;
+    bool const run = fs::is_directory(o.model, ignored);
+    std::vector<named_files> all{{"--model", o.model, run ? "a file" : "the file", run ? run_folder::files() : std::vector<std::string>()}, {"--csv", o.csv, "the table"}};
+    for (auto const& images : o.images) all.push_back({"--images", images, "an image"});
+    return all;
+}
+
+// Which images, and the folder that their names begin in, empty where they are paths.
 std::pair<std::vector<std::string>, std::string> images_of(predict_options const& o, label_options const& labels) {
     std::error_code ignored;
     bool const folder = o.images.size() == 1 && fs::is_directory(o.images.front(), ignored);
@@ -61,7 +71,7 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
         names.push_back(file);
     }
     std::sort(names.begin(), names.end());
-    return {names, "."};
+    return {names, ""};
 }
 
 }  // namespace
@@ -77,7 +87,7 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
         require_usage(std::find(model.classes.begin(), model.classes.end(), name) != model.classes.end(), "--classes " + name + ": not among the classes of " + model.path);
     auto [names, folder] = images_of(o, labels);
     auto const table = unlabelled(std::move(names), model.classes);
-    data::check_images(table, folder);
+    if (!folder.empty()) data::check_images(table, folder);
     auto loading = loader_options(o.batch, false, 0, static_cast<std::size_t>(global.threads), false);
     loading.notice = warn_once_a_run(out);
     data::loader loader(table, folder, preprocess_for(model.options), loading);
@@ -142,9 +152,7 @@ void add_predict(CLI::App& app, chosen_command& chosen) {
         o->predict.names = given_options(*c);
         chosen = [o] {
             console const out(o->global);
-            bool const both = !o->global.json.empty() && o->global.json != "-" && same_file(o->predict.out, o->global.json);
-            require_usage(!both, "--json " + o->global.json + ": is the file of --out too, expected another");
-            out.expect_result();
+            out.expect_result(read_files(o->predict), {{"--out", o->predict.out}});
             auto const p = run_predict(o->predict, o->labels, o->global, out);
             json rows = json::array();
             for (std::size_t i = 0; i < p.images.size(); ++i) {

@@ -64,6 +64,12 @@ double peak_rss_mb() {
 
 std::string run_folder::file(std::string const& path, std::string const& name) { return (fs::path(path) / name).string(); }
 
+std::vector<std::string> run_folder::files() {
+    std::vector<std::string> all(run_files.begin(), run_files.end());
+    all.insert(all.end(), {"loss.svg", "loss.png", "auroc.svg", "auroc.png"});
+    return all;
+}
+
 bool run_folder::holds_run(std::string const& path) {
     return std::any_of(run_files.begin(), run_files.end(), [&](auto const* f) {
         std::error_code ignored;

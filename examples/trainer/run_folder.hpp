@@ -42,6 +42,8 @@ public:
     /// Opens the folder of a run to continue it: rows after `state` are dropped. Throws `io_error`.
     static run_folder resume(std::string const& path, std::vector<std::string> const& classes, train::fit_state const& state);
 
+    /// The names of the files that a run writes, plots included.
+    static std::vector<std::string> files();
     /// Whether this folder holds a run.
     static bool holds_run(std::string const& path);
     /// `path`/`file`.

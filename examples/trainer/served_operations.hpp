@@ -9,11 +9,13 @@
 #include "cxr/nn/layer.hpp"
 #include "cxr/ops/activations.hpp"
 #include "cxr/ops/augment.hpp"
+#include "cxr/ops/auprc.hpp"
 #include "cxr/ops/auroc.hpp"
 #include "cxr/ops/batch_norm.hpp"
 #include "cxr/ops/bias.hpp"
 #include "cxr/ops/class_counts.hpp"
 #include "cxr/ops/co_occurrence.hpp"
+#include "cxr/ops/confusion.hpp"
 #include "cxr/ops/convolution.hpp"
 #include "cxr/ops/dropout.hpp"
 #include "cxr/ops/focused_bce.hpp"
@@ -63,12 +65,19 @@ std::vector<served_operation> served_tables() {
     add_other("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
     add_other("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
     add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>());
-    add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
+    add_other("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
     add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
-    add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
+    add_other("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
     // No command of cxr asks for these.
-    add_other("AUROC in C++", serving<Backend, ops::ordered_pairs_key, ctx, view<float const, 1>, view<std::int8_t const, 1>>());
+    using scores = view<float const, 1>;
+    using known_labels = view<std::int8_t const, 1>;
+    using figures = view<double const, 1>;
+    add_other("AUROC in C++", serving<Backend, ops::ordered_pairs_key, ctx, scores, known_labels>());
+    add_other("AUPRC in C++", serving<Backend, ops::precision_sum_key, ctx, scores, known_labels>());
+    add_other("confusion counts in C++", serving<Backend, ops::confusion_key, ctx, double, scores, known_labels>());
+    add_other("moments of channels in C++", serving<Backend, ops::batch_moments_key, ctx, images, view<double, 1>, view<double, 1>>());
     add_other("standardising in C++", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
+    add_other("normalising in C++", serving<Backend, ops::normalise_key, ctx, images, figures, figures, double, view<float, 4>>());
     add_other("augmentation in C++", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
     return all;
 }
@@ -122,7 +131,7 @@ std::vector<served_operation> served_layers() {
     add("Adam", serving<Backend, ops::adam_step_key, ctx, pieces, one, into, into, ops::adam_numbers const*, gate>());
     add("stochastic gradient descent", serving<Backend, ops::sgd_step_key, ctx, pieces, one, into, ops::sgd_numbers const*, gate>());
     add("clipping by the global norm", serving<Backend, ops::clip_norm_key, ctx, pieces, into, double, gate, double*>());
-    add("scaling gradients", serving<Backend, ops::scale_key, ctx, into, float>());
+    all.push_back({"scaling gradients", std::string(serving<Backend, ops::scale_key, ctx, into, float>()), false});  // of several devices
     return all;
 }
 

@@ -76,8 +76,6 @@ json run_split(split_options const& o, label_options const& labels, global_optio
     std::vector<data::label_table> parts;
     for (auto const& r : rows) parts.push_back(data::select_rows(table, r));
     auto const file = [&](std::size_t part) { return (std::filesystem::path(o.out) / (std::string(part_names[part]) + ".csv")).string(); };
-    for (std::size_t part = 0; part < parts.size(); ++part)
-        require_usage(!same_file(o.csv, file(part)), "--out " + o.out + ": " + file(part) + " is the table of --csv, expected another folder");
     for (auto part = parts.size(); part < part_names.size(); ++part)
         require_usage(!std::filesystem::exists(file(part)), "--out " + o.out + ": " + file(part) + " is of an earlier split into more parts, whose patients are now in others; expected another folder, or one without it");
     make_folder(o.out);
@@ -122,7 +120,7 @@ void add_split(CLI::App& app, chosen_command& chosen) {
             c.add_option("--out", o.out, "folder for the tables")->required();
         },
         [](split_options const& o, label_options const& labels, global_options const& global, console const& out) {
-            out.expect_result(o.out);
+            out.expect_result({{"--csv", o.csv, "the table"}}, {{"--out", o.out, "a file", {"train.csv", "valid.csv", "test.csv"}}});
             out.result(run_split(o, labels, global, out));
             return done;
         });

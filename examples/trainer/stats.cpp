@@ -55,6 +55,8 @@ std::string counted_on(backend_entry const& backend) {
 
 }  // namespace
 
+std::vector<std::string> class_plots() { return {"class-frequency.svg", "class-frequency.png", "contributions.svg", "contributions.png", "co-occurrence.svg", "co-occurrence.png"}; }
+
 json run_stats(stats_options const& o, label_options const& labels, global_options const& global, console const& out) {
     auto const& backend = find_backend(global.backend);
     auto const table = read_table(o.csv, labels);
@@ -124,7 +126,7 @@ void add_stats(CLI::App& app, chosen_command& chosen) {
             c.add_option("--out", o.out, "folder for the plots class-frequency, contributions and co-occurrence");
         },
         [](stats_options const& o, label_options const& labels, global_options const& global, console const& out) {
-            out.expect_result(o.out);
+            out.expect_result({{"--csv", o.csv, "the table"}}, {{"--out", o.out, "a file", class_plots()}});
             out.result(run_stats(o, labels, global, out));
             return done;
         });

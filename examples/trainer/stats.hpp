@@ -6,6 +6,7 @@
 #include "console.hpp"
 
 #include <string>
+#include <vector>
 
 namespace cxr::trainer {
 
@@ -17,6 +18,9 @@ struct stats_options {
 
 /// Counts, prints and plots; returns what `--json` writes.
 json run_stats(stats_options const& options, label_options const& labels, global_options const& global, console const& out);
+
+/// The names of the plots.
+std::vector<std::string> class_plots();
 
 /// Creates a folder and those it lies in, where they are not there. Throws `io_error`.
 void make_folder(std::string const& path);

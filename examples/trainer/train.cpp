@@ -30,6 +30,18 @@ namespace {
 // Who does what backends are not asked for.
 constexpr auto no_backend = "no backend, on the processor";
 
+// Whether this training asks its backend for an operation, of which some are for one loss, one optimizer, or an option alone.
+bool asks_for(train_options const& o, served_operation const& operation) {
+    auto const is = [&](char const* name) { return operation.what == name; };
+    if (is("loss")) return loss_form_of(o).plain();
+    if (is("focal, asymmetric and smoothed losses")) return !loss_form_of(o).plain();
+    if (is("Adam")) return o.optimizer != "sgd";
+    if (is("stochastic gradient descent")) return o.optimizer == "sgd";
+    if (is("clipping by the global norm")) return o.clip_norm != 0;
+    if (is("dropout") || is("counting steps")) return o.model.dropout != 0;
+    return operation.in_training;
+}
+
 }  // namespace
 
 train_outcome run_training(train_options o, label_options labels, global_options global, console const& out) {
@@ -45,6 +57,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     complete_recipe(o);
     check_train_options(o);
+    out.expect_result({{"--train", o.train, "the table"}, {"--valid", o.valid, "the table"}, {"--images", o.images, "an image"}, {"--weights", o.weights}, {"--class-weights", is_weight_rule(o.class_weights) ? "" : o.class_weights}},
+                      {{"--out", o.out, "a file", run_folder::files()}});
     auto const& backend = find_backend_with_layers(global.backend);
     auto const bf16 = wants_bf16(o.precision, backend);
     auto const last_path = run_folder::file(o.out, "last.safetensors");
@@ -146,14 +160,16 @@ train_outcome run_training(train_options o, label_options labels, global_options
 
     out.print("backend {}{} · {} classes · {} training and {} validation images · {} batches an epoch", backend.name, backend.library.empty() ? "" : " (" + backend.library + ")", classes.size(),
               training.rows(), validation.rows(), train_loader.batches());
-    for (std::size_t c = 0; c < classes.size(); ++c)
-        if (count(training, c, 1) == 0) out.warn("class {} has no {} in {}", classes[c], count(training, c, 0) == 0 ? "known label" : "positive", o.train);
+    for (std::size_t c = 0; c < classes.size(); ++c) {
+        bool const positive = count(training, c, 1) != 0, negative = count(training, c, 0) != 0;
+        if (!positive || !negative) out.warn("class {} has no {} in {}", classes[c], positive ? "negative" : negative ? "positive" : "known label", o.train);
+    }
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
     auto operations = backend.operations;
-    std::erase_if(operations, [](auto const& served) { return !served.in_training; });
+    std::erase_if(operations, [&](auto const& served) { return !asks_for(o, served); });
     operations.push_back({"reading and preparing images", no_backend, true});
     operations.push_back({"AUROC after an epoch", no_backend, true});
     for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
@@ -232,6 +248,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
     train_outcome outcome;
     outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled);
+    train_loader.tell();
     plot_run(folder);
 
     outcome.classes = classes;
@@ -275,7 +292,6 @@ void add_train(CLI::App& app, chosen_command& chosen) {
         o->train.given = given_options(*c);
         chosen = [o] {
             console const out(o->global);
-            out.expect_result(o->train.out);
             auto const outcome = run_training(o->train, o->labels, o->global, out);
             out.result(to_json(outcome));
             return outcome.end == train::fit_end::stopped ? interrupted : done;

@@ -4,6 +4,7 @@
 import json
 import os
 import random
+import re
 import resource
 import shutil
 import signal
@@ -100,8 +101,8 @@ class CommandTest(unittest.TestCase):
         with open(self.path(*parts), "rb") as file:
             return file.read()
 
-    def run_cxr(self, *arguments, file_limit=None, user=None, timeout=300):
-        """Runs the executable; `file_limit` is the largest file it may write, in bytes."""
+    def run_cxr(self, *arguments, file_limit=None, user=None, emulator=(), timeout=300):
+        """Runs the executable, by `emulator` where there is one; `file_limit` is the largest file it may write, in bytes."""
 
         def prepare():
             if file_limit is not None:
@@ -117,7 +118,7 @@ class CommandTest(unittest.TestCase):
             os.chmod(place.name, 0o755)
             program = shutil.copy2(EXECUTABLE, place.name)
         return subprocess.run(
-            [program, *map(str, arguments)],
+            [*emulator, program, *map(str, arguments)],
             capture_output=True,
             text=True,
             timeout=timeout,
@@ -209,6 +210,12 @@ def safetensors(header, data, length=None):
     return struct.pack("<Q", len(text) if length is None else length) + text + data
 
 
+def sanitized():
+    """Whether the executable was built with a sanitizer, which has memory of its own."""
+    with open(EXECUTABLE, "rb") as program:
+        return re.search(rb"__[at]san_init", program.read()) is not None
+
+
 def read_csv(path):
     with open(path) as file:
         lines = file.read().splitlines()
@@ -232,6 +239,7 @@ __all__ = [
     "read_safetensors",
     "safetensors",
     "samplewise",
+    "sanitized",
     "signal",
     "struct",
     "subprocess",

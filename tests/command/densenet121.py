@@ -29,6 +29,17 @@ class DenseNet121(CommandTest):
             with self.subTest(backend):
                 self.same_bits(backend)
 
+    def test_direct_convolutions_differ_from_winograds_by_what_that_states(self):
+        self.good(*self.arguments(12, "run"), "--batch", "4", "--steps", "2", timeout=1200)
+        probabilities = []
+        for options in ((), ("--direct",)):
+            self.good("predict", "--model", self.path("run"), "--images", os.path.join(SAMPLE, "images"), "--csv", self.path("12.csv"), "--backend", "simd", *options, "--out", self.path("p.csv"))
+            probabilities.append([float(p) for row in read_csv(self.path("p.csv")) for name, p in row.items() if name != "Image"])
+        differences = [abs(a - b) for a, b in zip(*probabilities, strict=True)]
+        self.assertEqual(len(differences), 12 * 14)
+        self.assertGreater(max(differences), 0)
+        self.assertLess(max(differences), 1e-5)
+
     def same_bits(self, backend):
         run = lambda out, *more: self.good(*self.arguments(12, f"{backend}-{out}"), "--batch", "4", "--seed", "1", "--backend", backend, *more, timeout=1200)
         run("one", "--steps", "20", "--threads", "1")

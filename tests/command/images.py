@@ -44,6 +44,12 @@ class BadImages(CommandTest):
         with self.unchanged():
             self.bad(1, *arguments, "--images", self.path("nowhere"), says=["nowhere"])
 
+    def test_a_png_with_wrong_dimensions_in_its_header(self):
+        pixels = [i % 251 for i in range(1600)]
+        for width, height in ((40, 80), (40, 24), (64, 40), (24, 40)):
+            self.damaged(png(40, 40, pixels, claimed=(width, height)), "damaged PNG", f"its header claims {width} x {height} pixels")
+        self.damaged(png(40, 40, pixels, claimed=(40, 0)), "damaged PNG: it claims 40 x 0 pixels, expected at least 1 x 1")
+
     def test_a_truncated_png(self):
         whole = png(40, 40, [i % 251 for i in range(1600)])
         for cut in (len(whole) // 2, len(whole) - 13, 30, 8):
@@ -73,9 +79,15 @@ class BadImages(CommandTest):
 
     def test_a_jpeg_with_wrong_dimensions_in_its_header(self):
         blocks = [[i * 9 % 256 for i in range(5)] for _ in range(5)]
-        for width, height in ((40, 80), (40, 24), (64, 40), (24, 40)):
-            self.damaged(jpeg(blocks, claimed=(width, height)), "JPEG", f"{width} x {height}")
-        self.damaged(jpeg(blocks, claimed=(60000, 60000)), "60000 x 60000", "refused")
+        for width, height, rows in ((40, 80, 40), (64, 40, 24)):
+            self.damaged(jpeg(blocks, claimed=(width, height)), "damaged JPEG", f"its header claims {width} x {height} pixels; {rows} of {height} rows could be read")
+        for width, height in ((40, 24), (24, 40)):
+            message = self.damaged(jpeg(blocks, claimed=(width, height)), "damaged JPEG", f"its header claims {width} x {height} pixels, and its data hold more")
+            self.assertNotIn("could be read", message)
+        for width, height in ((0, 40), (40, 0)):
+            self.damaged(jpeg(blocks, claimed=(width, height)), f"damaged JPEG: it claims {width} x {height} pixels, expected at least 1 x 1")
+        for side in (60000, 65535):
+            self.damaged(jpeg(blocks, claimed=(side, side)), f"refused: the JPEG claims {side} x {side} pixels, the limit is ")
 
     def test_a_directory_named_png(self):
         def spoil():
@@ -153,10 +165,29 @@ class Formats(CommandTest):
             self.write("images/" + name, png(40, 40, [i % 2 for i in range(1600)]))
         warnings = [line for line in self.good(*data, "--epochs", "2").stderr.splitlines() if "normalised" in line]
         self.assertEqual(len(warnings), 1, warnings)
-        self.assertRegex(warnings[0], r"^cxr: warning: .*\.png: no sample is above 1 of 255")
+        self.assertRegex(warnings[0], r"^cxr: warning: .*train-0[37]\.png: no sample is above 1 of 255.* \(such images so far: 2 of 12\)$")
         p = self.good("predict", "--model", self.path("run"), "--images", self.path("images"), "--out", self.path("p.csv")).stderr
         self.assertEqual(p.count("normalised"), 1)
-        self.assertIn("train-03.png", p)
+        self.assertRegex(p, r"train-03\.png: .* \(such images so far: 3 of 18\)\n")
+        self.assertEqual(self.good(*data[:-1], self.path("again"), "--epochs", "1", "--quiet").stderr, "")
+
+    def test_10_and_12_bits_in_16_are_warned_of_once_a_run_and_samplewise_does_not_see_them(self):
+        data = self.train_arguments()
+        for most in (1023, 4095):
+            self.write(f"more/{most}.png", png16(40, 40, [i * 37 % most for i in range(1599)] + [most]))
+        self.write("more/whole.png", png16(40, 40, [i * 37 % 4095 * 16 for i in range(1599)] + [4095 * 16]))
+        for i in (2, 5, 9):
+            shutil.copy(self.path("more", "4095.png"), self.path("images", f"train-{i:02}.png"))
+        for how, more in (("samplewise", ["--epochs", "2"]), ("xrv", ["--steps", "3"])):
+            warnings = [line for line in self.good(*data[:-1], self.path(how), "--preprocess", how, *more).stderr.splitlines() if "stored in 16" in line]
+            self.assertEqual(len(warnings), 1, warnings)
+            self.assertRegex(warnings[0], r"^cxr: warning: .*train-0[259]\.png: no sample is above 4095 of 65535, so it looks as if 12 bits .* samplewise .* nearly black to imagenet's and xrv's; .* \(such images so far: 3 of 12\)$")
+        # A run that ends within an epoch says it too.
+        self.assertRegex(self.good(*data[:-1], self.path("few"), "--steps", "2").stderr, r"stored in 16 .* \(such images so far: [1-3] of 8\)\n")
+        told = self.good("predict", "--model", self.path("samplewise"), "--images", self.path("more"), "--out", self.path("p.csv")).stderr
+        self.assertRegex(told, r"1023\.png: no sample is above 1023 of 65535, so it looks as if 10 bits .* \(such images so far: 2 of 3\)\n")
+        probabilities = {row["Image"]: float(row["A"]) for row in read_csv(self.path("p.csv"))}
+        self.assertAlmostEqual(probabilities["4095.png"], probabilities["whole.png"], delta=1e-5)
         self.assertEqual(self.good(*data[:-1], self.path("again"), "--epochs", "1", "--quiet").stderr, "")
 
 

@@ -72,6 +72,15 @@ class Predict(CommandTest):
             self.bad(2, *self.predict(), "--json", os.path.join(self.folder, "none", "..", "p.csv"), says=["--json", "--out"])
             self.bad(1, *self.predict(), "--json", self.path("none", "x.json"), says=["x.json"])
 
+    def test_an_image_is_called_as_it_was_given(self):
+        for name in ("a.png", os.path.join(".", "a.png"), self.path("a.png")):
+            self.write("a.png", png(40, 40, 1600 * [7]))
+            result = self.good(*self.predict(name), "--json", "j.json")
+            self.assertIn(f"cxr: warning: {name}: all its pixels have one value", result.stderr)
+            self.assertEqual(json.loads(self.read("j.json"))["images"], [name])
+            self.write("a.png", "no image")
+            self.assertTrue(self.bad(1, *self.predict(name)).startswith(f"cxr: error: {name}: neither a PNG nor a JPEG"))
+
     def test_classes_and_images_that_are_there_twice(self):
         file = self.maker.path("images", "train-01.png")
         with self.unchanged():

@@ -253,6 +253,13 @@ class Split(CommandTest):
         os.rename(self.path("all.csv"), self.path("train.csv"))
         with self.unchanged():
             self.bad(2, "split", "--csv", self.path("train.csv"), "--out", self.folder, says=["--out", "train.csv"])
+            self.bad(2, "split", "--csv", "train.csv", "--out", ".", says=["--out .: ./train.csv is the table of --csv, expected another folder"])
+            self.bad(2, "split", "--csv", "train.csv", "--out", self.path("parts"), "--json", "train.csv", says=["--json train.csv: is the table of --csv"])
+        os.symlink("train.csv", self.path("valid.csv"))
+        with self.unchanged():
+            self.bad(2, "split", "--csv", "train.csv", "--out", ".", says=["train.csv"])
+            self.bad(2, "split", "--csv", "valid.csv", "--out", ".", says=["train.csv"])
+        os.remove(self.path("valid.csv"))
         two = self.write("two.csv", "Image,PatientId,A\n1.png,1,0\n2.png,2,1\n3.png,2,1\n")
         with self.unchanged():
             self.bad(1, "split", "--csv", two, "--out", self.path("parts"), says=["two.csv", "2 patients", "3 parts"])

@@ -2,6 +2,7 @@
 """`train`: the run folder, continuing, stopping, and what can go wrong with checkpoints and disks."""
 
 import math
+import platform
 import re
 import shutil
 import time
@@ -36,7 +37,7 @@ class Run(CommandTest):
         self.assertEqual(config["operations"]["DenseNet before its head, as one layer"], "simd")
         self.assertEqual(config["operations"]["Adam"], "simd")
         # What no training does, or no backend in it.
-        self.assertFalse({"class weights of weighted rows", "co-occurrence", "AUROC in C++", "standardising in C++", "augmentation in C++"} & set(config["operations"]))
+        self.assertFalse({"class weights of weighted rows", "co-occurrence", "AUROC in C++", "AUPRC in C++", "confusion counts in C++", "moments of channels in C++", "standardising in C++", "normalising in C++", "augmentation in C++"} & set(config["operations"]))
         self.assertEqual(config["operations"]["class counts"], "simd")
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         meta = header["__metadata__"]
@@ -51,6 +52,28 @@ class Run(CommandTest):
         self.assertIn("optimizer.m.classifier.weight", header)
         best, _ = read_safetensors(self.path("run", "best.safetensors"))
         self.assertEqual({k for k in header if not k.startswith("optimizer.")}, set(best))
+
+    # What a loss, an optimizer or an option alone asks for, and what only several devices or a program do.
+    OF_SOME_TRAININGS = {"loss", "focal, asymmetric and smoothed losses", "loss on logits", "focal, asymmetric and smoothed losses on logits", "Adam", "stochastic gradient descent",
+                         "clipping by the global norm", "dropout", "counting steps", "scaling gradients"}  # fmt: skip
+
+    def test_operations_are_those_of_the_training(self):
+        train = self.train_arguments()
+        choices = (
+            ([], {"loss", "Adam"}),
+            (["--optimizer", "sgd"], {"loss", "stochastic gradient descent"}),
+            (["--optimizer", "adamw", "--clip-norm", "1", "--dropout", "0.5"], {"loss", "Adam", "clipping by the global norm", "dropout", "counting steps"}),
+            (["--loss", "focal"], {"focal, asymmetric and smoothed losses", "Adam"}),
+            (["--smoothing", "0.1"], {"focal, asymmetric and smoothed losses", "Adam"}),
+        )
+        version = self.good("--version").stdout
+        for i, (options, expected) in enumerate(choices):
+            text = self.good(*train[:-1], self.path(str(i)), *options, "--steps", "1").stdout
+            told = {name for line in re.findall(r"^by .*: (.*)", text, re.M) for name in line.split("; ")}
+            self.assertEqual(set(json.loads(self.read(str(i), "config.json"))["operations"]), told)
+            self.assertEqual(told & self.OF_SOME_TRAININGS, expected, options)
+        for name in self.OF_SOME_TRAININGS:
+            self.assertRegex(version, rf"(: |; ){name}(;|\n)")
 
     def test_schedules_set_the_rate_of_every_step(self):
         data = self.data_set(train=18)  # 4 batches an epoch
@@ -283,9 +306,7 @@ class Run(CommandTest):
         kept = self.good_json(*large, "--memory", "100G", "--out", self.path("kept"))
         again = self.good_json(*large, "--memory", f"{budget:.0f}M", "--out", self.path("more"))
         self.assertEqual(kept["steps"], again["steps"])
-        with open(EXECUTABLE, "rb") as program:  # a sanitizer has memory of its own
-            sanitized = re.search(rb"__[at]san_init", program.read()) is not None
-        if not sanitized:
+        if not sanitized():
             self.assertLess(again["peak_rss_mb"], budget)
 
     def test_what_is_unwise_is_said(self):
@@ -293,9 +314,29 @@ class Run(CommandTest):
         self.assertIn("cxr: warning: --batch 1:", self.good("train", *data, *SMALL, "--batch", "1", "--steps", "1", "--out", self.path("one")).stderr)
         more = str(os.cpu_count() + 3)
         told = self.good("train", *data, *SMALL[:-2], "--batch", "4", "--steps", "2", "--threads", more, "--out", self.path("more"))
-        self.assertIn(f"cxr: warning: --threads {more}: this machine runs ", told.stderr)
+        n = len(os.sched_getaffinity(0))
+        self.assertIn(f"cxr: warning: --threads {more}: this process runs {n} at a time, and more would wait for each other; {n} work, which gives the same result\n", told.stderr)
         self.good("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path("alone"))
         self.assertEqual(self.read("more", "last.safetensors"), self.read("alone", "last.safetensors"))
+
+    @unittest.skipUnless(platform.machine() == "x86_64" and shutil.which("qemu-x86_64"), "needs qemu-x86_64 on such a machine")
+    def test_a_processor_without_avx2(self):
+        if sanitized():
+            self.skipTest("an emulator does not run a sanitizer")
+        data = self.data_set(size=32)
+        self.good("train", *data, *SMALL, "--batch", "4", "--steps", "1", "--out", self.path("run"))
+        probabilities = []
+        for emulator in ((), ("qemu-x86_64", "-cpu", "Nehalem")):
+            told = self.good("predict", "--model", self.path("run"), *data[data.index("--images") :][:2], "--backend", "simd", "--out", self.path("p.csv"), emulator=emulator).stderr
+            probabilities.append([float(p) for row in read_csv(self.path("p.csv")) for name, p in row.items() if name != "Image"])
+        self.assertIn("cxr: warning: this processor has neither AVX2 with FMA nor AVX-512: the backend simd works, but slowly", told)
+        losses = []
+        for out, emulator in (("here", ()), ("there", ("qemu-x86_64", "-cpu", "Nehalem"))):
+            result = self.good_json("train", *data, *SMALL, "--batch", "4", "--steps", "1", "--backend", "simd", "--out", self.path(out), emulator=emulator)
+            losses += result["steps"]
+        self.assertAlmostEqual(losses[0], losses[1], delta=1e-5 * losses[0])
+        for ours, portable in zip(*probabilities, strict=True):
+            self.assertAlmostEqual(ours, portable, delta=1e-5)
 
     def test_dry_run_writes_nothing(self):
         arguments = self.train_arguments()
@@ -389,10 +430,14 @@ class Run(CommandTest):
         worse = [i for i in range(1, len(losses)) if losses[i] >= min(losses[:i])]
         self.assertEqual(len(losses), worse[0] + 1 if worse else 4)
 
-    def test_labels_that_are_all_unknown(self):
+    def test_labels_that_are_all_unknown_or_alike(self):
         arguments = [*self.train_arguments(), "--epochs", "1"]
         self.labels("train.csv", "1", "")
         self.assertIn("class B has no known label", self.good(*arguments, "--dry-run").stderr)
+        # Nor is anything learnt of a class whose known labels are all alike: the others' frequency is its weight.
+        for label, missing in (("1", "negative"), ("0", "positive")):
+            self.labels("train.csv", "", label)
+            self.assertIn(f"cxr: warning: class B has no {missing} in {self.path('train.csv')}\n", self.good(*arguments, "--dry-run").stderr)
         for name in ("train.csv", "valid.csv"):
             self.data_set()
             self.labels(name, "", "")

@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong usage: exit status 2, one line, nothing written."""
 
+import shutil
+
 from _cxr_command import *
 
 
@@ -20,7 +22,7 @@ class Usage(CommandTest):
         self.assertIn("loss", by["by eigen"])
         for operation in ("relu", "AUROC in C++", "Adam", "standardising in C++", "dropout", "running statistics", "bias", "sigmoid, backward"):
             self.assertIn(operation, by["by reference"])
-        self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC in C\+\+; standardising in C\+\+; augmentation in C\+\+\n(?!  by)")
+        self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC in C\+\+; AUPRC in C\+\+; confusion counts in C\+\+; moments of channels in C\+\+; standardising in C\+\+; normalising in C\+\+; augmentation in C\+\+\n(?!  by)")
 
     def test_every_command_has_the_global_options(self):
         for command in ("stats", "check", "split", "train", "predict", "evaluate", "bench", "demo"):
@@ -193,6 +195,72 @@ class Usage(CommandTest):
         with self.unchanged():
             self.bad(1, *train, "--json", self.path("none", "x.json"), says=[self.path("none", "x.json")])
         self.good(*train, "--steps", "1", "--json", self.path("run", "x.json"))
+
+
+class Replacing(CommandTest):
+    def test_no_result_takes_the_place_of_what_is_read_or_of_another_result(self):
+        self.good(*self.train_arguments(), "--steps", "1", "--quiet")
+        shutil.copy(self.path("run", "last.safetensors"), self.path("m.safetensors"))
+        shutil.copy(self.path("train.csv"), self.path("roc.svg"))
+        self.good("stats", "--csv", self.path("train.csv"), "--json", self.path("w.json"))
+        self.good("predict", "--model", self.path("run"), "--images", self.path("images"), "--csv", self.path("valid.csv"), "--out", self.path("p.csv"))
+        os.symlink("train.csv", self.path("link.csv"))
+        train = "train --train train.csv --valid valid.csv --images images --out new --steps 1"
+        predict = "predict --model m.safetensors --images images"
+        cases = (
+            ("stats --csv train.csv --json train.csv", "--json train.csv: is the table of --csv, expected another file"),
+            ("stats --csv train.csv --json none/../train.csv", "--json none/../train.csv: is the table of --csv, expected another file"),
+            ("stats --csv train.csv --json link.csv", "--json link.csv: is the table of --csv, expected another file"),
+            ("stats --csv train.csv --out plots --json plots/co-occurrence.png", "--json plots/co-occurrence.png: is a file of --out, expected another file"),
+            ("check --train train.csv --valid valid.csv --json train.csv", "--json train.csv: is the table of --train, expected another file"),
+            ("check --train train.csv --valid valid.csv --json valid.csv", "--json valid.csv: is the table of --valid, expected another file"),
+            ("check --train train.csv --valid valid.csv --test p.csv --json p.csv", "--json p.csv: is the table of --test, expected another file"),
+            ("check --train train.csv --valid valid.csv --images images --json images/train-01.png", "--json images/train-01.png: is an image of --images, expected another file"),
+            ("split --csv train.csv --out .", "--out .: ./train.csv is the table of --csv, expected another folder"),
+            ("split --csv train.csv --out parts --json train.csv", "--json train.csv: is the table of --csv, expected another file"),
+            ("split --csv train.csv --out parts --json parts/train.csv", "--json parts/train.csv: is a file of --out, expected another file"),
+            (train + " --json train.csv", "--json train.csv: is the table of --train, expected another file"),
+            (train + " --json valid.csv", "--json valid.csv: is the table of --valid, expected another file"),
+            (train + " --json images/train-01.png", "--json images/train-01.png: is an image of --images, expected another file"),
+            (train + " --weights m.safetensors --json m.safetensors", "--json m.safetensors: is the file of --weights, expected another file"),
+            (train + " --class-weights w.json --json w.json", "--json w.json: is the file of --class-weights, expected another file"),
+            (train + " --json new/config.json", "--json new/config.json: is a file of --out, expected another file"),
+            ("train --resume --out run --epochs 2 --json run/best.safetensors", "--json run/best.safetensors: is a file of --out, expected another file"),
+            ("train --resume --out run --epochs 2 --json train.csv", "--json train.csv: is the table of --train, expected another file"),
+            (predict + "/train-01.png --out images/train-01.png", "--out images/train-01.png: is an image of --images, expected another file"),
+            (predict + "/train-01.png --out new.csv --json images/train-01.png", "--json images/train-01.png: is an image of --images, expected another file"),
+            (predict + " --out images/train-01.png", "--out images/train-01.png: is an image of --images, expected another file"),
+            (predict + " --out m.safetensors", "--out m.safetensors: is the file of --model, expected another file"),
+            (predict + " --csv valid.csv --out valid.csv", "--out valid.csv: is the table of --csv, expected another file"),
+            (predict + " --csv valid.csv --out new.csv --json valid.csv", "--json valid.csv: is the table of --csv, expected another file"),
+            (predict + " --out p.csv --json p.csv", "--json p.csv: is the file of --out, expected another file"),
+            ("predict --model run --images images --out run/best.safetensors", "--out run/best.safetensors: is a file of --model, expected another file"),
+            ("evaluate --csv valid.csv --predictions p.csv --json valid.csv", "--json valid.csv: is the table of --csv, expected another file"),
+            ("evaluate --csv valid.csv --predictions p.csv --json p.csv", "--json p.csv: is the table of --predictions, expected another file"),
+            ("evaluate --csv roc.svg --predictions p.csv --out .", "--out .: ./roc.svg is the table of --csv, expected another folder"),
+            ("convert m.safetensors m.safetensors", "m.safetensors: is the file to convert, expected another file"),
+            ("convert m.safetensors c.onnx --json m.safetensors", "--json m.safetensors: is the file to convert, expected another file"),
+            ("convert m.safetensors c.onnx --json c.onnx", "--json c.onnx: is the converted file, expected another file"),
+            ("convert m.safetensors c.onnx --json model.json", "--json model.json: is the model card, expected another file"),
+            ("convert --list m.safetensors --json m.safetensors", "--json m.safetensors: is the file to convert, expected another file"),
+            ("bench --quick --out new --json new/time-against-size.png", "--json new/time-against-size.png: is a file of --out, expected another file"),
+            ("demo --data . --json train.csv", "--json train.csv: is a table of --data, expected another file"),
+            ("demo --data . --out new --json new/test-predictions.csv", "--json new/test-predictions.csv: is a file of --out, expected another file"),
+        )
+
+        def contents():
+            return {name: size is not None and self.read(name) for name, size in self.everything().items()}
+
+        before = contents()
+        for command, message in cases:
+            with self.subTest(command):
+                self.assertEqual(self.bad(2, *command.split()), f"cxr: error: {message}\n")
+                self.assertEqual(contents(), before)
+        # What takes no file's place.
+        for results in ("--out images/new.csv --json images/new.json", "--out /dev/null --json /dev/null", "--out new.csv --json -"):
+            for _ in range(2):
+                self.good(*predict.split(), *results.split())
+        self.good("stats", "--csv", "train.csv", "--out", "plots", "--json", "plots/s.json")
 
 
 if __name__ == "__main__":

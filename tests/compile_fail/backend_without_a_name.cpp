@@ -1,4 +1,4 @@
-// error: constraint
+// error: constraint.*B::name[^a-z]+(is|would be) invalid
 // SPDX-License-Identifier: Apache-2.0
 // A tag that does not name itself is not a backend.
 

@@ -1,4 +1,4 @@
-// error: constant expression
+// error: constant expression.*an image is smaller than the window of a convolution or pool
 // SPDX-License-Identifier: Apache-2.0
 // Shapes are inferred at compile time, so a constant network whose window does not fit its image does not compile.
 

@@ -4,9 +4,12 @@
 
     densenet_kernels --benchmark_format=json > kernels.json
     roofline.py kernels.json --out roofline.svg [--memory GB_PER_S]
+    densenet_stages --benchmark_format=json > stages.json
+    roofline.py stages.json
 
 Each point is a kernel of a dense block; its arithmetic intensity counts what must come from memory if nothing stays in a cache. The flat roof is the peak that the
-program measured; the slope, where --memory says how much one core reads a second. Prints the same as a Markdown table.
+program measured; the slope, where --memory says how much one core reads a second. Prints the same as a Markdown table. Of densenet_stages' file it prints the table: milliseconds and the share of all
+threads' peak for each stage, beside its multiply-adds and the bytes that it must move if nothing stays in a cache.
 """
 
 import argparse
@@ -39,6 +42,32 @@ def table(points):
             cells = [f"{row[k]['ms']:.2f}, {row[k]['gflops']:.0f} ({row[k]['share']:.2f})" for k in kinds]
             any_of_it = row[kinds[0]]
             yield f"| {block} | {kernel.replace('x', '×')} | {any_of_it['gflops'] / any_of_it['gb']:.0f} | " + " | ".join(cells) + " |"
+
+
+def number(x):
+    return f"{x:,.0f}" if x >= 100 else f"{x:.3g}"
+
+
+def table_of_stages(path):
+    with open(path) as file:
+        runs = json.load(file)["benchmarks"]
+    rows = {}
+    for run in runs:
+        what, stage, kind = run["name"].removesuffix("/iterations:1/manual_time").split("/")
+        rows.setdefault(what, {}).setdefault(stage, {})[kind] = run
+    for what, stages in rows.items():
+        kinds = list(next(iter(stages.values())))
+        cell = lambda run: "–" if run is None else number(run["real_time"]) + (f" ({run['share']:.2f})" if run["share"] > 0 else "")
+        yield f"| {what} | GFLOP | GB, simd | " + " | ".join(f"{k}: ms (share)" for k in kinds) + " |"
+        yield "|---|---|---|" + "---|" * len(kinds)
+        flops, gigabytes = ({stage: next(iter(row.values()))[what] for stage, row in stages.items()} for what in ("GFLOP", "GB"))
+        for stage, row in stages.items():
+            yield f"| {stage} | {number(flops[stage])} | {number(gigabytes[stage])} | " + " | ".join(cell(row.get(k)) for k in kinds) + " |"
+        total = {k: sum(row[k]["real_time"] for row in stages.values() if k in row) for k in kinds}
+        peak = next(r["GFLOP/s"] / r["share"] for row in stages.values() for r in row.values() if r["share"] > 0)
+        shares = (f"{number(total[k])} ({1e3 * sum(flops.values()) / total[k] / peak:.2f})" for k in kinds)
+        yield f"| together | {number(sum(flops.values()))} | {number(sum(gigabytes.values()))} | " + " | ".join(shares) + " |"
+        yield ""
 
 
 def picture(points, memory):
@@ -87,10 +116,17 @@ def picture(points, memory):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("file", help="what densenet_kernels --benchmark_format=json printed")
-    parser.add_argument("--out", required=True, help="the picture, SVG")
+    parser.add_argument("file", help="what densenet_kernels or densenet_stages --benchmark_format=json printed")
+    parser.add_argument("--out", help="the picture of kernels, SVG")
     parser.add_argument("--memory", type=float, help="GB/s that one core reads from memory")
     options = parser.parse_args()
+    with open(options.file) as file:
+        stages = any(run["name"].startswith(("training/", "inference/")) for run in json.load(file)["benchmarks"])
+    if stages:
+        print("\n".join(table_of_stages(options.file)))
+        return
+    if not options.out:
+        parser.error("--out: expected the path of the picture")
     points = list(points_of(options.file))
     print("\n".join(table(points)))
     with open(options.out, "w") as file:

@@ -22,7 +22,7 @@ from compare import HERE, NETWORK_MODULES, ROOT, Unfit, find_python, positive
 
 ANSWER_MODULES = ("onnxruntime", "PIL", "numpy")
 CLASSES = "Cardiomegaly Emphysema Effusion Hernia Infiltration Mass Nodule Atelectasis Pneumothorax Pleural_Thickening Pneumonia Fibrosis Edema Consolidation".split()
-TOLERANCE = 1e-4  # of probabilities, as in compare.py
+TOLERANCE = 1e-5  # of probabilities, as in compare.py
 
 
 def parse_options():

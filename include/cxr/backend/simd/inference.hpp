@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
+#include <string_view>
 #include <vector>
 
 namespace cxr::simd {
@@ -36,7 +37,7 @@ public:
         buffers const room(*this, in.shape(), apart ? threads : 1, together, threads, apart || threads == 1, observed, ctx.scratch());
         auto const run = [&](std::size_t i, std::size_t slot, auto&& seen) {
             auto const mine = part(images, groups, i);
-            some(ctx, in.slice(0, mine.first, mine.size()), out.slice(0, mine.first, mine.size()), room, slot, observed, apart ? 1 : threads, seen);
+            some(ctx, in.slice(0, mine.first, mine.size()), out.slice(0, mine.first, mine.size()), room, slot, observed, apart ? 1 : threads, images == 1, seen);
         };
         if (apart)
             ctx.workers()(groups, [&](std::size_t i, std::size_t worker) { run(i, worker, [](auto&&...) {}); });
@@ -94,7 +95,7 @@ private:
 
     /// A group of images: the first two dense blocks image by image, whose values fill a cache, the others layer by layer, whose weights do.
     template <class Stage>
-    void some(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, std::size_t threads, Stage&& stage) const {
+    void some(context& ctx, view<float const, 4> in, view<float, 4> out, buffers const& room, std::size_t slot, bool observed, std::size_t threads, bool only_one, Stage&& stage) const {
         extents const e(in.shape());
         auto const images = in.extent(0);
         float* const padded = room.windows + slot * room.window;
@@ -108,6 +109,10 @@ private:
                     for (std::size_t p = 0; p < g.pixels(); ++p) store(wide + (k * g.pixels() + p) * width, factor::template get<lanes>(values + factor::at(k, g.pixels() * width) + p * width));
             });
             stage(number, wide, g, place, channels);
+        };
+        auto const done = [&](std::size_t number) {
+            static constexpr std::string_view names[] = {"stem", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"};
+            if (only_one) ctx.stage_done(names[number]);
         };
         auto const grow = [&](std::size_t b, std::size_t first, std::size_t last) {
             auto const& at = blocks[b];
@@ -123,16 +128,19 @@ private:
                         layer.shared(ctx, room.tiles, room.tile, threads);
                 }
             show(2 + 2 * b, room.values_of(slot, b, first), e.of[b], at.place, at.channels());
+            done(1 + 2 * b);
         };
         auto const shrink = [&](std::size_t b, std::size_t n) {
             reduce(ctx, e.of[b], blocks[b], room.values_of(slot, b, n), room.values_of(slot, b + 1, n), room, threads);
             show(3 + 2 * b, room.values_of(slot, b + 1, n), e.of[b + 1], channel_places{blocks[b].kept, 0}, blocks[b].kept);
+            done(2 + 2 * b);
         };
         for (std::size_t n = 0; n < images; ++n) {
             float* const all = observed ? room.stems : nullptr;
             stem(ctx, in.slice(0, n, 1), room.tiles, room.tile, room.values_of(slot, 0, n), all);
             show(0, all, e.conv, channel_places{stem.channels, 0}, stem.channels);
             show(1, room.values_of(slot, 0, n), e.of[0], channel_places{stem.channels, 0}, stem.channels);
+            done(0);
             for (std::size_t b = 0; b < 2; ++b) {
                 grow(b, n, n + 1);
                 shrink(b, n);
@@ -150,6 +158,7 @@ private:
                 if (observed) stage(rectify ? 10 : 9, wide, e.of[3], last.place, last.channels());
                 if (rectify) unpack(wide, last.place, out.slice(0, n, 1));
             }
+        done(8);
     }
 
     static void reduce(context& ctx, grid const& g, frozen_block const& b, float const* x, float* to, buffers const& room, std::size_t threads) {

@@ -7,6 +7,7 @@
 #include "cxr/core/error.hpp"
 
 #include <cstddef>
+#include <functional>
 #include <memory>
 #include <string>
 #include <string_view>
@@ -44,9 +45,18 @@ public:
     /// Sets that.
     void set_recompute(bool on) { recompute_ = on; }
 
+    /// From now on calls `done(stage)` in the calling thread whenever DenseNet has done a stage of a step of training, forward or backward, or of the inference of one image: "weights" (packed
+    /// for a step), "stem", "denseblock1", "transition1", … "denseblock4", "norm5". Copies of the context call it too. A null `done` ends that. It may not throw.
+    void set_stage_done(std::function<void(std::string_view stage)> done) { stage_done_ = std::move(done); }
+    /// Tells whoever wants to know.
+    void stage_done(std::string_view stage) const {
+        if (stage_done_) stage_done_(stage);
+    }
+
 private:
     instruction_set instructions_;
     bool winograd_ = false, recompute_ = false;
+    std::function<void(std::string_view)> stage_done_;
 };
 
 /// The tag; falls back to `reference`.

@@ -8,7 +8,7 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 
 
-FILE = re.compile(r"(?<![\w/.<>*-])(?!build/)[\w.-]+(?:/[\w.-]+)*/[\w.-]+\.(?:hpp|cpp|cuh?|py|cmake|md)\b")
+FILE = re.compile(r"(?<![\w/.<>*-])(?!build/)[\w.-]+(?:/[\w.-]+)*/[\w.-]+\.(?:hpp|cpp|cuh?|py|cmake|md|svg|txt)\b|(?<![\w/.-])scripts/[\w-]+")
 RECIPES = ("CONTRIBUTING.md", "docs/extending.md")
 NAME = re.compile(r"(?<!\w)(?!cxr_)[A-Za-z]\w*_\w+")  # cxr_…: targets, some of whose names CMake makes
 
@@ -34,7 +34,7 @@ def main():
             if not any(snippet in code for code in examples.values()):
                 problems.append(f"{name}: a program that no example has, beginning {snippet.splitlines()[0]!r}")
         prose = re.sub(r"```.*?```", "", text, flags=re.S)
-        for target in re.findall(r"\]\(([^)#:]+)\)", prose):
+        for target in re.findall(r"\]\(([^)#:]+)(?:#[^)]*)?\)", prose):
             if not (page.parent / target).exists():
                 problems.append(f"{name}: a link to {target}, which is not there")
         for code in re.findall(r"`([^`\n]+)`", prose):

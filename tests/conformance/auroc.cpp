@@ -116,16 +116,26 @@ TEMPLATE_TEST_CASE("metrics of scores and labels that are none are refused, with
     std::vector<double> thresholds{0.5, 0.5};
     // Each metric in turn of any scores and labels.
     auto const metric = GENERATE(0, 1, 2);
-    auto const of = [&](tensor<double, 2> const& s, tensor<double, 2> const& y) {
-        if (metric == 0) (void)ops::auroc<TestType, double, double>(ctx, s.view(), y.view());
-        if (metric == 1) (void)ops::auprc<TestType, double, double>(ctx, s.view(), y.view());
-        if (metric == 2) (void)ops::confusion<TestType, double, double>(ctx, thresholds, s.view(), y.view());
+    auto const of = [&]<class Label>(tensor<double, 2> const& s, tensor<Label, 2> const& y) {
+        if (metric == 0) (void)ops::auroc<TestType, double, Label>(ctx, s.view(), y.view());
+        if (metric == 1) (void)ops::auprc<TestType, double, Label>(ctx, s.view(), y.view());
+        if (metric == 2) (void)ops::confusion<TestType, double, Label>(ctx, thresholds, s.view(), y.view());
     };
     tensor<double, 2> scores({9, 2}, 0.5), labels({9, 2}, 1.0);
     labels(7, 1) = 0.25;
     CHECK_THROWS_WITH(of(scores, labels), Catch::Contains("row 7, column 1"));
     labels(7, 1) = -1;  // of floats NaN alone is unknown
     CHECK_THROWS_WITH(of(scores, labels), Catch::Contains("row 7, column 1"));
+    labels(7, 1) = std::numeric_limits<double>::infinity();
+    CHECK_THROWS_WITH(of(scores, labels), Catch::Contains("row 7, column 1"));
+    tensor<std::int8_t, 2> whole({9, 2}, 1);
+    whole(2, 1) = -1;  // unknown, which is nothing wrong
+    CHECK_NOTHROW(of(scores, whole));
+    whole(5, 1) = 2;
+    CHECK_THROWS_WITH(of(scores, whole), Catch::Contains("row 5, column 1"));
+    tensor<std::uint8_t, 2> bytes({9, 2}, 0);
+    bytes(8, 0) = 255;
+    CHECK_THROWS_WITH(of(scores, bytes), Catch::Contains("row 8, column 0"));
     labels(7, 1) = 0;
     scores(3, 0) = std::nan("");
     CHECK_THROWS_WITH(of(scores, labels), Catch::Contains("row 3, column 0"));

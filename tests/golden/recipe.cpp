@@ -26,6 +26,9 @@ namespace {
 
 std::string const folder = CXR_SOURCE_DIR "/examples/data/nih-sample/";
 
+/// Whether sanitizers watch, which make a step tens of times as long: then trainings are cut short, and what they would lead to is not looked at.
+bool cut_short() { return std::getenv("CXR_SHORT_TRAININGS") != nullptr; }
+
 struct outcome {
     double auroc = 0;               ///< mean over classes, averaged over epochs 6 to 12
     std::vector<double> losses;     ///< mean of each epoch
@@ -59,7 +62,7 @@ outcome follow(std::uint64_t seed) {
     data::loader judge(test, folder + "images", how, {.batch = 100, .shuffle = false, .cache = true});
     outcome result;
     data::batch batch;
-    for (std::size_t epoch = 0; epoch < 12; ++epoch) {
+    for (std::size_t epoch = 0; epoch < (cut_short() ? 1U : 12U); ++epoch) {
         double sum = 0;
         for (learn.start(epoch); learn.next(batch);) sum += network.step(batch.images.view(), batch.targets.view());
         result.losses.push_back(sum / static_cast<double>(learn.batches()));
@@ -81,10 +84,11 @@ double mean_loss(Spec const& spec, std::uint64_t seed) {
     recipe r(spec, seed, 1e-4);
     double sum = 0;
     std::size_t steps = 0;
+    std::size_t const all = cut_short() ? 4 : 200;
     data::batch batch;
-    for (std::size_t epoch = 0; steps < 200; ++epoch)
-        for (r.learn.start(epoch); steps < 200 && r.learn.next(batch); ++steps) sum += r.network.step(batch.images.view(), batch.targets.view());
-    return sum / 200;
+    for (std::size_t epoch = 0; steps < all; ++epoch)
+        for (r.learn.start(epoch); steps < all && r.learn.next(batch); ++steps) sum += r.network.step(batch.images.view(), batch.targets.view());
+    return sum / static_cast<double>(all);
 }
 
 }  // namespace
@@ -103,6 +107,7 @@ TEST_CASE("the recipe that torch follows to .60 leads there", "[golden][train][s
         mean += r.auroc / static_cast<double>(seeds);
         // torch's seed 0: 1.742 1.570 1.421 1.325 1.234 1.267 1.194 .950 .865 .753 .662 .611
         CHECK(r.losses.front() == Approx(1.74).margin(0.15));
+        if (cut_short()) return;
         CHECK(r.losses[5] < 1.45);
         CHECK(r.losses.back() < 0.9);
     }
@@ -117,7 +122,7 @@ TEST_CASE("in bfloat16, 200 steps lose what they lose in float32", "[golden][tra
     double low = 1e9, high = 0, mean = 0;
     for (std::uint64_t seed = 0; seed < 3; ++seed) {
         auto const wide = mean_loss(models::densenet121(14), seed), narrow = mean_loss(models::densenet_in_bf16({.classes = 14}), seed);
-        std::cout << "200 steps, seed " << seed << ": mean loss " << wide << " in float32, " << narrow << " in bfloat16\n";
+        std::cout << (cut_short() ? "4" : "200") << " steps, seed " << seed << ": mean loss " << wide << " in float32, " << narrow << " in bfloat16\n";
         low = std::min(low, wide);
         high = std::max(high, wide);
         mean += narrow / 3;

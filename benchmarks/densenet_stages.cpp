@@ -39,9 +39,9 @@ using cxr::shape;
 using cxr::simd::instruction_set;
 
 constexpr std::size_t side = 224, batch = 16, rounds = 15;
-// The last is no stage of the network: the backend simd packs the weights of a step, which others do on the way.
-constexpr char const* stage_names[] = {"stem", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5", "weights"};
-constexpr std::size_t stages = std::size(stage_names) - 1;
+constexpr std::size_t stages = std::size(cxr::simd::densenet_stages);
+// The backend simd packs the weights of a step, which others do on the way.
+constexpr std::string_view name_of(std::size_t stage) { return stage < stages ? cxr::simd::densenet_stages[stage] : std::string_view("weights"); }
 constexpr auto features = cxr::models::densenet_features();
 
 /// The part of the features that is a stage.
@@ -248,7 +248,7 @@ struct one_by_one {
             if constexpr (i > 0) cxr::ops::copy<cxr::onednn_backend, float>(context, std::get<i - 1>(all)->y.view(), stage.input());
             watch.again();
             stage.forward(context);
-            watch.done(stage_names[i]);
+            watch.done(name_of(i));
         });
         if (!learns) return took;
         std::copy(d_y.begin(), d_y.end(), std::get<stages - 1>(all)->d_y.begin());
@@ -258,7 +258,7 @@ struct one_by_one {
             if constexpr (i + 1 < stages) cxr::ops::copy<cxr::onednn_backend, float>(context, std::get<i + 1>(all)->d_input(), stage.d_y.view());
             watch.again();
             stage.backward(context);
-            watch.done(stage_names[i]);
+            watch.done(name_of(i));
         });
         return took;
     }
@@ -300,7 +300,7 @@ double distance(std::vector<float> const& found, std::vector<float> const& expec
 void add(contender const& c, std::size_t stage, double peak) {
     std::vector<double> seconds;
     for (auto const& run : c.runs) {
-        auto const found = run.find(stage_names[stage]);
+        auto const found = run.find(name_of(stage));
         if (found == run.end()) return;
         seconds.push_back(found->second);
     }
@@ -309,7 +309,7 @@ void add(contender const& c, std::size_t stage, double peak) {
     double const count = c.training ? batch : 1, passes = !c.training ? 1 : stage == 0 ? 2 : 3, middle = seconds[seconds.size() / 2];
     bool const of_network = stage < stages;
     double const gflops = of_network ? 1e-9 * count * passes * costs[stage].flops / middle : 0, gb = of_network ? 1e-9 * count * bytes(stage, c.training) / middle : 0;
-    benchmark::RegisterBenchmark((std::string(c.training ? "training/" : "inference/") + stage_names[stage] + "/" + c.name).c_str(),
+    benchmark::RegisterBenchmark((std::string(c.training ? "training/" : "inference/").append(name_of(stage)) + "/" + c.name).c_str(),
                                  [=](benchmark::State& state) {
                                      for (auto _ : state) state.SetIterationTime(middle);
                                      state.counters["GFLOP"] = gflops * middle;
@@ -353,7 +353,7 @@ int main(int argc, char** argv) {
         }
         for (std::size_t round = 0; round < rounds; ++round)
             for (auto const& c : all) c->runs.push_back(c->run());
-        for (std::size_t stage = 0; stage < std::size(stage_names); ++stage)
+        for (std::size_t stage = 0; stage <= stages; ++stage)
             for (auto const& c : all) add(*c, stage, peak);
     }
     benchmark::RunSpecifiedBenchmarks();

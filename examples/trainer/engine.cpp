@@ -146,7 +146,7 @@ std::string problem_of(backend_entry const& b) { return b.problem != nullptr ? b
 
 std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<served_operation> const& operations) {
     std::vector<std::pair<std::string, std::string>> all;
-    for (auto const& [operation, by, in_training] : operations) {
+    for (auto const& [operation, by, asked] : operations) {
         auto const server = by.empty() ? std::string("nobody") : by;
         auto found = std::find_if(all.begin(), all.end(), [&](auto const& a) { return a.first == server; });
         if (found == all.end()) found = all.insert(all.end(), {server, {}});

@@ -119,11 +119,23 @@ public:
     [[nodiscard]] virtual std::vector<float> gradients() = 0;
 };
 
+/// What asks a backend for an operation.
+enum class asked_for {
+    by_programs,      ///< no training, but other commands or programs in C++
+    by_training,      ///< every training
+    by_plain_loss,    ///< a training with that loss
+    by_focused_loss,  ///< one with a focal, asymmetric or smoothed loss
+    by_adam,          ///< one by Adam or AdamW
+    by_sgd,           ///< one by stochastic gradient descent
+    by_clipping,      ///< one that clips
+    by_dropout,       ///< one with dropout
+};
+
 /// An operation in words.
 struct served_operation {
     std::string what;  ///< the operation
     std::string by;    ///< the name of the backend that serves it
-    bool in_training;  ///< whether a training asks its backend for it
+    asked_for asked;   ///< by what
 };
 
 /// A backend that is built in.

@@ -59,26 +59,25 @@ std::vector<served_operation> served_tables() {
     using gradient = ops::optional_view<float> const&;
     using images = view<float const, 4>;
     std::vector<served_operation> all;
-    auto const add = [&](char const* operation, std::string_view by) { all.push_back({operation, std::string(by), true}); };
-    auto const add_other = [&](char const* operation, std::string_view by) { all.push_back({operation, std::string(by), false}); };
-    add("class counts", serving<Backend, ops::class_counts, ctx, labels, known, ops::class_tally>());
-    add_other("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
-    add_other("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
-    add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>());
-    add_other("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
-    add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>());
-    add_other("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
+    auto const add = [&](char const* operation, std::string_view by, asked_for asked = asked_for::by_programs) { all.push_back({operation, std::string(by), asked}); };
+    add("class counts", serving<Backend, ops::class_counts, ctx, labels, known, ops::class_tally>(), asked_for::by_training);
+    add("class weights of weighted rows", serving<Backend, ops::class_weight_sums, ctx, labels, known, view<double const, 1>, ops::weight_tally>());
+    add("co-occurrence", serving<Backend, ops::co_occurrence, ctx, labels, known, ops::pair_tally>());
+    add("loss", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, table, table, known, gradient>(), asked_for::by_plain_loss);
+    add("loss on logits", serving<Backend, ops::weighted_bce_logits, ctx, ops::bce_weights const&, table, table, known, gradient>());
+    add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>(), asked_for::by_focused_loss);
+    add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
     // No command of cxr asks for these.
     using scores = view<float const, 1>;
     using known_labels = view<std::int8_t const, 1>;
     using figures = view<double const, 1>;
-    add_other("AUROC in C++", serving<Backend, ops::ordered_pairs_key, ctx, scores, known_labels>());
-    add_other("AUPRC in C++", serving<Backend, ops::precision_sum_key, ctx, scores, known_labels>());
-    add_other("confusion counts in C++", serving<Backend, ops::confusion_key, ctx, double, scores, known_labels>());
-    add_other("moments of channels in C++", serving<Backend, ops::batch_moments_key, ctx, images, view<double, 1>, view<double, 1>>());
-    add_other("standardising in C++", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
-    add_other("normalising in C++", serving<Backend, ops::normalise_key, ctx, images, figures, figures, double, view<float, 4>>());
-    add_other("augmentation in C++", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
+    add("AUROC in C++", serving<Backend, ops::ordered_pairs_key, ctx, scores, known_labels>());
+    add("AUPRC in C++", serving<Backend, ops::precision_sum_key, ctx, scores, known_labels>());
+    add("confusion counts in C++", serving<Backend, ops::confusion_key, ctx, double, scores, known_labels>());
+    add("moments of channels in C++", serving<Backend, ops::batch_moments_key, ctx, images, view<double, 1>, view<double, 1>>());
+    add("standardising in C++", serving<Backend, ops::standardise_key, ctx, images, double, view<float, 4>>());
+    add("normalising in C++", serving<Backend, ops::normalise_key, ctx, images, figures, figures, double, view<float, 4>>());
+    add("augmentation in C++", serving<Backend, ops::augment_key, ctx, images, view<ops::augmentation const, 1>, float, view<float, 4>>());
     return all;
 }
 
@@ -97,7 +96,7 @@ std::vector<served_operation> served_layers() {
     using ops::window;
     constexpr bool whole = has_whole_densenet<Backend>;
     std::vector<served_operation> all;
-    auto const add = [&](std::string const& operation, std::string_view by) { all.push_back({operation, std::string(by), true}); };
+    auto const add = [&](std::string const& operation, std::string_view by, asked_for asked = asked_for::by_training) { all.push_back({operation, std::string(by), asked}); };
     std::string const of_head = whole ? " of the head" : "";
     if (whole) add("DenseNet before its head, as one layer", Backend::name);
     if (!whole && !dense_layer_by<Backend>().empty()) add("dense layer, as one layer", dense_layer_by<Backend>());
@@ -126,12 +125,12 @@ std::vector<served_operation> served_layers() {
     add("bias, backward", serving<Backend, ops::bias_backward_key, ctx, in, into>());
     add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
     add("sigmoid, backward", serving<Backend, ops::sigmoid_backward_key, ctx, in, in, out, bool>());
-    add("dropout", serving<Backend, ops::dropout_key, ctx, ops::dropout_mask<float>, in, out, bool>());
-    add("counting steps", serving<Backend, ops::count_step_key, ctx, gate, into>());
-    add("Adam", serving<Backend, ops::adam_step_key, ctx, pieces, one, into, into, ops::adam_numbers const*, gate>());
-    add("stochastic gradient descent", serving<Backend, ops::sgd_step_key, ctx, pieces, one, into, ops::sgd_numbers const*, gate>());
-    add("clipping by the global norm", serving<Backend, ops::clip_norm_key, ctx, pieces, into, double, gate, double*>());
-    all.push_back({"scaling gradients", std::string(serving<Backend, ops::scale_key, ctx, into, float>()), false});  // of several devices
+    add("dropout", serving<Backend, ops::dropout_key, ctx, ops::dropout_mask<float>, in, out, bool>(), asked_for::by_dropout);
+    add("counting steps", serving<Backend, ops::count_step_key, ctx, gate, into>(), asked_for::by_dropout);
+    add("Adam", serving<Backend, ops::adam_step_key, ctx, pieces, one, into, into, ops::adam_numbers const*, gate>(), asked_for::by_adam);
+    add("stochastic gradient descent", serving<Backend, ops::sgd_step_key, ctx, pieces, one, into, ops::sgd_numbers const*, gate>(), asked_for::by_sgd);
+    add("clipping by the global norm", serving<Backend, ops::clip_norm_key, ctx, pieces, into, double, gate, double*>(), asked_for::by_clipping);
+    add("scaling gradients", serving<Backend, ops::scale_key, ctx, into, float>(), asked_for::by_programs);  // on several devices
     return all;
 }
 

@@ -30,16 +30,19 @@ namespace {
 // Who does what backends are not asked for.
 constexpr auto no_backend = "no backend, on the processor";
 
-// Whether this training asks its backend for an operation, of which some are for one loss, one optimizer, or an option alone.
+// Whether this training asks its backend for an operation.
 bool asks_for(train_options const& o, served_operation const& operation) {
-    auto const is = [&](char const* name) { return operation.what == name; };
-    if (is("loss")) return loss_form_of(o).plain();
-    if (is("focal, asymmetric and smoothed losses")) return !loss_form_of(o).plain();
-    if (is("Adam")) return o.optimizer != "sgd";
-    if (is("stochastic gradient descent")) return o.optimizer == "sgd";
-    if (is("clipping by the global norm")) return o.clip_norm != 0;
-    if (is("dropout") || is("counting steps")) return o.model.dropout != 0;
-    return operation.in_training;
+    switch (operation.asked) {
+        case asked_for::by_training: return true;
+        case asked_for::by_plain_loss: return loss_form_of(o).plain();
+        case asked_for::by_focused_loss: return !loss_form_of(o).plain();
+        case asked_for::by_adam: return o.optimizer != "sgd";
+        case asked_for::by_sgd: return o.optimizer == "sgd";
+        case asked_for::by_clipping: return o.clip_norm != 0;
+        case asked_for::by_dropout: return o.model.dropout != 0;
+        case asked_for::by_programs: break;
+    }
+    return false;
 }
 
 }  // namespace

@@ -17,7 +17,6 @@
 #include <array>
 #include <cstddef>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace cxr::simd {
@@ -113,7 +112,7 @@ public:
             max_pool(ctx, conv, t.stem.data(), blocks0, t.stem_norm.view(), b.values.data(), sums, groups);
             moments(sums, b.place, 0, width0, b.extents.pixels(), b.statistics.statistics);
         }
-        ctx.stage_done("stem");
+        ctx.stage_done(densenet_stages[0]);
         nn::for_each_index<4>([&](auto i) {
             constexpr std::size_t part = 4 + 2 * i;
             auto& b = t.blocks[i];
@@ -122,7 +121,7 @@ public:
             tapes.resize(layers.size());
             b.layers.resize(layers.size());
             for (std::size_t k = 0; k < layers.size(); ++k, number += 2) dense_forward(ctx, layers[k].part(), k, t, b, tapes[k].part, number);
-            ctx.stage_done(stage_name<part>());
+            ctx.stage_done(densenet_stages[2 * i + 1]);
             auto const channels = b.statistics.mean.size(), blocks = b.place.blocks(channels);
             spread<double>(cxr::view<double const, 1>(b.statistics.mean.view()), b.place, blocks, b.mean);
             if constexpr (i < 3) {
@@ -137,11 +136,11 @@ public:
                 group_sums const sums(scratch, groups, blocks_of(kept) * width);
                 transition<Half>(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.weights[number++].data(), blocks_of(kept), next.values.data(), sums, groups);
                 moments(sums, next.place, 0, kept, next.extents.pixels(), next.statistics.statistics);
-                ctx.stage_done(stage_name<part + 1>());
+                ctx.stage_done(densenet_stages[2 * i + 2]);
             } else {
                 prepare(ctx, generic_.template part<11>(), b.extents, b.statistics.statistics, std::get<11>(t.parts.parts), b.place, b.last);
                 normalise(ctx, b.extents, b.values.data(), blocks, b.last.view(), b.place, out.values);
-                ctx.stage_done(stage_name<part + 1>());
+                ctx.stage_done(densenet_stages[2 * i + 2]);
             }
         });
     }
@@ -184,7 +183,7 @@ public:
                                     next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, {places, conv1.of(gradients).data()});
                 finish_norm(behind.template part<0>(), std::get<0>(std::get<part + 1>(t.parts.parts).parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
             }
-            ctx.stage_done(stage_name<part + 1>());
+            ctx.stage_done(densenet_stages[2 * i + 2]);
             auto const& layers = generic_.template part<part>().layers();
             auto& tapes = std::get<part>(t.parts.parts).parts;
             for (std::size_t k = layers.size(); k-- > 0;) {
@@ -192,11 +191,11 @@ public:
                 number -= 2;
                 dense_backward(ctx, layers[k].part(), k, t, b, g, tapes[k].part, number, gradients);
             }
-            ctx.stage_done(stage_name<part>());
+            ctx.stage_done(densenet_stages[2 * i + 1]);
         });
         if (!wanted_before(4)) return;
         stem_backward(ctx, d_in, accumulate, t, gradients);
-        ctx.stage_done("stem");
+        ctx.stage_done(densenet_stages[0]);
     }
 
     [[nodiscard]] bool learns() const { return generic_.learns(); }
@@ -297,11 +296,6 @@ private:
     template <class Parameter>
     [[nodiscard]] static weight_places of(Parameter const& weight, channel_places const& in) {
         return {weight.shape[0], weight.shape[1], weight.shape[2] * weight.shape[3], {weight.shape[0], 0}, in};
-    }
-
-    template <std::size_t Part>
-    [[nodiscard]] std::string_view stage_name() const {
-        return std::get<Part>(spec_.parts).name;
     }
 
     /// The convolutions in the order of the network, but the first: f(parameter, places).

@@ -10,7 +10,6 @@
 #include <algorithm>
 #include <array>
 #include <cstddef>
-#include <string_view>
 #include <vector>
 
 namespace cxr::simd {
@@ -111,8 +110,7 @@ private:
             stage(number, wide, g, place, channels);
         };
         auto const done = [&](std::size_t number) {
-            static constexpr std::string_view names[] = {"stem", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"};
-            if (only_one) ctx.stage_done(names[number]);
+            if (only_one) ctx.stage_done(densenet_stages[number]);
         };
         auto const grow = [&](std::size_t b, std::size_t first, std::size_t last) {
             auto const& at = blocks[b];

@@ -17,6 +17,9 @@ namespace cxr::simd {
 
 struct tag;
 
+/// The stages of DenseNet's features as `context::set_stage_done` names them: behind the stem, the names of its parts.
+inline constexpr std::string_view densenet_stages[] = {"stem", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"};
+
 /// Threads, scratch memory, and the instructions to use.
 class context : public reference::context {
 public:
@@ -46,7 +49,7 @@ public:
     void set_recompute(bool on) { recompute_ = on; }
 
     /// From now on calls `done(stage)` in the calling thread whenever DenseNet has done a stage of a step of training, forward or backward, or of the inference of one image: "weights" (packed
-    /// for a step), "stem", "denseblock1", "transition1", … "denseblock4", "norm5". Copies of the context call it too. A null `done` ends that. It may not throw.
+    /// for a step) or one of `densenet_stages`. Copies of the context call it too. A null `done` ends that. It may not throw.
     void set_stage_done(std::function<void(std::string_view stage)> done) { stage_done_ = std::move(done); }
     /// Tells whoever wants to know.
     void stage_done(std::string_view stage) const {

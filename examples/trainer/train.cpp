@@ -173,8 +173,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
     auto operations = backend.operations;
     std::erase_if(operations, [&](auto const& served) { return !asks_for(o, served); });
-    operations.push_back({"reading and preparing images", no_backend, true});
-    operations.push_back({"AUROC after an epoch", no_backend, true});
+    operations.push_back({"reading and preparing images", no_backend, asked_for::by_training});
+    operations.push_back({"AUROC after an epoch", no_backend, asked_for::by_training});
     for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
     for (auto const& served : operations) out.debug("{} on {}", served.what, served.by);
 

@@ -174,6 +174,7 @@ public:
     void forward() { layer_.forward(context_, cxr::view<float const, 4>(x_.view()), y_.view(), tape_); }
     void backward() { layer_.backward(context_, d_y_.view(), d_x_.view(), false, tape_, gradients_.view()); }
     [[nodiscard]] auto const& result(bool backward) const { return backward ? d_x_ : y_; }
+    [[nodiscard]] auto const& gradients() const { return gradients_; }
 
 private:
     cxr::context<Backend> context_;
@@ -191,12 +192,15 @@ void time_primitives(benchmark::State& state, work what, std::size_t block) {
     primitives<cxr::reference_backend, Side> expected(l);
     one.forward(), expected.forward();
     if (backward) one.backward(), expected.backward();
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < one.result(backward).size(); ++i) {
-        double const right = expected.result(backward)[i], off = one.result(backward)[i] - right;
-        difference += off * off, norm += right * right;
-    }
-    if (!(difference < 1e-10 * norm)) return state.SkipWithError("wrong result");
+    auto const agree = [](auto const& found, auto const& wanted) {
+        double difference = 0, norm = 0;
+        for (std::size_t i = 0; i < found.size(); ++i) {
+            double const right = wanted[i], off = found[i] - right;
+            difference += off * off, norm += right * right;
+        }
+        return difference < 1e-10 * norm;
+    };
+    if (!agree(one.result(backward), expected.result(backward)) || (backward && !agree(one.gradients(), expected.gradients()))) return state.SkipWithError("wrong result");
     for (auto _ : state) backward ? one.backward() : one.forward();
     count(state, l, what, false);
 }

@@ -8,6 +8,7 @@
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 
+#include <cstdint>
 #include <iostream>
 #include <vector>
 
@@ -18,7 +19,7 @@ int main() {
         1, 0, 1,       //
         1, 1, 1,       //
         1, 0, 1;
-    xt::xtensor<bool, 2> const xtensor{{1, 0, 0}, {0, 1, 1}, {1, 0, 1}, {1, 1, 1}, {1, 0, 1}};
+    xt::xtensor<std::int8_t, 2> const xtensor{{1, 0, 0}, {0, 1, 1}, {1, 0, 1}, {1, 1, 1}, {1, 0, 1}};
     std::vector<float> const memory{1, 0, 0, 0, 1, 1, 1, 0, 1, 1, 1, 1, 1, 0, 1};
     cxr::view<float const, 2> const plain(memory.data(), {5, 3});
 

@@ -91,10 +91,10 @@ std::vector<backend_entry const*> choose(bench_options const& o, std::size_t thr
 
 // Powers of ten from 10³ to 10⁸, as far as free memory goes.
 std::vector<std::size_t> table_sizes(bench_options const& o, console const& out) {
-    if (std::none_of(o.what.begin(), o.what.end(), on_table)) return {};
     std::size_t bytes = 0;
     for (auto const what : o.what)
         if (on_table(what)) bytes = std::max(bytes, bytes_an_entry(what));
+    if (bytes == 0) return {};
     auto const free = available_memory();
     // Backends take memory too.
     auto const most = free == 0 ? ~std::size_t{0} : free / 2 / bytes;
@@ -130,6 +130,8 @@ int run_bench(bench_options const& o, global_options const& global, console cons
     auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : executor::hardware_threads();
     auto const sizes = table_sizes(o, out);
     auto const chosen = choose(o, threads, out);
+    for (auto const* const e : chosen)
+        if (!e->warning.empty()) out.warn("{}", e->warning);
     auto const processor = measure_processor(threads);
     bench b(o, chosen, processor, threads, static_cast<std::uint64_t>(global.seed));
     auto const about = machine(processor, threads, b, chosen);
@@ -142,7 +144,7 @@ int run_bench(bench_options const& o, global_options const& global, console cons
     std::size_t told = 0;
     auto const add = [&](std::vector<bench_row> more) {
         for (auto const& r : more) out.print("{}", bench_line(r));
-        for (; told < b.gaps().size(); ++told) out.warn("{} {} on {}: {}", name_of(b.gaps()[told].what), shape_text(b.gaps()[told].shape), b.gaps()[told].backend, one_line(b.gaps()[told].reason));
+        for (; told < b.gaps().size(); ++told) out.warn("{}", one_line(gap_text(b.gaps()[told])));
         std::move(more.begin(), more.end(), std::back_inserter(rows));
     };
     out.print("{}", bench_head());
@@ -174,7 +176,7 @@ int run_bench(bench_options const& o, global_options const& global, console cons
         out.print("bench.json{} in {}", chart ? ", time-against-size.svg and .png" : "", o.out);
     }
     for (auto const& g : b.gaps())
-        if (g.wrong) throw error(fmt::format("{} {} on {}: {}", name_of(g.what), shape_text(g.shape), g.backend, g.reason));
+        if (g.wrong) throw error(gap_text(g));
     return done;
 }
 
@@ -219,7 +221,8 @@ void add_bench(CLI::App& app, chosen_command& chosen) {
     c->add_option("--out", a.options.out, "folder for bench.json and the chart time-against-size");
     c->footer("Each result is checked against the reference backend before it is timed (max error: largest deviation, relative to the reference's largest magnitude; of probabilities\n"
               "absolute). Backends take turns. Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run; tables that fit into\n"
-              "a cache can be above 100 %. Transfer: time to move operands to a device and results back, apart from the work.");
+              "a cache can be above 100 %, and so can Winograd's filtering, which multiplies less often than is counted. Transfer: time to move operands to a device and results\n"
+              "back, apart from the work.");
     add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, c, &chosen] {
         chosen = [o, c] {

@@ -38,6 +38,7 @@ struct bench_row {
     std::string backend;                           ///< on which
     bool device = false;                           ///< whether it counts as a device
     bool bf16 = false;                             ///< whether activations are bfloat16
+    bool winograd = false;                         ///< whether inference is by Winograd's filtering
     std::vector<std::size_t> shape;                ///< rows, classes of a table, else N, C, H, W
     double median = 0, best = 0;                   ///< seconds of one run
     std::size_t repetitions = 0;                   ///< times measured
@@ -49,6 +50,10 @@ struct bench_row {
     std::string check;                             ///< how that was found
     std::optional<double> transfer;                ///< seconds to move operands there and results back; none on the host
 
+    /// The type of what it works on.
+    [[nodiscard]] std::string dtype() const { return what == operation::frequencies ? "int8" : bf16 ? "bfloat16" : "float32"; }
+    /// That, and Winograd where it is by his filtering: what tells rows of one backend and shape apart.
+    [[nodiscard]] std::string kind() const { return dtype() + (winograd ? " Winograd" : ""); }
     /// 10⁹ additions and multiplications, or bytes, a second.
     [[nodiscard]] double rate() const { return 1e-9 * (flops > 0 ? flops : bytes) / median; }
     /// Share of the machine's measured peak; none where that is not known.
@@ -64,11 +69,9 @@ struct bench_row {
 
 /// What was not timed, and why.
 struct bench_gap {
-    operation what;                    ///< which operation
-    std::string backend;               ///< on which backend
-    std::vector<std::size_t> shape;    ///< as in a row
-    std::string reason;                ///< in words
-    bool wrong = false;                ///< whether its result was
+    bench_row row;         ///< without times
+    std::string reason;    ///< in words
+    bool wrong = false;    ///< whether its result was
 };
 
 /// A result that outlives its work.
@@ -81,7 +84,7 @@ struct kept_result {
 class bench {
 public:
     /// On these backends, the reference perhaps among them. `options` must stay.
-    bench(bench_options const& options, std::vector<backend_entry const*> backends, processor_peaks const& processor, std::size_t threads, std::uint64_t seed);
+    bench(bench_options const& options, std::vector<backend_entry const*> backends, processor_peaks processor, std::size_t threads, std::uint64_t seed);
 
     /// Work on a table of so many entries in 14 classes; rows in the order of the backends.
     std::vector<bench_row> table(operation what, std::size_t entries);
@@ -94,7 +97,7 @@ public:
     [[nodiscard]] peaks peaks_of(backend_entry const& b);
 
 private:
-    using maker = std::function<std::unique_ptr<workload>(backend_entry const&, bool bf16)>;
+    using maker = std::function<std::unique_ptr<workload>(backend_entry const&, bench_row const&)>;
 
     // A backend that is ready to be timed.
     struct contender {

@@ -30,9 +30,12 @@ std::string shape_text(std::vector<std::size_t> const& shape) { return fmt::form
 
 namespace {
 
-std::string line(std::array<std::string, 10> const& c) {
-    return fmt::format("{:<13}  {:<10}  {:>14}  {:>8}  {:>8}  {:>12}  {:>8}  {:>6}  {:>9}  {:>9}", c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9]);
+std::string line(std::array<std::string, 11> const& c) {
+    return fmt::format("{:<13}  {:<10}  {:<16}  {:>14}  {:>8}  {:>8}  {:>12}  {:>8}  {:>6}  {:>9}  {:>9}", c[0], c[1], c[2], c[3], c[4], c[5], c[6], c[7], c[8], c[9], c[10]);
 }
+
+// A row's backend, with what makes it another than float32 by default.
+std::string name_of_contender(bench_row const& r) { return r.bf16 || r.winograd ? r.backend + ", " + r.kind() : r.backend; }
 
 // A size at which both were measured, on their fastest backends.
 struct duel {
@@ -78,13 +81,15 @@ verdict judge(std::vector<duel> const& all, bool transfer) {
 
 }  // namespace
 
-std::string bench_head() { return line({"what", "backend", "shape", "median", "best", "rate", "images/s", "peak", "max error", "transfer"}); }
+std::string bench_head() { return line({"what", "backend", "dtype", "shape", "median", "best", "rate", "images/s", "peak", "max error", "transfer"}); }
 
 std::string bench_line(bench_row const& r) {
-    return line({name_of(r.what), r.backend, shape_text(r.shape), time_text(r.median), time_text(r.best), fmt::format("{:.3g} {}", r.rate(), r.flops > 0 ? "GFLOP/s" : "GB/s"),
+    return line({name_of(r.what), r.backend, r.kind(), shape_text(r.shape), time_text(r.median), time_text(r.best), fmt::format("{:.3g} {}", r.rate(), r.flops > 0 ? "GFLOP/s" : "GB/s"),
                  r.images > 0 ? fmt::format("{:.3g}", r.images / r.median) : "", r.efficiency() ? fmt::format("{:.0f} %", 100 * *r.efficiency()) : "", fmt::format("{:.1e}", r.error),
                  r.transfer ? time_text(*r.transfer) : "none"});
 }
+
+std::string gap_text(bench_gap const& g) { return fmt::format("{} {} in {} on {}: {}", name_of(g.row.what), shape_text(g.row.shape), g.row.kind(), g.row.backend, g.reason); }
 
 comparison compare(operation what, std::vector<bench_row> const& rows) {
     comparison c;
@@ -102,7 +107,7 @@ comparison compare(operation what, std::vector<bench_row> const& rows) {
         auto const ratio = [](duel const& d) { return d.cpu->median / d.device->median; };
         auto const [least, most] = std::minmax_element(all.begin(), all.end(), [&](duel const& a, duel const& b) { return ratio(a) < ratio(b); });
         auto const range = all.size() == 1 ? fmt::format("{:.2g}", ratio(*least)) : fmt::format("{:.2g} to {:.2g}", ratio(*least), ratio(*most));
-        c.sentence = fmt::format("{}: the device ({}) is {} times as fast as the CPU ({})", name_of(what), c.device, range, c.cpu);
+        c.sentence = fmt::format("{}: the device ({}) is {} times as fast as the CPU ({})", name_of(what), name_of_contender(*all.back().device), range, name_of_contender(*all.back().cpu));
         return c;
     }
     auto const alone = judge(all, false);
@@ -121,13 +126,15 @@ comparison compare(operation what, std::vector<bench_row> const& rows) {
 json bench_json(std::vector<bench_row> const& rows, std::vector<bench_gap> const& gaps, std::vector<comparison> const& comparisons, json machine) {
     auto const number = [](std::optional<double> x) { return x ? json(*x) : json(nullptr); };
     auto const positive = [](double x) { return x > 0 ? json(x) : json(nullptr); };
+    auto const method = [](bench_row const& r) { return r.winograd ? json("winograd") : json(nullptr); };
     json j{{"machine", std::move(machine)}, {"results", json::array()}, {"left_out", json::array()}, {"comparisons", json::array()}};
     for (auto const& r : rows)
         j["results"].push_back({{"what", name_of(r.what)},
                                 {"backend", r.backend},
                                 {"device", r.device},
                                 {"shape", r.shape},
-                                {"dtype", r.what == operation::frequencies ? "int8" : r.bf16 ? "bfloat16" : "float32"},
+                                {"dtype", r.dtype()},
+                                {"method", method(r)},
                                 {"seconds_median", r.median},
                                 {"seconds_best", r.best},
                                 {"repetitions", r.repetitions},
@@ -142,7 +149,7 @@ json bench_json(std::vector<bench_row> const& rows, std::vector<bench_gap> const
                                 {"check", r.check},
                                 {"transfer_seconds", r.transfer.value_or(0)},
                                 {"transfer", !r.transfer ? "none" : "apart"}});
-    for (auto const& g : gaps) j["left_out"].push_back({{"what", name_of(g.what)}, {"backend", g.backend}, {"shape", g.shape}, {"reason", g.reason}});
+    for (auto const& g : gaps) j["left_out"].push_back({{"what", name_of(g.row.what)}, {"backend", g.row.backend}, {"shape", g.row.shape}, {"dtype", g.row.dtype()}, {"method", method(g.row)}, {"reason", g.reason}});
     for (auto const& c : comparisons)
         j["comparisons"].push_back({{"what", name_of(c.what)},
                                     {"cpu", c.cpu.empty() ? json(nullptr) : json(c.cpu)},

@@ -22,6 +22,8 @@ std::string shape_text(std::vector<std::size_t> const& shape);
 std::string bench_head();
 /// A row as a line.
 std::string bench_line(bench_row const& row);
+/// What was left out, and why.
+std::string gap_text(bench_gap const& gap);
 
 /// The CPU's fastest backend against the device's, for one operation.
 struct comparison {

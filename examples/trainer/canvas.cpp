@@ -57,12 +57,16 @@ cairo_status_t append(void* text, unsigned char const* data, unsigned length) {
 
 using surface = std::unique_ptr<cairo_surface_t, decltype(&cairo_surface_destroy)>;
 
-/// A step for ticks: 1, 2 or 5 times a power of ten, about `ticks` of them over `range`.
-double tick_step(double range, double ticks) {
-    double const raw = std::max(range, 1e-12) / ticks, power = std::pow(10, std::floor(std::log10(raw)));
-    for (double const m : {1.0, 2.0, 5.0})
-        if (m * power >= raw) return m * power;
-    return 10 * power;
+/// The multiples of 1, 2 or 5 times a power of ten that lie in a range: about so many.
+std::vector<double> ticks(std::array<double, 2> range, double many) {
+    double const raw = std::max(range[1] - range[0], 1e-12) / many, power = std::pow(10, std::floor(std::log10(raw)));
+    double step = 10 * power;
+    for (double const m : {5.0, 2.0, 1.0})
+        if (m * power >= raw) step = m * power;
+    std::vector<double> all;
+    double const first = std::ceil(range[0] / step - 1e-9), last = std::floor(range[1] / step + 1e-9);
+    for (int i = 0; i < 2 * many && first + i <= last; ++i) all.push_back((first + i) * step);  // few, even where numbers have no digits left for the step
+    return all;
 }
 
 }  // namespace
@@ -105,19 +109,17 @@ point panel::at(double x, double y) const {
 void panel::title(std::string const& words) { c_.text({corner_.x + width_ / 2, corner_.y - 14}, words, 17, 0.5); }
 
 void panel::y_axis(std::string const& label) {
-    double const step = tick_step(y_[1] - y_[0], 6);
-    for (double v = std::ceil(y_[0] / step - 1e-9) * step; v <= y_[1] + step * 1e-9; v += step) {
+    for (double const v : ticks(y_, 6)) {
         c_.line({at(x_[0], v), at(x_[1], v)}, {0.88, 0.88, 0.88});
-        c_.text({corner_.x - 8, at(0, v).y + 4}, fmt::format("{:.3g}", std::abs(v) < step / 1000 ? 0.0 : v), 12, 1);
+        c_.text({corner_.x - 8, at(0, v).y + 4}, fmt::format("{:.3g}", v), 12, 1);
     }
     c_.text({corner_.x - 52, corner_.y + height_ / 2}, label, 13, 0.5, -90);
 }
 
 void panel::x_axis(std::string const& label) {
-    double const step = tick_step(x_[1] - x_[0], 8);
-    for (double v = std::ceil(x_[0] / step - 1e-9) * step; v <= x_[1] + step * 1e-9; v += step) {
+    for (double const v : ticks(x_, 8)) {
         c_.line({at(v, y_[0]), at(v, y_[1])}, {0.94, 0.94, 0.94});
-        c_.text({at(v, 0).x, corner_.y + height_ + 18}, fmt::format("{:.4g}", std::abs(v) < step / 1000 ? 0.0 : v), 12, 0.5);
+        c_.text({at(v, 0).x, corner_.y + height_ + 18}, fmt::format("{:.4g}", v), 12, 0.5);
     }
     c_.text({corner_.x + width_ / 2, corner_.y + height_ + 42}, label, 13, 0.5);
 }

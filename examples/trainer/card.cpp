@@ -130,7 +130,7 @@ void put_card(io::model_card card, std::string const& to, console const& out) {
         auto const names = old["model"].get<std::string>();
         bool const same = old["weights"].is_object() && old["weights"].value("checksum", json()) == card.weights.checksum;
         // What was read back from a file beside it knows less than the card that was written with it.
-        if (same && card.data.empty() && old.value("data", json("")) != "") {
+        if (same && card.data.empty() && old.value("data", json("")) != json("")) {
             out.print("{}: stays, the card of the same weights in {}", (folder / "model.md").string(), names);
             return;
         }

@@ -16,7 +16,7 @@
 
 namespace cxr::trainer {
 
-std::atomic<bool> interrupt_requested{false};
+std::atomic<bool> interrupt_requested{false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
 
 namespace {
 
@@ -49,6 +49,8 @@ void add_global_options(CLI::App& command, global_options& o, backend_use use) {
         }
         find_backend(o.backend);
         if (use == backend_use::none) console(o).warn("--backend {}: `{}` has no operation that a backend could do, so this changes nothing", o.backend, command.get_name());
+        if (use == backend_use::metrics)
+            console(o).warn("--backend {}: `{}` computes on the processor, without any backend, so this changes nothing; AUROC, AUPRC and confusion counts by a backend are for programs in C++", o.backend, command.get_name());
     });
     constexpr std::uint64_t most_threads = 1024;
     expect_whole_number(command.add_option("--threads", o.threads, "worker threads; 0: one a hardware thread")->capture_default_str()->group(group), 0, most_threads);

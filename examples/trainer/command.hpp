@@ -45,7 +45,11 @@ struct label_options {
 using chosen_command = std::function<int()>;
 
 /// Whether a command has operations for a backend. Where it has none, `--backend` is an option like everywhere, and a warning says that it changes nothing.
-enum class backend_use { none, operations };
+enum class backend_use {
+    none,        ///< it has none
+    metrics,     ///< none either, though backends have what it computes, for programs in C++
+    operations,  ///< it has
+};
 
 /// Adds the global options to a command.
 void add_global_options(CLI::App& command, global_options& options, backend_use use);
@@ -75,7 +79,7 @@ void add_demo(CLI::App& app, chosen_command& chosen);
 std::string version_text();
 
 /// Becomes true when the user presses Ctrl-C after `catch_interrupts()`.
-extern std::atomic<bool> interrupt_requested;
+extern std::atomic<bool> interrupt_requested;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): all that a signal handler can reach
 /// From now on the first Ctrl-C is a request, and the second ends the process.
 void catch_interrupts();
 

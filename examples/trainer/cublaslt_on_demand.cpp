@@ -16,7 +16,7 @@
 namespace {
 
 void* library() {
-    static void* const handle = [] {
+    static void* const handle = [] {  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): dlsym takes it so
         auto const name = "libcublasLt.so." + std::to_string(CUBLAS_VER_MAJOR);
         void* const found = dlopen(name.c_str(), RTLD_NOW | RTLD_LOCAL);
         if (found == nullptr) throw cxr::backend_error("cuda: " + name + " cannot be loaded: " + dlerror());
@@ -35,7 +35,7 @@ F* the(F*, char const* name) {
 
 }  // namespace
 
-#define CXR_THE(name) the(name, #name)
+#define CXR_THE(name) the(name, #name)  // NOLINT(cppcoreguidelines-macro-usage): the name is also text
 extern "C" {
 cublasStatus_t cublasLtCreate(cublasLtHandle_t* handle) { return CXR_THE(cublasLtCreate)(handle); }
 cublasStatus_t cublasLtDestroy(cublasLtHandle_t handle) { return CXR_THE(cublasLtDestroy)(handle); }

@@ -121,7 +121,9 @@ public:
 
 /// What asks a backend for an operation.
 enum class asked_for {
-    by_programs,      ///< no training, but other commands or programs in C++
+    by_programs,      ///< no training and no prediction, but other commands or programs in C++
+    by_layers,        ///< every prediction and every training: layers forward
+    by_bf16,          ///< a prediction in bfloat16, and every training
     by_training,      ///< every training
     by_plain_loss,    ///< a training with that loss
     by_focused_loss,  ///< one with a focal, asymmetric or smoothed loss
@@ -130,6 +132,9 @@ enum class asked_for {
     by_clipping,      ///< one that clips
     by_dropout,       ///< one with dropout
 };
+
+/// Who does what backends are not asked for.
+inline constexpr auto no_backend = "no backend, on the processor";
 
 /// An operation in words.
 struct served_operation {

@@ -100,8 +100,8 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
     for (std::size_t c = 0; c < table.classes.size(); ++c) {
         std::size_t positives = 0, negatives = 0;
         for (std::size_t i = 0; i < rows; ++i) {
-            positives += known(i, c) == 1;
-            negatives += known(i, c) == 0;
+            positives += known(i, c) == 1 ? 1U : 0U;
+            negatives += known(i, c) == 0 ? 1U : 0U;
         }
         text.push_back({table.classes[c], std::to_string(positives), std::to_string(negatives), optional_text(auroc[c]), optional_text(auprc[c])});
         j["classes"].push_back({{"name", table.classes[c]}, {"positives", positives}, {"negatives", negatives}, {"auroc", optional_json(auroc[c])}, {"auprc", optional_json(auprc[c])}});
@@ -130,7 +130,7 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
 
 void add_evaluate(CLI::App& app, chosen_command& chosen) {
     add_table_command<evaluate_options>(
-        app, chosen, "evaluate", "AUROC and AUPRC of predictions, class by class", backend_use::none,
+        app, chosen, "evaluate", "AUROC and AUPRC of predictions, class by class", backend_use::metrics,
         [](CLI::App& c, evaluate_options& o) {
             c.add_option("--csv", o.csv, "label table")->required();
             c.add_option("--predictions", o.predictions, "table of predictions, as cxr predict writes it")->required();

@@ -65,7 +65,7 @@ std::size_t container_use() {
     for (int k = 0; k < chains; ++k) x[k] = _mm512_set1_ps(static_cast<float>(k));
     for (std::size_t s = 0; s < steps; ++s)
 #pragma GCC unroll 16
-        for (int k = 0; k < chains; ++k) x[k] = _mm512_fmadd_ps(x[k], a, b);
+        for (auto& v : x) v = _mm512_fmadd_ps(v, a, b);
     float lanes[16], sum = 0;
     for (int k = 0; k < chains; ++k) {
         _mm512_storeu_ps(lanes, x[k]);
@@ -81,7 +81,7 @@ std::size_t container_use() {
     for (int k = 0; k < chains; ++k) x[k] = _mm256_set1_ps(static_cast<float>(k));
     for (std::size_t s = 0; s < steps; ++s)
 #pragma GCC unroll 12
-        for (int k = 0; k < chains; ++k) x[k] = _mm256_fmadd_ps(x[k], a, b);
+        for (auto& v : x) v = _mm256_fmadd_ps(v, a, b);
     float lanes[8], sum = 0;
     for (int k = 0; k < chains; ++k) {
         _mm256_storeu_ps(lanes, x[k]);
@@ -97,7 +97,7 @@ std::size_t container_use() {
     for (int k = 0; k < chains; ++k) x[k] = _mm_set1_ps(static_cast<float>(k));
     for (std::size_t s = 0; s < steps; ++s)
 #pragma GCC unroll 12
-        for (int k = 0; k < chains; ++k) x[k] = _mm_add_ps(_mm_mul_ps(x[k], a), b);
+        for (auto& v : x) v = _mm_add_ps(_mm_mul_ps(v, a), b);
     float lanes[4], sum = 0;
     for (int k = 0; k < chains; ++k) {
         _mm_storeu_ps(lanes, x[k]);

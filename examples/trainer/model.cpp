@@ -113,7 +113,7 @@ void check_model_options(model_options const& o) {
     require_usage(o.preprocess != "imagenet" || o.channels == 3, "--preprocess imagenet: has the mean and deviation of 3 channels, and --channels is " + std::to_string(o.channels));
     require_usage(o.resize == "nearest" || o.resize == "bilinear" || o.resize == "area", "--resize " + o.resize + ": expected nearest, bilinear or area");
     auto const network = engine_options_for(o, 1).network;
-    double channels = static_cast<double>(network.stem);
+    auto channels = static_cast<double>(network.stem);
     for (std::size_t b = 0; b < 3; ++b) {
         channels = std::floor((channels + static_cast<double>(network.blocks[b] * network.growth)) * o.compression);
         require_usage(channels >= 1, fmt::format("--compression {}: a transition would keep no channel", o.compression));
@@ -187,7 +187,7 @@ model_options model_options_from(io::checkpoint const& c, std::string const& pat
 std::vector<std::string> classes_of(io::checkpoint const& c, std::string const& path) {
     if (!c.metadata.contains("cxr.classes")) return {};
     try {
-        auto const classes = parsed(c, "cxr.classes", path).get<std::vector<std::string>>();
+        auto classes = parsed(c, "cxr.classes", path).get<std::vector<std::string>>();
         std::set<std::string> seen;
         for (auto const& name : classes)
             if (!seen.insert(name).second) throw io_error(path + ": metadata cxr.classes has " + name + " twice");
@@ -208,6 +208,11 @@ data::preprocess preprocess_for(model_options const& o) {
     return p;
 }
 
+void print_operations(std::vector<served_operation> const& operations, console const& out) {
+    for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
+    for (auto const& served : operations) out.debug("{} on {}", served.what, served.by);
+}
+
 void take_from_file(model_options& o, std::set<std::string> const& names, io::weights const& w, std::string const& path) {
     auto const free = [&](std::initializer_list<char const*> options) { return std::none_of(options.begin(), options.end(), [&](auto const* name) { return names.contains(name); }); };
     if (free({"convention"}) && w.convention) o.convention = *w.convention == models::convention::keras ? "keras" : "torchvision";
@@ -221,6 +226,10 @@ void take_from_file(model_options& o, std::set<std::string> const& names, io::we
         auto const own = model_options_from(w.state, path);
         if (free({"preprocess"})) o.preprocess = own.preprocess;
         if (free({"resize"})) o.resize = own.resize;
+        if (o.preprocess == "featurewise") {
+            o.mean = own.mean;
+            o.deviation = own.deviation;
+        }
     }
     auto const first = std::find_if(w.state.tensors.begin(), w.state.tensors.end(), [](auto const& t) { return t.name == "features.conv0.weight" && t.shape.rank() == 4; });
     if (free({"channels"}) && first != w.state.tensors.end() && (first->shape[1] == 1 || first->shape[1] == 3)) o.channels = first->shape[1];

@@ -77,6 +77,9 @@ engine_options engine_options_for(model_options const& options, std::size_t clas
 /// The preprocessing of this model.
 data::preprocess preprocess_for(model_options const& options);
 
+/// Says who does what: a line a backend, and at --log-level debug a line an operation.
+void print_operations(std::vector<served_operation> const& operations, console const& out);
+
 /// A model ready to predict.
 struct opened_model {
     std::string path;                     ///< the file with the weights
@@ -87,6 +90,7 @@ struct opened_model {
 };
 
 /// Gives the options that the command line leaves open, as `names` tells, the values that a weight file says: architecture, convention, channels, size, and of a checkpoint how images are prepared.
+/// Where they are prepared featurewise, mean and deviation are the file's in any case, empty where it has none.
 /// Throws `io_error` that begins with `path` where its tensors make no DenseNet.
 void take_from_file(model_options& options, std::set<std::string> const& names, io::weights const& weights, std::string const& path);
 

@@ -92,6 +92,10 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
     loading.notice = warn_once_a_run(out);
     data::loader loader(table, folder, preprocess_for(model.options), loading);
 
+    auto operations = backend.operations;
+    std::erase_if(operations, [&](auto const& served) { return served.asked != asked_for::by_layers && !(bf16 && served.asked == asked_for::by_bf16); });
+    operations.push_back({"reading and preparing images", no_backend, asked_for::by_layers});
+    print_operations(operations, out);
     if (!model.step.empty()) out.print("model {} · step {} · epoch {}", model.path, model.step, model.epoch);
     if (model.step == "0") out.warn("{} was saved before the first step: it predicts with the weights that the training began with", model.path);
     predictions p{o.out, model.classes, table.images, tensor<double, 2>({table.rows(), model.classes.size()})};

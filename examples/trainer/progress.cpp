@@ -6,6 +6,7 @@
 #include <unistd.h>
 
 #include <algorithm>
+#include <cmath>
 #include <cstdio>
 
 namespace cxr::trainer {
@@ -17,7 +18,7 @@ constexpr std::chrono::milliseconds bar_interval{100};
 constexpr std::chrono::seconds line_interval{15};
 
 std::string time_left(double seconds) {
-    auto const s = static_cast<long>(seconds + 0.5);
+    auto const s = std::lround(seconds);
     return s < 60 ? fmt::format("{} s", s) : s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60) : fmt::format("{}:{:02} h", s / 3600, s / 60 % 60);
 }
 

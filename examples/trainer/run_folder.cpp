@@ -59,10 +59,10 @@ std::optional<double> optional_number(std::string const& text) { return text.emp
 double peak_rss_mb() {
     rusage usage{};
     getrusage(RUSAGE_SELF, &usage);
-    return static_cast<double>(usage.ru_maxrss) / 1024;
+    return static_cast<double>(usage.ru_maxrss) / 1024;  // NOLINT(cppcoreguidelines-pro-type-union-access): glibc declares it so
 }
 
-std::string run_folder::file(std::string const& path, std::string const& name) { return (fs::path(path) / name).string(); }
+std::string run_folder::file(std::string const& path, std::string const& file) { return (fs::path(path) / file).string(); }
 
 std::vector<std::string> run_folder::files() {
     std::vector<std::string> all(run_files.begin(), run_files.end());
@@ -133,7 +133,7 @@ run_folder run_folder::resume(std::string const& path, std::vector<std::string> 
     return folder;
 }
 
-void run_folder::write_config(std::string const& text) { write_text(file("config.json"), text); }
+void run_folder::write_config(std::string const& text) const { write_text(file("config.json"), text); }
 
 void run_folder::write_log() {
     std::string text = log_head;

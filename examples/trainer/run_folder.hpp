@@ -60,7 +60,7 @@ public:
     /// `file` in this folder.
     [[nodiscard]] std::string file(std::string const& name) const { return file(path_, name); }
     /// Writes config.json.
-    void write_config(std::string const& text);
+    void write_config(std::string const& text) const;
     /// Adds a row to log.csv, which is replaced as a whole.
     void add(log_row const& row);
     /// Adds a row to steps.csv.

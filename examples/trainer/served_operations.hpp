@@ -98,32 +98,34 @@ std::vector<served_operation> served_layers() {
     std::vector<served_operation> all;
     auto const add = [&](std::string const& operation, std::string_view by, asked_for asked = asked_for::by_training) { all.push_back({operation, std::string(by), asked}); };
     std::string const of_head = whole ? " of the head" : "";
-    if (whole) add("DenseNet before its head, as one layer", Backend::name);
-    if (!whole && !dense_layer_by<Backend>().empty()) add("dense layer, as one layer", dense_layer_by<Backend>());
-    add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>());
+    bool const one_layer = !whole && !dense_layer_by<Backend>().empty();
+    if (whole) add("DenseNet before its head, as one layer", Backend::name, asked_for::by_layers);
+    if (one_layer) add("dense layer, as one layer", dense_layer_by<Backend>(), asked_for::by_layers);
+    add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>(), asked_for::by_layers);
     add("convolution" + of_head + ", backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
     add("convolution" + of_head + ", backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
     if (!whole) {
         add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
-        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>());
+        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>(), asked_for::by_layers);
         add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, bool, into, into>());
-        add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>());
+        // Dense layers that are one layer ask for it, and nothing else does.
+        add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>(), one_layer ? asked_for::by_layers : asked_for::by_programs);
         add("normalise and rectify, backward",
-            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, bool, into, into>());
-        add("relu", serving<Backend, ops::relu_key, ctx, in, out>());
+            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, bool, into, into>(), one_layer ? asked_for::by_training : asked_for::by_programs);
+        add("relu", serving<Backend, ops::relu_key, ctx, in, out>(), asked_for::by_layers);
         add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
-        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>());
+        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>(), asked_for::by_layers);
         add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
         add("copy", serving<Backend, ops::add_key, ctx, in, out, bool>());
-        add("conversion of element types", serving<Backend, ops::convert_key, ctx, in, view<bf16, 4>, bool>());
+        add("conversion of element types", serving<Backend, ops::convert_key, ctx, in, view<bf16, 4>, bool>(), asked_for::by_bf16);
     }
-    add("affine map of batch norm", serving<Backend, ops::affine_key, ctx, moments, moments, one, one, double, view<double, 1>, into, into>());
+    add("affine map of batch norm", serving<Backend, ops::affine_key, ctx, moments, moments, one, one, double, view<double, 1>, into, into>(), asked_for::by_layers);
     add("running statistics", serving<Backend, ops::running_statistics_key, ctx, moments, moments, double, double, gate, into, into>());
-    add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>());
+    add("average pool", serving<Backend, ops::average_pool_key, ctx, window, in, out>(), asked_for::by_layers);
     add("average pool, backward", serving<Backend, ops::average_pool_backward_key, ctx, window, in, out, bool>());
-    add("bias", serving<Backend, ops::add_bias_key, ctx, one, out>());
+    add("bias", serving<Backend, ops::add_bias_key, ctx, one, out>(), asked_for::by_layers);
     add("bias, backward", serving<Backend, ops::bias_backward_key, ctx, in, into>());
-    add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>());
+    add("sigmoid", serving<Backend, ops::sigmoid_key, ctx, in, out>(), asked_for::by_layers);
     add("sigmoid, backward", serving<Backend, ops::sigmoid_backward_key, ctx, in, in, out, bool>());
     add("dropout", serving<Backend, ops::dropout_key, ctx, ops::dropout_mask<float>, in, out, bool>(), asked_for::by_dropout);
     add("counting steps", serving<Backend, ops::count_step_key, ctx, gate, into>(), asked_for::by_dropout);

@@ -59,7 +59,7 @@ std::size_t count_patients(data::label_table const& table) {
 
 std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label) {
     std::size_t n = 0;
-    for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label;
+    for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
     return n;
 }
 
@@ -74,6 +74,7 @@ json run_split(split_options const& o, label_options const& labels, global_optio
     auto const rows = data::split_by_patient(table, fractions, static_cast<std::uint64_t>(global.seed));
 
     std::vector<data::label_table> parts;
+    parts.reserve(rows.size());
     for (auto const& r : rows) parts.push_back(data::select_rows(table, r));
     auto const file = [&](std::size_t part) { return (std::filesystem::path(o.out) / (std::string(part_names[part]) + ".csv")).string(); };
     for (auto part = parts.size(); part < part_names.size(); ++part)
@@ -101,10 +102,15 @@ json run_split(split_options const& o, label_options const& labels, global_optio
     }
     out.table(shown);
     for (std::size_t c = 0; c < table.classes.size(); ++c) {
+        auto const positives = count(table, c, 1);
+        if (positives == 0) {
+            out.warn("class {} has no positive in {}", table.classes[c], o.csv);
+            continue;
+        }
         std::string without;
         for (std::size_t part = 0; part < parts.size(); ++part)
             if (count(parts[part], c, 1) == 0) without += (without.empty() ? "" : ", ") + std::string(part_names[part]);
-        if (!without.empty()) out.warn("class {} is too rare to be in each part: {} in {}, none of them in {}", table.classes[c], counted(count(table, c, 1), "positive", "positives"), o.csv, without);
+        if (!without.empty()) out.warn("class {} is too rare to be in each part: {} in {}, none of them in {}", table.classes[c], counted(positives, "positive", "positives"), o.csv, without);
     }
     return j;
 }

@@ -27,12 +27,11 @@ namespace cxr::trainer {
 
 namespace {
 
-// Who does what backends are not asked for.
-constexpr auto no_backend = "no backend, on the processor";
-
 // Whether this training asks its backend for an operation.
 bool asks_for(train_options const& o, served_operation const& operation) {
     switch (operation.asked) {
+        case asked_for::by_layers:
+        case asked_for::by_bf16:
         case asked_for::by_training: return true;
         case asked_for::by_plain_loss: return loss_form_of(o).plain();
         case asked_for::by_focused_loss: return !loss_form_of(o).plain();
@@ -44,6 +43,59 @@ bool asks_for(train_options const& o, served_operation const& operation) {
     }
     return false;
 }
+
+// A variance of n numbers is off by √(2 / (n − 1)) of itself as a rule: below this by more than a third.
+constexpr std::size_t enough_values = 16;
+
+// How little batch norm has to go by in a step, empty where it is enough. The last block has the fewest pixels.
+std::string little_to_normalise_by(train_options const& o, engine_options const& e, std::size_t rows) {
+    auto const features = infer(models::densenet_features(e.network), shape{1, e.size.height, e.size.width, e.channels}).output;
+    auto const images = std::min(o.batch, rows), values = images * features[1] * features[2];
+    bool const few = values < enough_values, more_images = o.batch < rows;
+    if (!few && images > 1) return {};
+    return fmt::format("--batch {}, --size {}{}: batch norm in the last block has mean and variance of {} a channel ({} of {} × {} pixels), {}; {}", o.batch, to_string(e.size),
+                       more_images ? std::string() : fmt::format(", {} in {}", counted(rows, "row", "rows"), o.train), counted(values, "value", "values"), counted(images, "image", "images"),
+                       features[1], features[2],
+                       few ? fmt::format("and a variance of fewer than {} is off by more than a third as a rule", enough_values) : "and running statistics differ from those of one image",
+                       few ? (more_images ? "a larger --batch or --size trains better" : "more rows or a larger --size train better")
+                           : (more_images ? "--batch 8 and more train better" : "more rows train better"));
+}
+
+// Featurewise figures, fitted once: those that came with the weights where the rule did too, else anew.
+void settle_featurewise(train_options& o, data::label_table const& training, std::uint64_t seed, console const& out) {
+    auto const text = [](model_options const& m) { return fmt::format("mean {:.2f}, deviation {:.2f}", fmt::join(m.mean, " "), fmt::join(m.deviation, " ")); };
+    auto const stored = o.model;
+    if (!o.given.contains("preprocess") && stored.mean.size() == stored.channels) {
+        out.print("featurewise by the figures of {}: {}; --preprocess featurewise fits them to {}", o.weights, text(stored), o.train);
+        return;
+    }
+    fit_featurewise(o.model, training, o.images, seed);
+    if (!stored.mean.empty() && (stored.mean != o.model.mean || stored.deviation != o.model.deviation))
+        out.print("featurewise by figures fitted to {}: {}; {} has {}", o.train, text(o.model), o.weights, text(stored));
+}
+
+// An observer that says once, behind the first validation, what the cache on disk was good for.
+class cache_report {
+public:
+    cache_report(std::string const& folder, data::loader const& training, data::loader const& validation, console const& out)
+        : folder_(folder), training_(training), validation_(validation), out_(out) {}
+
+    void on_epoch(train::epoch_report const&) { tell(); }
+
+    // For a run that ends before.
+    void tell() {
+        auto const t = training_.cached(), v = validation_.cached();
+        if (t.asked + v.asked == 0 || std::exchange(told_, true)) return;
+        out_.print("cache {}: {} of {} found, {} added", folder_, t.found + v.found, counted(t.asked + v.asked, "image", "images"), t.added + v.added);
+    }
+
+private:
+    std::string const& folder_;
+    data::loader const& training_;
+    data::loader const& validation_;
+    console const& out_;
+    bool told_ = false;
+};
 
 }  // namespace
 
@@ -95,7 +147,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const validation = read_table(o.valid, valid_labels);
     auto const count = [](data::label_table const& table, std::size_t c, std::int8_t label) {
         std::size_t n = 0;
-        for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label;
+        for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
         return n;
     };
     auto const any_class = [&](auto const& holds) {
@@ -127,7 +179,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.weights = weights_for(o, frequencies, classes);
     engine_for.form = loss_form_of(o);
 
-    if (o.model.preprocess == "featurewise" && !o.resume) fit_featurewise(o.model, training, o.images, engine_for.seed);
+    if (o.model.preprocess == "featurewise" && !o.resume) settle_featurewise(o, training, engine_for.seed, out);
     auto const preprocess = preprocess_for(o.model);
     bool const drop_last = training.rows() >= o.batch;
     auto training_loading = loader_options(o.batch, true, engine_for.seed, threads, drop_last);
@@ -144,7 +196,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::loader valid_loader(validation, o.images, preprocess, validation_loading);
     if (o.resume) check_extent(*from, last_path, engine_for);
     if (o.resume) check_resumed_rows(o, old_config, training.rows());
-    auto schedule = schedule_for(o, o.steps != 0 ? o.steps : o.epochs * train_loader.batches(), scheduled_so_far);
+    std::uint64_t const all_steps = o.steps != 0 ? o.steps : o.epochs * train_loader.batches();
+    auto schedule = schedule_for(o, all_steps, scheduled_so_far);
+    if (auto const why = why_schedule_is_idle(o, all_steps, train_loader.batches()); !why.empty()) out.warn("{}", why);
     auto network = backend.make(engine_for);
     if (!o.memory.empty()) {
         auto const limit = memory_limit(o.memory);
@@ -170,13 +224,12 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
-    if (o.batch == 1) out.warn("--batch 1: batch norm has but the pixels of one image for its mean and variance, and running statistics that differ from them; 8 and more train better");
+    if (auto const little = little_to_normalise_by(o, engine_for, training.rows()); !little.empty()) out.warn("{}", little);
     auto operations = backend.operations;
     std::erase_if(operations, [&](auto const& served) { return !asks_for(o, served); });
     operations.push_back({"reading and preparing images", no_backend, asked_for::by_training});
     operations.push_back({"AUROC after an epoch", no_backend, asked_for::by_training});
-    for (auto const& [server, served] : by_serving_backend(operations)) out.print("by {}: {}", server, served);
-    for (auto const& served : operations) out.debug("{} on {}", served.what, served.by);
+    print_operations(operations, out);
 
     if (o.resume) {
         network->load(*from, last_path, true);
@@ -250,7 +303,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
     train::fit_options const fit_for{.epochs = o.epochs, .steps = o.steps, .patience = o.patience, .stop = &interrupt_requested};
     auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
     train_outcome outcome;
-    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled);
+    cache_report cache(o.cache, train_loader, valid_loader, out);
+    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled, cache);
+    cache.tell();
     train_loader.tell();
     plot_run(folder);
 

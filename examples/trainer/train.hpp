@@ -74,6 +74,6 @@ struct train_outcome {
 train_outcome run_training(train_options options, label_options labels, global_options global, console const& out);
 
 /// What `cxr train --json` writes.
-json to_json(train_outcome const& outcome);
+json to_json(train_outcome const& t);
 
 }  // namespace cxr::trainer

@@ -13,6 +13,7 @@
 #include <fstream>
 #include <limits>
 #include <sstream>
+#include <system_error>
 
 namespace cxr::trainer {
 
@@ -121,7 +122,7 @@ json resume_options(train_options& o, label_options& l, global_options& g) {
     require_usage(!o.given.contains("weights"), "--weights: a run that --resume continues has its weights already");
     for (auto const* const option : {"new-head", "keep-optimizer"}) require_usage(!o.given.contains(option), std::string("--") + option + ": a run that --resume continues has its weights already");
     check_model_options(o.model);
-    auto const config = read_config(path);
+    auto config = read_config(path);
     try {
         auto options = config.at("options");
         train_options fresh;
@@ -176,6 +177,8 @@ void check_train_options(train_options const& o) {
     require_usage(!o.out.empty() || o.dry_run, "--out is needed: the folder of the run");
     require_usage(o.batch >= 1 && o.batch <= 65536, "--batch " + std::to_string(o.batch) + ": expected 1 to 65536");
     require_usage(o.epochs >= 1 || o.steps != 0, "--epochs 0: expected at least 1");
+    std::error_code ignored;
+    require_usage(o.cache.empty() || !fs::equivalent(o.cache, o.images, ignored), "--cache " + o.cache + ": is the folder of --images " + o.images + ", expected another folder");
     check_recipe(o);
     // How many steps there will be is known when the table has been read; this looks at all else.
     static_cast<void>(schedule_for(o, o.steps != 0 ? o.steps : std::numeric_limits<std::uint64_t>::max(), {}));

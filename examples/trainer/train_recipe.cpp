@@ -141,6 +141,18 @@ optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim:
                            from);
 }
 
+std::string why_schedule_is_idle(train_options const& o, std::uint64_t steps, std::size_t batches) {
+    bool const by_epochs = o.schedule == "step", plateau = o.schedule == "plateau", cosine = o.schedule == "cosine";
+    if ((plateau || cosine) && o.min_lr >= o.lr) return fmt::format("--schedule {}: changes nothing in this run, for --min-lr {} is --lr itself, expected less", o.schedule, o.min_lr);
+    if (cosine && steps - o.warmup < 2) return fmt::format("--schedule cosine: changes nothing in this run of {}, for at --warmup {} it takes at least --steps {}", counted(steps, "step", "steps"), o.warmup, o.warmup + 2);
+    if (!by_epochs && !plateau) return {};
+    // Whole epochs before the first step at another rate. A plateau begins with an epoch that the others are held against.
+    std::uint64_t const before = by_epochs ? o.schedule_epochs : o.schedule_patience + 2;
+    if ((steps - 1) / batches >= before) return {};
+    return fmt::format("--schedule {}: changes nothing in this run of {}, {} an epoch, for at --schedule-{} {} it takes at least --epochs {} or --steps {}", o.schedule, counted(steps, "step", "steps"), batches,
+                       by_epochs ? "epochs" : "patience", by_epochs ? o.schedule_epochs : o.schedule_patience, before + 1, before * batches + 1);
+}
+
 stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes) {
     if (o.loss == "bce" || o.class_weights == "none") return {std::vector<double>(classes.size(), 1.0), std::vector<double>(classes.size(), 1.0)};
     if (o.class_weights == "train") return stats::course_weights(frequencies);

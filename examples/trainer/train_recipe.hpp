@@ -10,6 +10,7 @@
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 
+#include <cstddef>
 #include <cstdint>
 #include <string>
 #include <vector>
@@ -33,6 +34,9 @@ optim::chosen_options optimizer_of(train_options const& o);
 
 /// How the learning rate changes in a run of so many steps. Throws `usage_error` where an option does not fit.
 optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim::schedule_state const& from);
+
+/// Why the schedule cannot change the learning rate in a run of so many steps in all, with so many batches an epoch, and what it would take, in a sentence that begins with its option; empty where it can.
+std::string why_schedule_is_idle(train_options const& o, std::uint64_t steps, std::size_t batches);
 
 /// What labels weigh, by rule or from a file. Throws `io_error`.
 stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes);

@@ -82,9 +82,10 @@ struct backend_work {
     peaks (*measure_peaks)() = nullptr;                                                                                  ///< of the device; null on the host
 };
 
-/// DenseNet121 on a backend with layers: `inference` or `training`, on random images (N, H, W, 3).
-std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed, bool bf16 = false);
-/// Multiplications and additions of one run on images (N, H, W, C) by convolutions and linear layers; backward counts as twice forward.
+/// DenseNet121 on a backend with layers: `inference` or `training`, on random images (N, H, W, 3). `bf16` and `winograd` as in `engine_options`.
+std::unique_ptr<workload> network_work(backend_entry const& backend, operation what, shape const& images, std::size_t threads, std::uint64_t seed, bool bf16 = false, bool winograd = false);
+/// Multiplications and additions of one run on images (N, H, W, C) by convolutions and linear layers. Backward counts as twice forward, in training without the gradient of the
+/// images, which would take the first convolution once more.
 double flops_of(operation what, shape const& images);
 /// The same operation's bytes read and written at least, of a table with so many entries.
 double bytes_of(operation what, std::size_t entries);

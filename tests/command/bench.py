@@ -1,17 +1,21 @@
 # SPDX-License-Identifier: Apache-2.0
 """cxr bench: what it measures, in what form, and how it refuses. Times themselves are no matter of tests."""
 
+import platform
+import re
+import shutil
 import xml.etree.ElementTree
 
 from _cxr_command import *
 
 FIELDS = {
-    "what", "backend", "device", "shape", "dtype", "seconds_median", "seconds_best", "repetitions", "runs_a_repetition", "images_per_second", "gflops", "gb_per_s",
+    "what", "backend", "device", "shape", "dtype", "method", "seconds_median", "seconds_best", "repetitions", "runs_a_repetition", "images_per_second", "gflops", "gb_per_s",
     "fma_peak_gflops", "memory_gb_per_s", "efficiency", "max_error", "check", "transfer_seconds", "transfer",
 }  # fmt: skip
 LARGEST_ERROR = {"frequencies": 0, "loss": 1e-6, "loss-gradient": 1e-5, "layer": 1e-2, "inference": 1e-2, "training": 0.1}
 # Of the gradient, as a share of its length: batch norms of two small images magnify what bfloat16 rounds. Nothing at all would be off by 1.
 LARGEST_ERROR_OF_BFLOAT16 = {"inference": 1e-2, "training": 0.9}
+LARGEST_ERROR_OF_WINOGRAD = 1e-5
 TABLES = ["--what", "frequencies,loss", "--sizes", "140,1400", "--repetitions", "2"]
 
 
@@ -31,7 +35,13 @@ class Bench(CommandTest):
             self.assertEqual(set(row), FIELDS)
             where = f"{row['what']} {row['backend']} {row['shape']}"
             half = row["dtype"] == "bfloat16"
-            self.assertLessEqual(row["max_error"], LARGEST_ERROR_OF_BFLOAT16[row["what"]] if half else LARGEST_ERROR[row["what"]], where)
+            winograd = row["method"] == "winograd"
+            if winograd:
+                self.assertEqual((row["what"], row["dtype"]), ("inference", "float32"), where)
+            else:
+                self.assertIsNone(row["method"], where)
+            largest = LARGEST_ERROR_OF_WINOGRAD if winograd else (LARGEST_ERROR_OF_BFLOAT16 if half else LARGEST_ERROR)[row["what"]]
+            self.assertLessEqual(row["max_error"], largest, where)
             if row["backend"] == "reference":
                 self.assertEqual(row["max_error"], 0, where)
             self.assertGreater(row["seconds_best"], 0, where)
@@ -73,12 +83,25 @@ class Bench(CommandTest):
         self.check_rows(result)
         works = [("layer", [2, 64, 14, 14]), ("inference", [1, 3, 64, 64]), ("inference", [2, 3, 64, 64]), ("training", [2, 3, 64, 64])]
         for backend in ("eigen", "simd"):
-            self.assertEqual([(row["what"], row["shape"]) for row in result["results"] if row["backend"] == backend and row["dtype"] == "float32"], works, backend)
+            plain = [row for row in result["results"] if row["backend"] == backend and row["dtype"] == "float32" and not row["method"]]
+            self.assertEqual([(row["what"], row["shape"]) for row in plain], works, backend)
+            # A step of training multiplies three times as often as its forward pass, but for the gradient of the images: by 7 × 7 weights of 3 and 64 channels, 32 × 32 pixels, 2 images.
+            forward, step = (row["gflops"] * row["seconds_median"] for row in plain[2:])
+            self.assertAlmostEqual(step, 3 * forward - 1e-9 * 2 * 7 * 7 * 3 * 64 * 32 * 32 * 2, delta=1e-9 * step)
+        self.assertEqual([(row["backend"], row["what"], row["shape"]) for row in result["results"] if row["method"]], [("simd", "inference", [n, 3, 64, 64]) for n in (1, 2)])
         self.assertTrue(all(row["check"] for row in result["results"]))
+
+    def test_rows_of_one_backend_and_shape_are_told_apart(self):
+        text = self.good("bench", "--what", "inference", "--quick", "--batches", "1", "--repetitions", "1", "--backends", "eigen,simd", "--json", self.path("bench.json")).stdout
+        rows = json.loads(self.read("bench.json"))["results"]
+        labels = [(row["backend"], row["dtype"] + (" Winograd" if row["method"] else "")) for row in rows]
+        self.assertEqual(re.findall(r"(?m)^inference +(\S+) +(\S+(?: Winograd)?) +1×3×64×64 ", text), labels)
+        half = [("simd", "bfloat16")] if ("simd", "bfloat16") in labels else []  # where the processor has it
+        self.assertEqual(labels, [("simd", "float32"), ("simd", "float32 Winograd"), *half, ("eigen", "float32")])
 
     def test_a_table_and_a_sentence_for_people(self):
         text = self.good("bench", *TABLES).stdout
-        for word in ("median", "max error", "frequencies", "loss-gradient", "10×14", "GFLOP/s", "GB/s", "reference", "eigen"):
+        for word in ("dtype", "median", "max error", "float32", "int8", "frequencies", "loss-gradient", "10×14", "GFLOP/s", "GB/s", "reference", "eigen"):
             self.assertIn(word, text)
         host = self.good("bench", *TABLES, "--backends", "reference,eigen").stdout
         for what in ("frequencies", "loss", "loss-gradient"):
@@ -110,10 +133,22 @@ class Bench(CommandTest):
         result = self.good_json("bench", "--what", "loss-gradient", "--sizes", "140", "--backend", "xtensor", "--repetitions", "1")
         self.assertEqual([(row["what"], row["backend"]) for row in result["results"]], [("loss-gradient", "xtensor")])
 
+    @unittest.skipUnless(platform.machine() == "x86_64" and shutil.which("qemu-x86_64"), "needs qemu-x86_64 on such a machine")
+    def test_what_is_to_be_known_of_a_backend_is_said_first(self):
+        if sanitized():
+            self.skipTest("an emulator does not run a sanitizer")
+        bench = [EXECUTABLE, "bench", "--what", "frequencies", "--sizes", "140", "--backends", "simd", "--threads", "1"]
+        process = subprocess.Popen(["qemu-x86_64", "-cpu", "Nehalem", *bench], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        said = process.stderr.readline()  # what an emulator measures takes long and says nothing
+        process.kill()
+        process.communicate()
+        self.assertIn("cxr: warning: this processor has neither AVX2 with FMA nor AVX-512: the backend simd works, but slowly", said)
+
     def test_rows_that_would_take_too_long_are_left_out_and_named(self):
         result = self.good_json("bench", "--what", "loss", "--sizes", "1400,14000000", "--backends", "xtensor", "--limit", "0.001", "--repetitions", "1")
         self.assertEqual([row["shape"] for row in result["results"]], [[100, 14]] * 2)
         self.assertEqual([(gap["what"], gap["backend"], gap["shape"]) for gap in result["left_out"]], [("loss", "xtensor", [1000000, 14]), ("loss-gradient", "xtensor", [1000000, 14])])
+        self.assertEqual([(gap["dtype"], gap["method"]) for gap in result["left_out"]], [("float32", None)] * 2)
         self.assertIn("--limit", result["left_out"][0]["reason"])
 
     def test_wrong_usage(self):

@@ -2,6 +2,7 @@
 """What becomes of images on their way to the network: sizes, preprocessings, augmentation, the cache on disk."""
 
 import math
+import re
 import shutil
 
 from _cxr_command import *
@@ -187,10 +188,32 @@ class Cache(CommandTest):
             self.assertEqual(len(self.entries()), 18)
             shutil.rmtree(self.path("cache"))
 
+    def test_what_it_was_good_for_is_said_once(self):
+        common = [a for a in self.common if a != "--quiet"]
+
+        def told(out, *options):
+            return re.findall(r"^cache .*$", self.good(*common, *options, "--out", self.path(out)).stdout, re.M)
+
+        name = f"cache {self.path('cache')}: "
+        self.assertEqual(told("a", *self.cache), [name + "0 of 18 images found, 18 added"])
+        self.assertEqual(told("b", *self.cache, "--threads", "2"), [name + "18 of 18 images found, 0 added"])
+        for entry in self.entries()[:5]:
+            os.remove(self.path("cache", entry))
+        self.assertEqual(told("c", *self.cache), [name + "13 of 18 images found, 5 added"])
+        # A part of an epoch: one of training's three batches, and the validation.
+        self.assertEqual(len(told("d", *self.cache, "--steps", "1")), 1)
+        self.assertEqual(told("e"), [])
+
     def test_a_folder_that_cannot_be(self):
         self.write("file", "")
         with self.unchanged():
             self.bad(1, *self.common, "--cache", self.path("file"), "--out", self.path("run"), says=[self.path("file")])
+        # Its files among the images would be taken for some that somebody put there.
+        images = self.path("images")
+        os.symlink("images", self.path("link"))
+        with self.unchanged():
+            for cache in (images, os.path.join(images, "..", "images"), self.path("link")):
+                self.bad(2, *self.common, "--cache", cache, "--out", self.path("run"), says=[f"--cache {cache}: is the folder of --images {images}, expected another"])
         with self.unchanged():
             self.good(*self.common, *self.cache, "--dry-run")
 

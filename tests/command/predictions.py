@@ -66,6 +66,24 @@ class Predict(CommandTest):
             for batch, content in files.items():
                 self.assertEqual(content, files["1"], f"{backend}, --batch {batch}")
 
+    def test_who_does_each_operation_is_said(self):
+        def told(*options):
+            text = self.good(*self.predict(), *options).stdout
+            return {by: set(operations.split("; ")) for by, operations in re.findall(r"^by (.*?): (.*)$", text, re.M)}
+
+        forward = {"convolution", "batch norm", "relu", "max pool", "affine map of batch norm", "average pool", "bias", "sigmoid"}
+        images = {"no backend, on the processor": {"reading and preparing images"}}
+        self.assertEqual(told("--backend", "onednn"), {"onednn": {"convolution"}, "reference": forward - {"convolution"}, **images})
+        self.assertEqual(told("--backend", "reference"), {"reference": forward, **images})
+        # What a backend has taken over as a whole asks for no single operations.
+        simd = told("--backend", "simd")
+        self.assertIn("DenseNet before its head, as one layer", simd["simd"])
+        self.assertEqual(set.union(*simd.values()), {"DenseNet before its head, as one layer", "convolution of the head", "affine map of batch norm", "average pool", "bias", "sigmoid", "reading and preparing images"})
+        thrust = told("--backend", "thrust-cpp")
+        self.assertEqual(set.union(*thrust.values()), forward | {"dense layer, as one layer", "normalise and rectify", "reading and preparing images"})
+        self.assertIn("cxr: debug: convolution on onednn", self.good(*self.predict(), "--backend", "onednn", "--log-level", "debug").stderr)
+        self.assertEqual(self.good(*self.predict(), "--quiet").stdout, "")
+
     def test_the_file_of_json_and_out_are_two(self):
         with self.unchanged():
             self.bad(2, *self.predict(), "--json", self.path("p.csv"), says=["--json", "p.csv", "--out"])

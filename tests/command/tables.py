@@ -233,6 +233,15 @@ class Split(CommandTest):
         result = self.good("split", "--csv", self.table(), "--out", self.path("parts"))
         self.assertRegex(result.stderr, r"^cxr: warning: class C is too rare to be in each part: 1 positive in [^\n]*, none of them in valid, test\n$")
 
+    def test_a_class_that_nobody_has_is_said_to_be_one(self):
+        self.table()
+        head, *rows = self.read("all.csv").decode().splitlines()
+        table = self.write("all.csv", "\n".join([head + ",D", *(row + ",0" for row in rows)]) + "\n")
+        said = self.good("split", "--csv", table, "--out", self.path("parts")).stderr.splitlines()
+        self.assertEqual(len(said), 2, said)
+        self.assertIn("class C is too rare", said[0])
+        self.assertEqual(said[1], f"cxr: warning: class D has no positive in {table}")
+
     def test_fractions_that_are_none(self):
         table = self.table()
         with self.unchanged():

@@ -139,6 +139,37 @@ class Run(CommandTest):
             self.bad(2, *common, "--schedule", "cosine", "--min-lr", "1", says=["--min-lr 1", "0 to --lr"])
             self.bad(2, *common, "--schedule", "step", "--schedule-epochs", "1", "--schedule-factor", "1", says=["--schedule-factor 1", "below 1"])
 
+    def test_a_schedule_that_changes_nothing_in_this_run(self):
+        data = self.data_set(train=18)  # 4 batches an epoch
+        common = ["train", *data, *SMALL, "--batch", "4"]
+        idle = lambda text: re.findall(r"cxr: warning: (.*changes nothing.*)", text)
+        for options, says in (
+            (["--epochs", "1", "--schedule", "step", "--schedule-epochs", "5"], "step: changes nothing in this run of 4 steps, 4 an epoch, for at --schedule-epochs 5 it takes at least --epochs 6 or --steps 21"),
+            (["--epochs", "2", "--schedule", "step", "--schedule-epochs", "2"], "step: changes nothing in this run of 8 steps, 4 an epoch, for at --schedule-epochs 2 it takes at least --epochs 3 or --steps 9"),
+            (["--steps", "3", "--schedule", "step", "--schedule-epochs", "2"], "step: changes nothing in this run of 3 steps, 4 an epoch, for at --schedule-epochs 2 it takes at least --epochs 3 or --steps 9"),
+            (["--steps", "1", "--schedule", "plateau"], "plateau: changes nothing in this run of 1 step, 4 an epoch, for at --schedule-patience 10 it takes at least --epochs 13 or --steps 49"),
+            (["--epochs", "12", "--schedule", "plateau"], "plateau: changes nothing in this run of 48 steps, 4 an epoch, for at --schedule-patience 10 it takes at least --epochs 13 or --steps 49"),
+            (["--epochs", "40", "--schedule", "plateau", "--min-lr", "0.001"], "plateau: changes nothing in this run, for --min-lr 0.001 is --lr itself, expected less"),
+            (["--steps", "3", "--warmup", "2", "--schedule", "cosine"], "cosine: changes nothing in this run of 3 steps, for at --warmup 2 it takes at least --steps 4"),
+        ):
+            self.assertEqual(idle(self.good(*common, *options, "--dry-run").stderr), ["--schedule " + says])
+        for options in (
+            ["--steps", "9", "--schedule", "step", "--schedule-epochs", "2"],
+            ["--epochs", "13", "--schedule", "plateau"],
+            ["--steps", "9", "--schedule", "plateau", "--schedule-patience", "0"],
+            ["--steps", "2", "--schedule", "cosine"],
+            ["--steps", "4", "--schedule", "one-cycle"],
+            ["--steps", "1"],
+        ):
+            self.assertEqual(idle(self.good(*common, *options, "--dry-run").stderr), [])
+        # It is the whole run that counts.
+        self.assertEqual(len(idle(self.good(*common, "--epochs", "1", "--schedule", "step", "--schedule-epochs", "1", "--out", self.path("run")).stderr)), 1)
+        resumed = self.good("train", "--resume", "--out", self.path("run"), "--epochs", "2")
+        self.assertEqual(idle(resumed.stderr), [])
+        rates = [float(r["lr"]) for r in read_csv(self.path("run", "steps.csv"))]
+        self.assertEqual(rates[:4], 4 * [0.001])
+        self.assertAlmostEqual(rates[-1], 0.0001, delta=1e-12)
+
     def test_the_same_bits_for_any_number_of_threads_and_after_resuming(self):
         data = self.data_set(train=18)
         common = ["train", *data, *SMALL, "--batch", "4", "--seed", "3", "--quiet"]
@@ -311,13 +342,32 @@ class Run(CommandTest):
 
     def test_what_is_unwise_is_said(self):
         data = self.data_set(size=32)
-        self.assertIn("cxr: warning: --batch 1:", self.good("train", *data, *SMALL, "--batch", "1", "--steps", "1", "--out", self.path("one")).stderr)
         more = str(os.cpu_count() + 3)
         told = self.good("train", *data, *SMALL[:-2], "--batch", "4", "--steps", "2", "--threads", more, "--out", self.path("more"))
         n = len(os.sched_getaffinity(0))
         self.assertIn(f"cxr: warning: --threads {more}: this process runs {n} at a time, and more would wait for each other; {n} work, which gives the same result\n", told.stderr)
         self.good("train", *data, *SMALL, "--batch", "4", "--steps", "2", "--out", self.path("alone"))
         self.assertEqual(self.read("more", "last.safetensors"), self.read("alone", "last.safetensors"))
+
+    def test_batch_norm_that_has_few_values_is_said_once(self):
+        data = self.data_set(size=32)
+        self.write("one.csv", b"".join(self.read("train.csv").splitlines(keepends=True)[:2]))
+        one = ["--train", self.path("one.csv"), *data[2:]]
+        told = lambda *options: re.findall(r"cxr: warning: (.*batch norm.*)", self.good("train", *options, "--dry-run").stderr)
+        few = "and a variance of fewer than 16 is off by more than a third as a rule; "
+        for table, options, says in (
+            (data, ["--batch", "1"], ("--batch 1, --size 32", "1 value", "1 image of 1 × 1 pixels", few + "a larger --batch or --size trains better")),
+            (data, ["--batch", "2"], ("--batch 2, --size 32", "2 values", "2 images of 1 × 1 pixels", few + "a larger --batch or --size trains better")),
+            (data, ["--batch", "7", "--size", "64x40"], ("--batch 7, --size 64x40", "14 values", "7 images of 2 × 1 pixels", few + "a larger --batch or --size trains better")),
+            (data, ["--batch", "16"], (f"--batch 16, --size 32, 12 rows in {data[1]}", "12 values", "12 images of 1 × 1 pixels", few + "more rows or a larger --size train better")),
+            (one, ["--batch", "16", "--size", "64"], (f"--batch 16, --size 64, 1 row in {one[1]}", "4 values", "1 image of 2 × 2 pixels", few + "more rows or a larger --size train better")),
+            (data, ["--batch", "1", "--size", "128"], ("--batch 1, --size 128", "16 values", "1 image of 4 × 4 pixels", "and running statistics differ from those of one image; --batch 8 and more train better")),
+            (one, ["--batch", "2", "--size", "128"], (f"--batch 2, --size 128, 1 row in {one[1]}", "16 values", "1 image of 4 × 4 pixels", "and running statistics differ from those of one image; more rows train better")),
+        ):
+            given, values, pixels, why = says
+            self.assertEqual(told(*table, *SMALL, *options), [f"{given}: batch norm in the last block has mean and variance of {values} a channel ({pixels}), {why}"])
+        for options in (["--batch", "4", "--size", "64"], ["--batch", "8", "--size", "64x40"], ["--batch", "2", "--size", "128"]):
+            self.assertEqual(told(*data, *SMALL, *options), [])
 
     @unittest.skipUnless(platform.machine() == "x86_64" and shutil.which("qemu-x86_64"), "needs qemu-x86_64 on such a machine")
     def test_a_processor_without_avx2(self):
@@ -612,9 +662,9 @@ class BadRuns(CommandTest):
         arguments = self.train_arguments()
         file = self.write("file", "x")
         with self.unchanged():
-            self.bad(1, *arguments[:-1], file, says=[file])
-            self.bad(1, *arguments[:-1], os.path.join(file, "run"), says=[file])
-            self.bad(1, *arguments[:-1], "/proc/cxr-run", says=["/proc/cxr-run"])
+            self.bad(1, "train", "--quiet", *arguments[1:-1], file, says=[file])
+            self.bad(1, "train", "--quiet", *arguments[1:-1], os.path.join(file, "run"), says=[file])
+            self.bad(1, "train", "--quiet", *arguments[1:-1], "/proc/cxr-run", says=["/proc/cxr-run"])
 
     def test_no_permission_on_the_folder_of_the_run(self):
         arguments = self.train_arguments()

@@ -107,6 +107,10 @@ class Usage(CommandTest):
         split = ["split", "--csv", self.path("train.csv"), "--fractions", "0.5,0.5", "--out", self.path("parts")]
         self.assertIn("cxr: warning: --backend xtensor: `split` has no operation", self.good(*split, "--backend", "xtensor").stderr)
         self.assertNotIn("--backend", self.good(*split).stderr)
+        # Its metrics are among a backend's operations, for programs alone.
+        evaluate = ["evaluate", "--csv", self.path("train.csv"), "--predictions", self.write("p.csv", "Image,A\ntrain-00.png,0.5\ntrain-01.png,0.6\n")]
+        self.assertIn("cxr: warning: --backend xtensor: `evaluate` computes on the processor, without any backend, so this changes nothing; AUROC", self.good(*evaluate, "--backend", "xtensor").stderr)
+        self.assertNotIn("--backend", self.good(*evaluate).stderr)
 
     def test_whole_numbers_are_decimal_and_in_range(self):
         train = self.train_arguments()
@@ -163,7 +167,7 @@ class Usage(CommandTest):
         self.assertRegex(text, r"\nby reference: .*relu.*Adam")
         self.assertRegex(text, r"\nby no backend, on the processor: .*AUROC after an epoch")
         self.assertIn("cxr: debug: convolution on onednn", self.good(*arguments, "--backend", "onednn", "--log-level", "debug").stderr)
-        warning = self.good(*arguments, "--log-level", "warning")
+        warning = self.good(*arguments, "--batch", "12", "--size", "64", "--log-level", "warning")  # nothing to warn of
         self.assertEqual((warning.stdout, warning.stderr), ("", ""))
 
     def test_standard_descriptors_that_are_closed(self):

@@ -192,7 +192,7 @@ class Weights(CommandTest):
         arguments = [*self.data_set(), "--batch", "4", "--steps", "1", "--out", self.path("run")]
         with self.unchanged():
             for more in ([], SMALL):
-                self.bad(1, "train", *arguments, *more, "--weights", half, says=["half.safetensors", "classifier.bias", "missing"])
+                self.bad(1, "train", *arguments, *more, "--quiet", "--weights", half, says=["half.safetensors", "classifier.bias", "missing"])
             self.bad(1, "convert", half, self.path("x.keras"), says=["half.safetensors", "classifier.bias", "missing"])
             self.bad(1, "convert", other, self.path("x.safetensors"), says=["other.safetensors", "make no DenseNet", "features.conv0.weight"])
             self.bad(1, "convert", nan, self.path("x.keras"), says=["nan.safetensors", "features.conv0.weight", "NaN"])
@@ -213,6 +213,43 @@ class Weights(CommandTest):
         self.good("convert", self.path("wide", "last.safetensors"), self.path("wide.keras"))
         said = self.good("train", *data, "--weights", self.path("wide.keras"), "--batch", "4", "--dry-run")
         self.assertIn("32 × 64 × 3", said.stdout)
+
+    def test_featurewise_figures_are_fitted_once(self):
+        data = self.data_set()
+        train = ["train", *data, *SMALL, "--batch", "4", "--steps", "1"]
+
+        def figures(run):
+            preprocess = json.loads(read_safetensors(self.path(run, "last.safetensors"))[0]["__metadata__"]["cxr.preprocess"])
+            return preprocess["mean"], preprocess["deviation"]
+
+        def text(mean, deviation):
+            return f"mean {' '.join(f'{m:.2f}' for m in mean)}, deviation {' '.join(f'{d:.2f}' for d in deviation)}"
+
+        self.assertNotIn("featurewise by", self.good(*train, "--preprocess", "featurewise", "--out", self.path("first")).stdout)
+        first, file = figures("first"), self.path("first", "best.safetensors")
+        # Fitted anew to the same images they are the same, of which nothing is said.
+        self.assertNotIn("featurewise by", self.good(*train, "--weights", file, "--preprocess", "featurewise", "--out", self.path("same")).stdout)
+        self.assertEqual(figures("same"), first)
+        for i, name in enumerate(sorted(os.listdir(self.path("images")))):
+            self.write(f"images/{name}", png(40, 40, [(j * 3 + i) % 256 for j in range(1600)]))
+        # The rule of a file comes with its figures.
+        said = self.good(*train, "--weights", file, "--out", self.path("inherited")).stdout
+        self.assertIn(f"featurewise by the figures of {file}: {text(*first)}; --preprocess featurewise fits them to {self.path('train.csv')}\n", said)
+        self.assertEqual(figures("inherited"), first)
+        self.good("train", "--resume", "--out", self.path("inherited"), "--steps", "2", "--quiet")
+        self.assertEqual(figures("inherited"), first)
+        # Who asks for the rule has it fitted, and is told what the file's figures are.
+        said = self.good(*train, "--weights", file, "--preprocess", "featurewise", "--out", self.path("anew")).stdout
+        anew = figures("anew")
+        self.assertNotEqual(anew, first)
+        self.assertIn(f"featurewise by figures fitted to {self.path('train.csv')}: {text(*anew)}; {file} has {text(*first)}\n", said)
+        # Figures of three channels are none of one.
+        said = self.good(*train, "--weights", file, "--channels", "1", "--out", self.path("gray")).stdout
+        gray = figures("gray")
+        self.assertEqual([len(f) for f in gray], [1, 1])
+        self.assertIn(f"{text(*gray)}; {file} has {text(*first)}\n", said)
+        # Another rule has no figures, whatever the file's.
+        self.assertNotIn("featurewise by", self.good(*train, "--weights", file, "--preprocess", "samplewise", "--out", self.path("other")).stdout)
 
     def test_folded_and_without_a_sigmoid(self):
         expected = self.predict(self.model)

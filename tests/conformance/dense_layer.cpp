@@ -78,6 +78,9 @@ results everything(context<Backend>& ctx, Layer layer, spec_type const& of, shap
     return all;
 }
 
+/// Whether a rectifier's derivative is a factor of it: of all gradients but that of the last convolution's weights.
+bool behind_a_rectifier(std::string const& name) { return name.starts_with("gradient") && name != "gradient of conv2.weight"; }
+
 /// ‖found − expected‖ / ‖expected‖.
 double deviation(std::vector<double> const& found, std::vector<double> const& expected) {
     REQUIRE(found.size() == expected.size());
@@ -129,20 +132,24 @@ TEMPLATE_TEST_CASE("a dense layer of DenseNet121 is the reference's in double", 
         nn::layer<TestType, spec_type, float> const layer(b, real_spec, in);
         nn::generic_layer<reference_backend, spec_type, double> const exact_layer(c, real_spec, in);
         // A number that falls between two roundings of 0 is let through or not, and all gradients before it change. Then other numbers decide, and twice: what is wrong is wrong for
-        // all of them.
-        std::string wrong;
+        // all of them. What has no derivative of a rectifier in it has no such excuse.
+        std::string wrong, excused;
         std::size_t right = 0;
         for (std::uint64_t seed = 5; seed < 9 && right < 2; ++seed) {
             auto const found = everything<float, TestType>(ctx, layer, real_spec, in, true, seed);
             auto const exact = everything<double, reference_backend>(exact_ctx, exact_layer, real_spec, in, true, seed);
             REQUIRE(found.size() == exact.size());
             std::string of_these;
-            for (auto const& [name, values] : exact)
-                if (auto const off = deviation(found.at(name), values); !(off < 1e-6)) of_these += name + " is off by " + std::to_string(1e6 * off) + "e-6\n";  // at most 7.5e-7: sums of up to 1152 floats
+            for (auto const& [name, values] : exact) {
+                auto const off = deviation(found.at(name), values);
+                if (off < 1e-6) continue;  // at most 7.5e-7: sums of up to 1152 floats
+                (behind_a_rectifier(name) ? of_these : wrong) += name + " is off by " + std::to_string(1e6 * off) + "e-6, seed " + std::to_string(seed) + "\n";
+            }
             right += of_these.empty() ? 1U : 0U;
-            wrong += of_these;
+            excused += of_these;
         }
-        INFO(to_string(in) << ": " << wrong);
+        INFO(to_string(in) << ": " << wrong << excused);
+        CHECK(wrong.empty());
         CHECK(right == 2);
     }
 }

@@ -6,6 +6,7 @@
 
 #if !defined(CXR_TEST_SYSTEM_CUDA)
 #include "cxr/backend/simd/backend.hpp"
+#include "skipped.hpp"
 #endif
 #include "cxr/core/host_mirror.hpp"
 #include "cxr/core/random.hpp"
@@ -115,10 +116,7 @@ TEMPLATE_TEST_CASE("whatever is frozen in front, the rest takes the same step to
 
 #if !defined(CXR_TEST_SYSTEM_CUDA)
 TEST_CASE("the same where the simd backend multiplies in bfloat16", "[conformance][train][bf16]") {
-    if (!simd::has_bf16()) {
-        WARN("this processor has no AVX512_BF16: skipped");
-        return;
-    }
+    if (!simd::has_bf16()) return test::skipped("this processor has no AVX512_BF16");
     for (bool const fixed : {false, true}) freeze_from_the_front<simd_backend>(models::densenet_in_bf16(options), fixed);
 }
 #endif

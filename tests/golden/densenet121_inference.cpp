@@ -4,6 +4,7 @@
 #include "backends.hpp"
 #include "golden/reference.hpp"
 #include "instruction_sets.hpp"
+#include "skipped.hpp"
 
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/models/densenet.hpp"
@@ -142,10 +143,7 @@ TEST_CASE("by Winograd's filtering, probabilities are Keras' to 1e-5", "[golden]
 }
 
 TEST_CASE("in bfloat16, probabilities are Keras' but for the rounding of what is multiplied and kept", "[golden][models][bf16]") {
-    if (!simd::has_bf16()) {
-        WARN("this processor has no AVX512_BF16: skipped");
-        return;
-    }
+    if (!simd::has_bf16()) return test::skipped("this processor has no AVX512_BF16");
     auto const reference = golden::read("keras");
     // Both factors of each of 120 convolutions are off by at most 2⁻⁹, each independently of the others.
     double const rounding = std::pow(2.0, -9) * std::sqrt(2 * 120.0);

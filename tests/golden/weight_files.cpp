@@ -10,6 +10,7 @@
 #include "cxr/io/keras/write.hpp"
 #include "cxr/io/placement.hpp"
 #include "cxr/models/densenet.hpp"
+#include "skipped.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -17,7 +18,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <fstream>
-#include <iostream>
 #include <map>
 #include <string>
 #include <utility>
@@ -129,10 +129,7 @@ TEST_CASE("Every conversion between formats that store the same arrays is bit fo
 
 TEST_CASE("The full-size weight files hold the reference's DenseNet121, number for number", "[golden][io]") {
     auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
-    if (reference == nullptr) {
-        std::cout << "skipped: CXR_REFERENCE_DIR is not set, the folder with files/densenet121*\n";
-        return;
-    }
+    if (reference == nullptr) return test::skipped("CXR_REFERENCE_DIR is not set, the folder with files/densenet121*");
     // Whose outputs tests/golden/densenet121_inference.cpp compares with those that Keras and torch recorded.
     context<simd_backend> ctx(2);
     auto layer = nn::build<float>(ctx, models::densenet121(), shape{1, 32, 32, 3}, cxr::random(0));

@@ -1,5 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// A training step after the first two takes no memory: what it needs is planned by then.
+// A training step after the first takes no memory: what it needs is planned by then.
+
+#include "skipped.hpp"
 
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/random.hpp"
@@ -44,12 +46,14 @@ void operator delete(void* p, std::size_t, std::align_val_t) noexcept { give_bac
 
 using namespace cxr;
 
-TEST_CASE("a step of DenseNet121 on simd allocates nothing after the first", "[properties][memory]") {
+namespace {
+
+template <class Spec>
+void check_second_step(Spec const& spec) {
     for (bool const recompute : {false, true}) {
         context<simd_backend> ctx(2);
         ctx.set_recompute(recompute);
-        train::network network(ctx, models::densenet121(14), shape{64, 64, 3}, loss::weighted_loss<simd_backend>(ctx, std::vector<double>(14, 0.9), std::vector<double>(14, 0.1)), optim::adam_options{},
-                               cxr::random(1));
+        train::network network(ctx, spec, shape{64, 64, 3}, loss::weighted_loss<simd_backend>(ctx, std::vector<double>(14, 0.9), std::vector<double>(14, 0.1)), optim::adam_options{}, cxr::random(1));
         tensor<float, 4> const x({4, 64, 64, 3}, 0.5F);
         tensor<float, 2> const y({4, 14}, 1.0F);
         network.step(x.view(), y.view());
@@ -59,4 +63,13 @@ TEST_CASE("a step of DenseNet121 on simd allocates nothing after the first", "[p
         INFO("bottlenecks computed again: " << recompute);
         CHECK(in_a_step == 0);
     }
+}
+
+}  // namespace
+
+TEST_CASE("a step of DenseNet121 on simd allocates nothing after the first", "[properties][memory]") { check_second_step(models::densenet121(14)); }
+
+TEST_CASE("a step of DenseNet121 in bfloat16 allocates nothing after the first", "[properties][memory][bf16]") {
+    if (!simd::has_bf16()) return test::skipped("this processor has no AVX512_BF16");
+    check_second_step(models::densenet_in_bf16({.classes = 14}));
 }

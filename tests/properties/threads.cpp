@@ -13,6 +13,8 @@
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/io/keras/read.hpp"
 #include "cxr/io/keras/write.hpp"
+#include "cxr/io/read_onnx.hpp"
+#include "cxr/io/write_onnx.hpp"
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/loss/focused_loss.hpp"
@@ -232,11 +234,13 @@ TEST_CASE("weight files of every format are written and read by eight threads at
         io::keras::write(own + ".h5", w, io::keras::layout::keras2);
         io::keras::write(own + ".weights.h5", w, io::keras::layout::keras3);
         io::keras::write(own + ".keras", w, io::keras::layout::archive);
+        io::write_onnx(own + ".onnx", w.state, {.details = models::convention::keras});
         w.state.save(own + ".safetensors");
         for (auto const* const end : {".h5", ".weights.h5", ".keras"}) agreed += test::same_tensors(io::keras::read(own + end).state, w.state) ? 1 : 0;
+        agreed += test::same_tensors(io::read_onnx(own + ".onnx").state, w.state) ? 1 : 0;
         agreed += test::same_tensors(io::load(own + ".safetensors"), w.state) ? 1 : 0;
     });
-    CHECK(agreed == 8 * 4);
+    CHECK(agreed == 8 * 5);
 }
 
 TEST_CASE("threads that share an executor have every group of their loops run once, by a worker that exists", "[properties][threads]") {

@@ -108,6 +108,8 @@ public:
     [[nodiscard]] label_table const& table() const { return table_; }
     /// How images are prepared.
     [[nodiscard]] preprocess const& preparation() const { return images_.how(); }
+    /// What the cache on disk was good for so far, images that are read ahead included; zeros where there is none.
+    [[nodiscard]] cache_counts cached() const { return images_.cached(); }
 
     /// Begins epoch `epoch` at its batch `first_batch`: the batches that follow are the same as if those before had
     /// been taken. What was under way is given up, and what was noticed in the batches that were taken is told. Throws

@@ -46,6 +46,15 @@ struct preparation {
     image_change augment{};      ///< between resizing and normalising; called by every thread
 };
 
+/// What the cache on disk was good for, each image counted as often as it was asked for.
+struct cache_counts {
+    std::size_t asked = 0;  ///< images that were looked for
+    std::size_t found = 0;  ///< of these, images that it held
+    std::size_t added = 0;  ///< of the others, images that it holds now
+
+    friend bool operator==(cache_counts, cache_counts) = default;
+};
+
 /// The prepared images of some files in a folder. Threads may read different images at the same time.
 class prepared_images {
 public:
@@ -58,6 +67,11 @@ public:
 
     /// How they are prepared.
     [[nodiscard]] preprocess const& how() const { return how_.how; }
+    /// What the cache on disk was good for so far; zeros where there is none.
+    [[nodiscard]] cache_counts cached() const {
+        std::size_t const added = added_, found = found_;  // before those that they are a part of
+        return {asked_, found, added};
+    }
 
     /// Image `row` in epoch `epoch`, to `out`, height × width × channels. Throws what reading it throws; what else is to
     /// be told goes to `notices`.
@@ -90,7 +104,10 @@ private:
         auto const path = image_path(folder_, names_[row]);
         auto const state = disk_ ? state_of(path) : file_state{};
         auto picture = disk_ ? disk_->find(path, state, out) : std::nullopt;
-        if (!picture) {
+        if (disk_) ++asked_;
+        if (picture) {
+            ++found_;
+        } else {
             picture = resize(read_image(path), how_.how, out);
             if (disk_ && disk_takes_) keep_on_disk(path, state, *picture, notices);
         }
@@ -110,6 +127,7 @@ private:
                       image_notices& notices) {
         try {
             disk_->keep(path, state, picture);
+            ++added_;
         } catch (io_error const& e) {
             disk_takes_ = false;
             notice_of(notices, loader_notice::cache) = std::string(e.what()) + "; the cache of images takes no more";
@@ -145,6 +163,7 @@ private:
     std::atomic<std::size_t> cached_bytes_{0};
     std::optional<image_cache> disk_;
     std::atomic<bool> disk_takes_{true};
+    std::atomic<std::size_t> asked_{0}, found_{0}, added_{0};  // of `disk_`
 };
 
 }  // namespace cxr::data

@@ -3,6 +3,7 @@
 
 #include "cxr/core/tensor.hpp"
 #include "cxr/data/png.hpp"
+#include "skipped.hpp"
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
@@ -36,10 +37,7 @@ TEST_CASE("golden: the course's first image after preprocessing") {
 
 TEST_CASE("golden: the course's first image from its original of 1024 pixels; an RGBA file of NIH's") {
     auto const* const data = std::getenv("CXR_DATA_DIR");
-    if (data == nullptr) {
-        WARN("skipped: CXR_DATA_DIR is not set, so the originals of 1024 pixels are not here");
-        return;
-    }
+    if (data == nullptr) return cxr::test::skipped("CXR_DATA_DIR is not set, so the originals of 1024 pixels are not here");
     auto const folder = std::string(data) + "/nih/images-1024/";
     auto const original = read_png(folder + "00008270_015.png");
     // COURSE.md: raw / 255 has mean 0.4796, deviation 0.2757, maximum 0.9804.
@@ -68,11 +66,7 @@ TEST_CASE("golden: the course's first image from its original of 1024 pixels; an
 TEST_CASE("golden: the inputs of Keras' reference") {
     auto const* const data = std::getenv("CXR_DATA_DIR");
     auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
-    if (data == nullptr || reference == nullptr) {
-        WARN("skipped: CXR_DATA_DIR and CXR_REFERENCE_DIR are not both set, so the reference's images and keras.json "
-             "are not here");
-        return;
-    }
+    if (data == nullptr || reference == nullptr) return cxr::test::skipped("CXR_DATA_DIR and CXR_REFERENCE_DIR are not both set, so the reference's images and keras.json are not here");
     auto const json = nlohmann::json::parse(std::ifstream(std::string(reference) + "/keras.json"));
     for (std::size_t size : {std::size_t{224}, std::size_t{320}}) {
         CAPTURE(size);

@@ -6,6 +6,7 @@
 #include "cxr/data/csv.hpp"
 #include "cxr/data/gzip.hpp"
 #include "cxr/data/label_table.hpp"
+#include "skipped.hpp"
 
 #include <catch2/catch.hpp>
 #include <nlohmann/json.hpp>
@@ -97,10 +98,7 @@ TEST_CASE("golden: scikit-learn's average precision, precision-recall curve and 
 
 TEST_CASE("golden: fourteen published AUROCs of 22,433 real predictions") {
     auto const* const data = std::getenv("CXR_DATA_DIR");
-    if (data == nullptr) {
-        WARN("skipped: CXR_DATA_DIR is not set, so the published predictions are not here");
-        return;
-    }
+    if (data == nullptr) return cxr::test::skipped("CXR_DATA_DIR is not set, so the published predictions are not here");
     auto const folder = std::string(data) + "/";
     auto const table = cxr::data::read_label_table(folder + "nih/labels/Data_Entry_2017_v2020.csv.gz");
     std::unordered_map<std::string_view, std::size_t> row_of;

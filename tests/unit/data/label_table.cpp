@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/data/label_table.hpp"
 
+#include "skipped.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -63,10 +64,7 @@ TEST_CASE("label table: the course's three tables") {
 
 TEST_CASE("label table: NIH's own table as it is") {
     auto const* const data = std::getenv("CXR_DATA_DIR");
-    if (data == nullptr) {
-        WARN("skipped: CXR_DATA_DIR is not set, so NIH's Data_Entry_2017_v2020.csv.gz is not here");
-        return;
-    }
+    if (data == nullptr) return cxr::test::skipped("CXR_DATA_DIR is not set, so NIH's Data_Entry_2017_v2020.csv.gz is not here");
     auto const t = read_label_table(std::string(data) + "/nih/labels/Data_Entry_2017_v2020.csv.gz");
     CHECK(t.rows() == 112120);
     CHECK(t.classes == names(nih_findings.begin(), nih_findings.end()));

@@ -416,7 +416,14 @@ TEST_CASE("loader: images on disk are used by the next loader, and made anew whe
     auto cached = plain;
     cached.cache_folder = disk.path();
     auto const expected = epoch(*s.open(plain), 0);
-    CHECK(epoch(*s.open(cached), 0) == expected);
+    auto const counts = [&](loader_options const& options) {
+        auto const source = s.open(options);
+        CHECK(epoch(*source, 0) == expected);
+        return source->cached();
+    };
+    CHECK((counts(cached) == cache_counts{6, 0, 6}));
+    CHECK((counts(cached) == cache_counts{6, 6, 0}));
+    CHECK((counts(plain) == cache_counts{}));
     auto const entries = [&] {
         std::set<std::string> names;
         for (auto const& entry : std::filesystem::directory_iterator(disk.path())) names.insert(entry.path().string());

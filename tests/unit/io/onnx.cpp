@@ -7,6 +7,7 @@
 #include "cxr/io/fingerprint.hpp"
 #include "densenet_outputs.hpp"
 #include "little_memory.hpp"
+#include "skipped.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -19,7 +20,6 @@
 #include <filesystem>
 #include <fstream>
 #include <functional>
-#include <iostream>
 #include <iterator>
 #include <limits>
 #include <string>
@@ -682,10 +682,7 @@ TEST_CASE("ONNX: a file that is cut off anywhere, empty, or another format is re
 }
 
 TEST_CASE("ONNX: where memory ends, the file is named") {
-    if (!memory_can_be_limited) {
-        std::cout << "skipped: memory cannot be limited here\n";
-        return;
-    }
+    if (!memory_can_be_limited) return test::skipped("memory cannot be limited here");
     temporary_folder const folder;
     auto const path = changed(folder, [](model& m) {
         auto& t = *m.mutable_graph()->add_initializer();

@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/io/safetensors.hpp"
 
+#include "skipped.hpp"
 #include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
@@ -11,7 +12,6 @@
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
-#include <iostream>
 #include <iterator>
 #include <limits>
 #include <map>
@@ -237,10 +237,7 @@ TEST_CASE("element types: the table is in the order of the enumeration, and name
 
 TEST_CASE("safetensors: the files of other frameworks read, and are the same bytes when written again") {
     auto const* const reference = std::getenv("CXR_REFERENCE_DIR");
-    if (reference == nullptr) {
-        std::cout << "skipped: CXR_REFERENCE_DIR is not set, the folder with files/*.safetensors\n";
-        return;
-    }
+    if (reference == nullptr) return cxr::test::skipped("CXR_REFERENCE_DIR is not set, the folder with files/*.safetensors");
     std::size_t count = 0;
     temporary_folder const folder;
     for (auto const& f : std::filesystem::directory_iterator(std::filesystem::path(reference) / "files")) {

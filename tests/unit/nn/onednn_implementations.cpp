@@ -14,7 +14,7 @@ using namespace cxr;
 
 TEST_CASE("no convolution of DenseNet121, and no reorder around one, falls to oneDNN's reference kernels", "[nn][onednn]") {
     context<onednn_backend> ctx(2);
-    for (std::size_t const size : {64U, 224U}) {
+    for (std::size_t const size : {64U, 224U, 320U}) {
         auto const spec = models::densenet121(14);
         auto layer = nn::build<float>(ctx, spec, {2, size, size, 3}, cxr::random(1));
         tensor<float, 4> x({2, size, size, 3}, 0.5F), d_x(x.extents()), y({2, 1, 1, 14}), d_y(y.extents(), 1.0F);

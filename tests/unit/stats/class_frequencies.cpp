@@ -6,6 +6,7 @@
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/contributions.hpp"
+#include "skipped.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -165,10 +166,7 @@ TEST_CASE("the course's training table has the notebook's frequencies") {
 
 TEST_CASE("NIH's whole table has the counts that Python's csv module and a Counter find") {
     char const* const data = std::getenv("CXR_DATA_DIR");
-    if (data == nullptr) {
-        WARN("skipped: CXR_DATA_DIR, the folder with nih/labels/Data_Entry_2017_v2020.csv.gz, is not set");
-        return;
-    }
+    if (data == nullptr) return cxr::test::skipped("CXR_DATA_DIR, the folder with nih/labels/Data_Entry_2017_v2020.csv.gz, is not set");
     auto const table = cxr::data::read_label_table(std::string(data) + "/nih/labels/Data_Entry_2017_v2020.csv.gz",
                                                    {.classes = course_classes, .image_column = {}, .patient_column = {}});
     class_frequencies frequencies(14);

@@ -47,8 +47,8 @@ template <class T>
 void kernel(ops::batch_moments_key, tag, context& ctx, view<T const, 4> in, view<double, 1> mean, view<double, 1> variance) {
     auto const x = ops::pixels(in);
     workspace::frame scratch(ctx.scratch());
-    double* const sum = scratch.template take<double>(x.channels);
-    double* const squares = scratch.template take<double>(x.channels);
+    auto* const sum = scratch.template take<double>(x.channels);
+    auto* const squares = scratch.template take<double>(x.channels);
     // Differences to the first pixel, not the elements themselves, so that a mean far from zero costs no digits.
     T const* const origin = x.row(0);
     channel_sums<T>(ctx, x.pixels, x.channels, sum, squares, [=](std::size_t p, std::size_t c, std::size_t n, T* a, T* b) {
@@ -125,10 +125,10 @@ void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean
     auto const dy = ops::pixels(d_out);
     auto const channels = x.channels;
     workspace::frame scratch(ctx.scratch());
-    T* const centre = scratch.template take<T>(channels);
+    auto* const centre = scratch.template take<T>(channels);
     for (std::size_t c = 0; c < channels; ++c) centre[c] = static_cast<T>(mean[c]);
-    double* const sum = scratch.template take<double>(channels);
-    double* const dot = scratch.template take<double>(channels);
+    auto* const sum = scratch.template take<double>(channels);
+    auto* const dot = scratch.template take<double>(channels);
     channel_sums<T>(ctx, x.pixels, channels, sum, dot, [=](std::size_t p, std::size_t c, std::size_t n, T* a, T* b) {
         T const *const row = x.row(p) + c, *const d = dy.row(p) + c, *const m = centre + c;
         for (std::size_t k = 0; k < n; ++k) {
@@ -139,9 +139,9 @@ void norm_backward(context& ctx, view<T const, 4> in, view<double const, 1> mean
     });
     // d_x = γ/σ·d_y − s·(x − mean) − t, s and t per channel, 0 where the statistics are no functions of x
     auto const pixels = static_cast<double>(x.pixels);
-    T* const slope = scratch.template take<T>(channels);
-    T* const pull = scratch.template take<T>(channels);
-    T* const rest = scratch.template take<T>(channels);
+    auto* const slope = scratch.template take<T>(channels);
+    auto* const pull = scratch.template take<T>(channels);
+    auto* const rest = scratch.template take<T>(channels);
     for (std::size_t c = 0; c < channels; ++c) {
         double const r = inverse_deviation[c], g = static_cast<double>(gamma[c]);
         d_beta[c] = static_cast<T>(sum[c]);

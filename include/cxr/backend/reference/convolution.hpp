@@ -14,11 +14,11 @@ template <class T>
 void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const, 4> in, view<T const, 4> weights, view<T, 4> out) {
     auto const outputs = weights.extent(0), inputs = weights.extent(1), taps = w.size * w.size;
     workspace::frame scratch(ctx.scratch());
-    double* const packed = scratch.template take<double>(taps * inputs * outputs);  // (i, j, c, o): outputs adjacent
+    auto* const packed = scratch.template take<double>(taps * inputs * outputs);  // (i, j, c, o): outputs adjacent
     for (std::size_t t = 0; t < taps; ++t)
         for (std::size_t c = 0; c < inputs; ++c)
             for (std::size_t o = 0; o < outputs; ++o) packed[(t * inputs + c) * outputs + o] = static_cast<double>(weights(o, c, t / w.size, t % w.size));
-    double* const sums = scratch.template take<double>(ctx.workers().size() * outputs);
+    auto* const sums = scratch.template take<double>(ctx.workers().size() * outputs);
     auto const y = ops::pixels(out);
     auto const groups = ops::pixel_groups(y.pixels, outputs);
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
@@ -47,11 +47,11 @@ void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::window w
             bool accumulate) {
     auto const outputs = weights.extent(0), inputs = weights.extent(1), taps = w.size * w.size;
     workspace::frame scratch(ctx.scratch());
-    double* const packed = scratch.template take<double>(taps * inputs * outputs);  // (i, j, o, c): inputs adjacent
+    auto* const packed = scratch.template take<double>(taps * inputs * outputs);  // (i, j, o, c): inputs adjacent
     for (std::size_t t = 0; t < taps; ++t)
         for (std::size_t o = 0; o < outputs; ++o)
             for (std::size_t c = 0; c < inputs; ++c) packed[(t * outputs + o) * inputs + c] = static_cast<double>(weights(o, c, t / w.size, t % w.size));
-    double* const sums = scratch.template take<double>(ctx.workers().size() * inputs);
+    auto* const sums = scratch.template take<double>(ctx.workers().size() * inputs);
     auto const dx = ops::pixels(d_in);
     auto const groups = ops::pixel_groups(dx.pixels, inputs);
     ctx.workers()(groups, [&](std::size_t g, std::size_t worker) {
@@ -82,7 +82,7 @@ void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops::windo
     constexpr std::size_t tile = 8;  // input channels a group: it owns their derivatives, so nothing is added across groups
     auto const tiles = (inputs + tile - 1) / tile;
     workspace::frame scratch(ctx.scratch());
-    double* const sums = scratch.template take<double>(ctx.workers().size() * tile * outputs);
+    auto* const sums = scratch.template take<double>(ctx.workers().size() * tile * outputs);
     ctx.workers()(taps * tiles, [&](std::size_t g, std::size_t worker) {
         auto const t = g / tiles, i = t / w.size, j = t % w.size, first = g % tiles * tile, count = std::min(tile, inputs - first);
         double* const sum = sums + worker * tile * outputs;

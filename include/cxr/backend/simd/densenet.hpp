@@ -81,6 +81,7 @@ public:
 
     void forward(cxr::context<Backend>& ctx, nn::activation<float const> in, nn::activation<float> out, tape& t) const {
         require(in.values.extent(0) != 0, "cxr::simd: DenseNet learns from at least one image");
+        if constexpr (Half) ctx.require_bf16();
         t.in = in.values;
         t.recompute = ctx.recompute();
         if (out.statistics != nullptr) out.statistics->known = 0;
@@ -231,6 +232,7 @@ public:
         }
     };
     [[nodiscard]] frozen freeze(cxr::context<Backend>& ctx) const {
+        if constexpr (Half) ctx.require_bf16();
         frozen f{spec_, {}};
         auto& to = f.features;
         auto const lanes_of = [&](norm_type const& norm, channel_places const& place) {

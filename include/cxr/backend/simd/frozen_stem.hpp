@@ -97,7 +97,7 @@ private:
                 for (std::size_t k = 0; k < made; ++k)
                     for (auto y = mine.first; y < mine.last; ++y)
                         for (std::size_t p = 0; p < small.rows_width; ++p) {
-                            lanes best = lanes::broadcast(-__builtin_inff());
+                            auto best = lanes::broadcast(-__builtin_inff());
                             for_each_in_window(band.out, y, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
                                 lanes const v = factor::template get<lanes>(values + factor::at(k, band.plane()) + (pixel - read.first * across) * width);
                                 best = select(best > v, best, v);

@@ -29,6 +29,7 @@ public:
     /// transition (3, 5, 7), the last norm (9) and its rectifier (10), where `observed`; then one image after the other.
     template <class Stage>
     void infer(context& ctx, view<float const, 4> in, view<float, 4> out, bool observed, Stage&& stage) const {
+        if constexpr (Half) ctx.require_bf16();
         auto const images = in.extent(0), threads = ctx.workers().size();
         bool const apart = !observed && images >= threads;  // a thread some images
         auto const together = apart ? std::min<std::size_t>(Half ? 4 : 2, (images + threads - 1) / threads) : 1, rounds = (images + together * threads - 1) / (together * threads);

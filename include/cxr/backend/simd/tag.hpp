@@ -38,6 +38,12 @@ public:
     /// What kernels are compiled for.
     [[nodiscard]] instruction_set instructions() const { return instructions_; }
 
+    /// Throws `backend_error` where a context may not multiply bfloat16: that takes AVX512_BF16, and `instructions()` not below AVX-512.
+    void require_bf16() const {
+        if (instructions_ < instruction_set::avx512 || !has_bf16())
+            throw backend_error("simd: bfloat16 needs AVX512_BF16, and this context has " + std::string(to_string(instructions_)) + (instructions_ < instruction_set::avx512 ? "" : " without it"));
+    }
+
     /// Whether what is frozen from now on convolves by Winograd's filtering: faster, with about ten times the rounding error. Off unless asked for.
     [[nodiscard]] bool winograd() const { return winograd_; }
     /// Sets that.

@@ -89,7 +89,7 @@ void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label con
     auto scratch = ctx.scratch().open();
     auto const labels = resident<System>(scratch, given);
     auto const known = resident<System>(scratch, mask);
-    label_tally* const there = scratch.template take<label_tally>(classes);
+    auto* const there = scratch.template take<label_tally>(classes);
     tally_label<Label> const count{strided(labels), strided(known)};
     reduce_columns<label_tally>(ctx, rows, classes, count, keep_tally{there});
     std::vector<label_tally> here(classes);
@@ -148,7 +148,7 @@ void kernel(ops::class_weight_sums, tag<System>, context<System>& ctx, view<Labe
     auto const labels = resident<System>(scratch, given);
     auto const known = resident<System>(scratch, mask);
     auto const weights = resident<System>(scratch, as_column(given_weights));
-    weight_sums* const there = scratch.template take<weight_sums>(classes);
+    auto* const there = scratch.template take<weight_sums>(classes);
     reduce_columns<weight_sums>(ctx, rows, classes, weigh_label<Label, Weight>{{strided(labels), strided(known)}, strided(weights)}, keep_weight_sums{there});
     std::vector<weight_sums> here(classes);
     System::memory::download(here.data(), there, classes * sizeof(weight_sums));

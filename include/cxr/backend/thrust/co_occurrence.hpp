@@ -60,7 +60,7 @@ void kernel(ops::co_occurrence, tag<System>, context<System>& ctx, view<Label co
     auto const known = resident<System>(scratch, mask);
     tally_label<Label> const label{strided(labels), strided(known)};
     refuse_wrong_label<System>(ctx, labels, label, ops::co_occurrence::who);
-    pair_rows* const there = scratch.template take<pair_rows>(pairs);
+    auto* const there = scratch.template take<pair_rows>(pairs);
     reduce_columns<pair_rows>(ctx, rows, pairs, tally_pair<Label>{label, classes}, keep_pair{there});
     std::vector<pair_rows> here(pairs);
     System::memory::download(here.data(), there, pairs * sizeof(pair_rows));

@@ -114,8 +114,8 @@ void enqueue_focused(context<System>& ctx, ops::focused_operands<Target, T> cons
     using launch = focused_launch<entry_type, Target, T>;
     auto const rows = given.targets.extent(0), all = given.targets.extent(1);
     auto scratch = ctx.scratch().open();
-    focused_sum* const sums = scratch.template take<focused_sum>(all);
-    double* const scale = scratch.template take<double>(all);
+    auto* const sums = scratch.template take<focused_sum>(all);
+    auto* const scale = scratch.template take<double>(all);
     // Calls f(first, classes, operands) for some classes after the other.
     auto const for_classes = [&](std::optional<view<T, 2>> const& output, auto const& f) {
         for (std::size_t first = 0; first < all; first += classes_a_launch) {
@@ -153,7 +153,7 @@ double kernel(ops::focused<Key>, tag<System>, context<System>& ctx, ops::focused
     auto const reach = [&](std::optional<view<T, 2>> const& v) { return v && !reachable<System>(*v) ? view<T, 2>(scratch.template take<T>(v->size()), v->extents()) : v; };
     there.gradient = reach(x.gradient);
     there.losses = reach(x.losses);
-    double* const value = scratch.template take<double>(1);
+    auto* const value = scratch.template take<double>(1);
     enqueue_focused<System, Key>(ctx, there, value);
     double result = 0;
     System::memory::download(&result, value, sizeof result);

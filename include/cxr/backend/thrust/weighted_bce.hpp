@@ -155,7 +155,7 @@ void enqueue_cross_entropy(context<System>& ctx, Entry entry, ops::bce_weights c
     // A type without unknown values and no mask: every target counts. Else, where the gradient overwrites the input, it can only be written once.
     bool const complete = !known && !ops::may_be_unknown<Target>, in_place = gradient && gradient->data() == input.data();
     auto scratch = ctx.scratch().open();
-    loss_sum* const sums = scratch.template take<loss_sum>(classes_a_launch);
+    auto* const sums = scratch.template take<loss_sum>(classes_a_launch);
     for (std::size_t first = 0; first < all; first += classes_a_launch) {
         auto const classes = std::min(classes_a_launch, all - first);
         auto const columns = [&](auto const& v) { return v.slice(1, first, classes); };
@@ -178,7 +178,7 @@ template <class System, class Entry, class Target, class T>
     auto scratch = ctx.scratch().open();
     auto there = gradient;
     if (gradient && !reachable<System>(*gradient)) there = view<T, 2>(scratch.template take<T>(gradient->size()), gradient->extents());
-    double* const value = scratch.template take<double>(1);
+    auto* const value = scratch.template take<double>(1);
     enqueue_cross_entropy(ctx, entry, weights, resident<System>(scratch, targets), resident<System>(scratch, input), resident<System>(scratch, known), there, value);
     double result = 0;
     System::memory::download(&result, value, sizeof result);

@@ -43,7 +43,7 @@ PEERS = {
     "compile": Peer(("torch", "torchvision", "numpy"), avx2=TORCH_AVX2),
     "onnxruntime": Peer(("onnxruntime", "numpy"), modes=("inference",), dtypes=("f32",)),
     "openvino": Peer(("openvino", "numpy"), modes=("inference",), avx2=(ONEDNN_AVX2,)),
-    "keras": Peer(("tensorflow", "keras", "numpy")),
+    "keras": Peer(("tensorflow", "keras", "numpy"), avx2=(ONEDNN_AVX2,)),
 }
 # Other ways of ours beside the plain one.
 VARIANTS = {"ours-winograd": ("--winograd", "inference", ("f32",)), "ours-recompute": ("--recompute", "training", ("f32", "bf16"))}

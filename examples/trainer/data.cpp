@@ -67,6 +67,12 @@ data::label_table read_table(std::string const& path, label_options const& o) {
     return table;
 }
 
+std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label) {
+    std::size_t n = 0;
+    for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
+    return n;
+}
+
 std::vector<std::string> read_images(std::string const& path, std::string const& image_column) {
     auto const text = data::read_text(path);
     data::csv_reader reader(text, path);

@@ -23,6 +23,8 @@ void check_class_names(std::vector<std::string> const& classes);
 
 /// Reads a label table as the options say. Throws `io_error`.
 data::label_table read_table(std::string const& path, label_options const& options);
+/// How many rows have this label of class `c`.
+std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label);
 
 /// The images that a table lists, whatever else is in it. Throws `io_error` naming row and column.
 std::vector<std::string> read_images(std::string const& path, std::string const& image_column);

@@ -57,12 +57,6 @@ std::size_t count_patients(data::label_table const& table) {
     return names.size();
 }
 
-std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label) {
-    std::size_t n = 0;
-    for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
-    return n;
-}
-
 json run_split(split_options const& o, label_options const& labels, global_options const& global, console const& out) {
     auto const fractions = parse_fractions(o.fractions);
     auto const table = read_table(o.csv, labels);

@@ -44,23 +44,6 @@ bool asks_for(train_options const& o, served_operation const& operation) {
     return false;
 }
 
-// A variance of n numbers is off by √(2 / (n − 1)) of itself as a rule: below this by more than a third.
-constexpr std::size_t enough_values = 16;
-
-// How little batch norm has to go by in a step, empty where it is enough. The last block has the fewest pixels.
-std::string little_to_normalise_by(train_options const& o, engine_options const& e, std::size_t rows) {
-    auto const features = infer(models::densenet_features(e.network), shape{1, e.size.height, e.size.width, e.channels}).output;
-    auto const images = std::min(o.batch, rows), values = images * features[1] * features[2];
-    bool const few = values < enough_values, more_images = o.batch < rows;
-    if (!few && images > 1) return {};
-    return fmt::format("--batch {}, --size {}{}: batch norm in the last block has mean and variance of {} a channel ({} of {} × {} pixels), {}; {}", o.batch, to_string(e.size),
-                       more_images ? std::string() : fmt::format(", {} in {}", counted(rows, "row", "rows"), o.train), counted(values, "value", "values"), counted(images, "image", "images"),
-                       features[1], features[2],
-                       few ? fmt::format("and a variance of fewer than {} is off by more than a third as a rule", enough_values) : "and running statistics differ from those of one image",
-                       few ? (more_images ? "a larger --batch or --size trains better" : "more rows or a larger --size train better")
-                           : (more_images ? "--batch 8 and more train better" : "more rows train better"));
-}
-
 // Featurewise figures, fitted once: those that came with the weights where the rule did too, else anew.
 void settle_featurewise(train_options& o, data::label_table const& training, std::uint64_t seed, console const& out) {
     auto const text = [](model_options const& m) { return fmt::format("mean {:.2f}, deviation {:.2f}", fmt::join(m.mean, " "), fmt::join(m.deviation, " ")); };
@@ -145,11 +128,6 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto valid_labels = labels;
     valid_labels.classes = classes;
     auto const validation = read_table(o.valid, valid_labels);
-    auto const count = [](data::label_table const& table, std::size_t c, std::int8_t label) {
-        std::size_t n = 0;
-        for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
-        return n;
-    };
     auto const any_class = [&](auto const& holds) {
         for (std::size_t c = 0; c < classes.size(); ++c)
             if (holds(c)) return true;

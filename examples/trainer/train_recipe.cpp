@@ -16,6 +16,9 @@ namespace cxr::trainer {
 
 namespace {
 
+// A variance of n numbers is off by √(2 / (n − 1)) of itself as a rule: below this by more than a third.
+constexpr std::size_t enough_values = 16;
+
 // The number that --alpha names, if it names one.
 std::optional<double> alpha_of(train_options const& o) {
     if (o.alpha == "none") return std::nullopt;
@@ -151,6 +154,20 @@ std::string why_schedule_is_idle(train_options const& o, std::uint64_t steps, st
     if ((steps - 1) / batches >= before) return {};
     return fmt::format("--schedule {}: changes nothing in this run of {}, {} an epoch, for at --schedule-{} {} it takes at least --epochs {} or --steps {}", o.schedule, counted(steps, "step", "steps"), batches,
                        by_epochs ? "epochs" : "patience", by_epochs ? o.schedule_epochs : o.schedule_patience, before + 1, before * batches + 1);
+}
+
+std::string little_to_normalise_by(train_options const& o, engine_options const& e, std::size_t rows) {
+    // The last block has the fewest pixels.
+    auto const features = infer(models::densenet_features(e.network), shape{1, e.size.height, e.size.width, e.channels}).output;
+    auto const images = std::min(o.batch, rows), values = images * features[1] * features[2];
+    bool const few = values < enough_values, more_images = o.batch < rows;
+    if (!few && images > 1) return {};
+    return fmt::format("--batch {}, --size {}{}: batch norm in the last block has mean and variance of {} a channel ({} of {} × {} pixels), {}; {}", o.batch, to_string(e.size),
+                       more_images ? std::string() : fmt::format(", {} in {}", counted(rows, "row", "rows"), o.train), counted(values, "value", "values"), counted(images, "image", "images"),
+                       features[1], features[2],
+                       few ? fmt::format("and a variance of fewer than {} is off by more than a third as a rule", enough_values) : "and running statistics differ from those of one image",
+                       few ? (more_images ? "a larger --batch or --size trains better" : "more rows or a larger --size train better")
+                           : (more_images ? "--batch 8 and more train better" : "more rows train better"));
 }
 
 stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes) {

@@ -38,6 +38,9 @@ optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim:
 /// Why the schedule cannot change the learning rate in a run of so many steps in all, with so many batches an epoch, and what it would take, in a sentence that begins with its option; empty where it can.
 std::string why_schedule_is_idle(train_options const& o, std::uint64_t steps, std::size_t batches);
 
+/// How little batch norm has to go by in a step of a training with so many rows, and what would give it more, in a sentence that begins with its option; empty where it is enough.
+std::string little_to_normalise_by(train_options const& o, engine_options const& e, std::size_t rows);
+
 /// What labels weigh, by rule or from a file. Throws `io_error`.
 stats::class_weights weights_for(train_options const& o, stats::class_frequencies const& frequencies, std::vector<std::string> const& classes);
 

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // The kernels of the backend simd on DenseNet121's shapes at 224 pixels, the middle layer of each dense block, on one thread and in every instruction set that the processor has.
-// Results are held against the portable kernels before they are timed; the share is of the multiply-adds that one thread reaches at best in the same run. Where oneDNN is there, the same
-// convolutions with their batch norm and rectifier on the backend onednn too, one primitive after another, as they were before.
+// Results are held against the portable kernels before they are timed; the share is of the multiply-adds that one thread reaches at best in the same run.
+// The same convolutions with their batch norm and rectifier run on the backend onednn too, one primitive after another, as they were before.
 
 #include "machine.hpp"
 
-#if defined(CXR_WITH_ONEDNN)
 #include "cxr/backend/onednn/backend.hpp"
-#endif
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/random.hpp"
@@ -157,7 +155,6 @@ void count(benchmark::State& state, layer const& l, work what, bool half) {
     state.counters["share"] = benchmark::Counter(1e-9 * l.flops(what) * runs / peak(), benchmark::Counter::kIsRate);
 }
 
-#if defined(CXR_WITH_ONEDNN)
 /// Batch norm, rectifier and a convolution of `Side` × `Side`, each by itself.
 template <class Backend, int Side>
 class primitives {
@@ -204,7 +201,6 @@ void time_primitives(benchmark::State& state, work what, std::size_t block) {
     for (auto _ : state) backward ? one.backward() : one.forward();
     count(state, l, what, false);
 }
-#endif
 
 template <bool Half>
 void time(benchmark::State& state, work what, std::size_t block, instruction_set set) {
@@ -221,7 +217,6 @@ void time(benchmark::State& state, work what, std::size_t block, instruction_set
 
 int main(int argc, char** argv) {
     char const* const names[] = {"1x1", "3x3", "3x3 backward", "1x1 backward"};
-#if defined(CXR_WITH_ONEDNN)
     for (std::size_t block = 0; block < 4; ++block)
         for (int k = 0; k < 4; ++k) {
             bool const wide = static_cast<work>(k) == work::window || static_cast<work>(k) == work::window_backward;
@@ -229,7 +224,6 @@ int main(int argc, char** argv) {
                                          [=](benchmark::State& s) { wide ? time_primitives<3>(s, static_cast<work>(k), block) : time_primitives<1>(s, static_cast<work>(k), block); })
                 ->Unit(benchmark::kMillisecond);
         }
-#endif
     for (auto const set : {instruction_set::avx2, instruction_set::avx512, instruction_set::amx}) {
         if (set > best_instruction_set()) continue;
         for (std::size_t block = 0; block < 4; ++block)

@@ -1,13 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 // DenseNet121's features at 224 pixels stage by stage, all threads: a step of training of 16 images (forward and backward) and the inference of one, on the backend simd in the best instructions
-// that the processor has, in float32, by Winograd's filtering and in bfloat16, where it has that, and, where oneDNN is there, on the backend onednn, one primitive after another. All run in turn. Results are held
+// that the processor has, in float32, by Winograd's filtering and in bfloat16, where it has that, and on the backend onednn, one primitive after another. All run in turn. Results are held
 // against the portable kernels before anything is timed. A benchmark is a stage, with the median of the runs; the share is of the multiply-adds that all threads reach at best in the same run.
 
 #include "machine.hpp"
 
-#if defined(CXR_WITH_ONEDNN)
 #include "cxr/backend/onednn/backend.hpp"
-#endif
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/backend/simd/backend.hpp"
 #include "cxr/core/random.hpp"
@@ -194,7 +192,6 @@ std::unique_ptr<contender> one_layer(std::string name, bool training, instructio
     return half ? of(std::make_shared<whole<true>>(training, set, winograd)) : of(std::make_shared<whole<false>>(training, set, winograd));
 }
 
-#if defined(CXR_WITH_ONEDNN)
 /// A stage by layers of the backend onednn, as a network would hold it: a dense block works in the buffer of its output.
 template <std::size_t Stage>
 struct apart {
@@ -288,7 +285,6 @@ std::unique_ptr<contender> by_onednn(bool training) {
     };
     return std::make_unique<contender>(contender{"oneDNN, one by one", training, 1e-4, flipped, [work] { return work->run(); }, outputs, gradients});
 }
-#endif
 
 double distance(std::vector<float> const& found, std::vector<float> const& expected) {
     double difference = 0, norm = 0;
@@ -335,9 +331,7 @@ int main(int argc, char** argv) {
     double const rounding = 4 * std::pow(2.0, -9) * std::sqrt(2 * 120.0);
     for (bool const training : {true, false}) {
         std::vector<std::unique_ptr<contender>> all;
-#if defined(CXR_WITH_ONEDNN)
         all.push_back(by_onednn(training));
-#endif
         all.push_back(one_layer("float32", training, best, false, false, 1e-4, flipped));
         if (!training && best == instruction_set::avx512) all.push_back(one_layer("Winograd", training, best, false, true, 1e-4, 0));
         if (cxr::simd::has_bf16()) all.push_back(one_layer("bfloat16", training, cxr::simd::best_instruction_set(), true, false, rounding, flipped_in_bf16));

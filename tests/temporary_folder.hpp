@@ -5,6 +5,7 @@
 #include <atomic>
 #include <filesystem>
 #include <fstream>
+#include <iterator>
 #include <string>
 #include <string_view>
 #include <system_error>
@@ -40,6 +41,12 @@ public:
 private:
     std::filesystem::path path_;
 };
+
+/// The bytes of a file; none where it cannot be read.
+inline std::string content_of(std::string const& path) {
+    std::ifstream file(path, std::ios::binary);
+    return {std::istreambuf_iterator<char>(file), {}};
+}
 
 /// What `f()` says when it throws `Exception`; "" where it throws nothing.
 template <class Exception, class F>

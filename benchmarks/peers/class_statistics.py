@@ -15,13 +15,11 @@ cxr_benchmark_class_statistics_ours. Exit status: 1 where ours is wrong or did n
 
 import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-from pathlib import Path
 
-from compare import HERE, ROOT, Unfit, environment_of, find_python, json_line, names_of, numbers_of, pair_of, positive
+from compare import HERE, LeftOut, Unfit, environment_of, find_python, json_line, markdown_table, numbers_of, parse_with_shared, show_table, write_report
 
 CLASSES = 14
 PEERS = {"numpy": ("numpy",), "torch": ("torch", "numpy"), "compile": ("torch", "numpy"), "eigen": (), "xtensor": ()}
@@ -45,7 +43,7 @@ def bytes_of(what, labels, rows):
 class Comparison:
     def __init__(self, options):
         self.options = options
-        self.left_out, self.commands = [], {"ours": [options.ours, "--peer", "ours"]}
+        self.left_out, self.commands = LeftOut(), {"ours": [options.ours, "--peer", "ours"]}
         candidates = list(dict.fromkeys([sys.executable, "python3", *options.python.values()]))
         for name in options.peers:
             if not PEERS[name]:
@@ -54,15 +52,11 @@ class Comparison:
             try:
                 self.commands[name] = [find_python(PEERS[name], options.python.get(name), candidates), HERE / "class_statistics_peers.py", "--peer", name]
             except Unfit as reason:
-                self.leave_out(name, "everything", f"no Python for it (--python {name}=PATH): {reason}")
+                self.left_out.add(name, "everything", f"no Python for it (--python {name}=PATH): {reason}")
         try:
             self.writer = find_python(("numpy",), options.python.get("numpy"), candidates)
         except Unfit as reason:
             sys.exit(f"class_statistics.py: --python numpy=PATH: expected a Python with numpy, which writes the tables: {reason}")
-
-    def leave_out(self, name, where, reason):
-        self.left_out.append({"contender": name, "where": where, "reason": str(reason)})
-        print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
 
     def probe(self):
         try:
@@ -86,7 +80,7 @@ class Comparison:
                     turns[name].append(json_line(list(map(str, command)), **settings_of(name, o)))
                 except Unfit as reason:
                     del turns[name]
-                    self.leave_out(name, f"{rows} rows", reason)
+                    self.left_out.add(name, f"{rows} rows", reason)
                     continue
                 print(f"{rows} rows, round {round_number}: {name}", file=sys.stderr)
         rows_of_report = list(rows_of(rows, turns, expected))
@@ -161,46 +155,19 @@ def title(table):
     return f"{table['rows']:,} × {CLASSES}, {table['threads']} threads, {table['rounds']} rounds of {table['seconds']:g} s an operation"
 
 
-def print_table(table):
-    lines = [HEAD, *cells(table)]
-    widths = [max(len(line[i]) for line in lines) for i in range(len(HEAD))]
-    print(f"\n{title(table)}")
-    for line in lines:
-        print("  ".join(c.ljust(w) if i < 4 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths))).rstrip())
-    for sentence in sentences(table):
-        print(sentence)
+def shown(table):
+    return title(table), [HEAD, *cells(table)], 4, sentences(table)
 
 
 def markdown(result):
     text = f"# Class frequencies and the weighted loss by cxr and by others\n\n{result['processor']}, memory {result['memory_gb_per_s']:.1f} GB/s at the beginning; every number was measured in this run.\n"
-    for table in result["tables"]:
-        rule = ["---"] * 4 + ["---:"] * (len(HEAD) - 4)
-        text += f"\n## {title(table)}\n\n" + "".join(f"| {' | '.join(line)} |\n" for line in [HEAD, rule, *cells(table)]) + "\n"
-        text += "\n".join(f"- {s}" for s in sentences(table)) + "\n"
-    if result["left_out"]:
-        text += "\n## Left out\n\n" + "".join(f"- {e['contender']}, of {e['where']}: {e['reason']}\n" for e in result["left_out"])
-    return text
+    return text + "".join(markdown_table(*shown(table)) for table in result["tables"]) + result["left_out"].markdown()
 
 
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rows", type=numbers_of(1), default=[1000, 100000, 10000000], help="of the tables (default 1000,100000,10000000)")
-    parser.add_argument("--threads", type=positive(int), default=len(os.sched_getaffinity(0)), help="default: all processors, here %(default)s")
-    parser.add_argument("--rounds", type=positive(int), default=3, help="turns of each contender (default %(default)s)")
-    parser.add_argument("--seconds", type=positive(float), default=1, help="measured an operation, and three runs at least (default %(default)s)")
-    parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help=f"default {','.join(PEERS)}")
-    python, target = pair_of(PEERS, str, "NAME=PATH"), pair_of(TARGETS, positive(float), "NAME=RATIO")
-    parser.add_argument("--python", type=python, action="append", default=[], metavar="NAME=PATH", help="the Python of a peer; others may use it too")
-    parser.add_argument("--target", type=target, action="append", default=[], metavar="NAME=RATIO", help="instead of " + ", ".join(f"{n}={t:g}" for n, t in TARGETS.items()))
-    parser.add_argument("--ours", type=Path, default=ROOT / "build/release/bin/benchmarks/class_statistics_ours", help="the program of class_statistics_ours.cpp")
-    parser.add_argument("--files", type=Path, default=ROOT / "build/peers", help="folder for the tables (default build/peers)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where class_statistics.json and class_statistics.md go")
-    options = parser.parse_args()
-    if not options.ours.is_file():
-        parser.error(f"--ours {options.ours}: no such program; build it with: cmake --build build/release --target cxr_benchmark_class_statistics_ours")
-    options.python = dict(options.python)
-    options.targets = TARGETS | dict(options.target)
-    return options
+    return parse_with_shared(parser, PEERS, TARGETS, 3, 1, "an operation", "class_statistics_ours", "class_statistics_ours.cpp", "the tables", "class_statistics")
 
 
 def main():
@@ -210,16 +177,10 @@ def main():
     tables = []
     for rows in options.rows:
         tables.append(comparison.table(rows))
-        print_table(tables[-1])
-    if comparison.left_out:
-        print("\nLeft out")
-        for entry in comparison.left_out:
-            print(f"{entry['contender']}, of {entry['where']}: {entry['reason']}")
+        show_table(*shown(tables[-1]))
+    comparison.left_out.show()
     result = {**machine, "tables": tables, "left_out": comparison.left_out}
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "class_statistics.json").write_text(json.dumps(result, indent=1) + "\n")
-        (options.out / "class_statistics.md").write_text(markdown(result))
+    write_report(options.out, "class_statistics", result, markdown(result))
     ours = [r for table in tables for r in table["rows_of_report"] if r["contender"] == "ours"]
     complete = len(ours) == len(tables) * 2 * len(TOLERANCES)
     return 0 if complete and all(r["right"] for r in ours) else 1

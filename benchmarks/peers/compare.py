@@ -121,10 +121,53 @@ def json_line(command, **settings):
     return json.loads(ran.stdout.splitlines()[-1])
 
 
+class LeftOut(list):
+    """Who takes no part in what, and why."""
+
+    def add(self, name, where, reason):
+        self.append({"contender": name, "where": where, "reason": str(reason)})
+        print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
+
+    def show(self):
+        if self:
+            print("\nLeft out")
+        for entry in self:
+            print(f"{entry['contender']}, of {entry['where']}: {entry['reason']}")
+
+    def markdown(self):
+        return "\n## Left out\n\n" + "".join(f"- {e['contender']}, of {e['where']}: {e['reason']}\n" for e in self) if self else ""
+
+
+def show_table(title, rows, words, sentences):
+    """Prints rows, the first of which is the head, in columns: the first `words` of them begin at the left, the others, numbers, end at the right."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    print(f"\n{title}")
+    for row in rows:
+        print("  ".join(c.ljust(w) if i < words else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
+    for sentence in sentences:
+        print(sentence)
+
+
+def markdown_table(title, rows, words, sentences):
+    """The same in Markdown."""
+    head, *others = rows
+    rule = ["---"] * words + ["---:"] * (len(head) - words)
+    text = f"\n## {title}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in [head, rule, *others]) + "\n"
+    return text + "\n".join(f"- {s}" for s in sentences) + "\n"
+
+
+def write_report(folder, name, result, text):
+    """NAME.json and NAME.md, where a folder is given."""
+    if folder:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / f"{name}.json").write_text(json.dumps(result, indent=1) + "\n")
+        (folder / f"{name}.md").write_text(text)
+
+
 class Comparison:
     def __init__(self, options):
         self.options = options
-        self.left_out = []  # (contender, where, reason)
+        self.left_out = LeftOut()
         self.probes = []
         self.pythons = {}
         given = options.python
@@ -133,15 +176,11 @@ class Comparison:
             try:
                 self.pythons[name] = find_python(PEERS[name].modules, given.get(name), candidates)
             except Unfit as reason:
-                self.leave_out(name, "everything", f"no Python for it (--python {name}=PATH): {reason}")
+                self.left_out.add(name, "everything", f"no Python for it (--python {name}=PATH): {reason}")
         try:
             self.network_python = find_python(NETWORK_MODULES, given.get("torch"), candidates)
         except Unfit as reason:
             sys.exit(f"compare.py: --python torch=PATH: expected a Python with {', '.join(NETWORK_MODULES)}, which writes the network: {reason}")
-
-    def leave_out(self, name, where, reason):
-        self.left_out.append({"contender": name, "where": where, "reason": str(reason)})
-        print(f"{name} is left out of {where}: {reason}", file=sys.stderr)
 
     def write_network(self):
         o = self.options
@@ -155,11 +194,11 @@ class Comparison:
         able = ["ours", *(name for name, (_, of, dtypes) in VARIANTS.items() if of == mode and self.options.dtype in dtypes)]
         for name in self.pythons:
             if mode not in PEERS[name].modes:
-                self.leave_out(name, mode, f"it has no {mode}")
+                self.left_out.add(name, mode, f"it has no {mode}")
             elif self.options.dtype not in PEERS[name].dtypes:
-                self.leave_out(name, mode, f"it computes no convolutions in {self.options.dtype} on a CPU")
+                self.left_out.add(name, mode, f"it computes no convolutions in {self.options.dtype} on a CPU")
             elif self.options.isa == "avx2" and not PEERS[name].avx2:
-                self.leave_out(name, mode, "it is not told here to keep to AVX2")
+                self.left_out.add(name, mode, "it is not told here to keep to AVX2")
             else:
                 able.append(name)
         return able
@@ -193,7 +232,7 @@ class Comparison:
                 except Unfit as reason:
                     failed.add(name)
                     turns[name].clear()
-                    self.leave_out(name, where, reason)
+                    self.left_out.add(name, where, reason)
                     continue
                 print(f"{where}, round {round_number}: {name} {turns[name][-1]['images_per_second_median']:.2f} images/s", file=sys.stderr)
         return summary_of(mode, size, batch, self.options, {name: t for name, t in turns.items() if t}, peaks)
@@ -299,27 +338,15 @@ def title(case):
     return f"{case['what']}, {case['dtype']}{isa}, {case['size']} × {case['size']}, batch {case['batch']}, {case['threads']} threads, {case['rounds']} rounds of {case['seconds']:g} s"
 
 
-def print_case(case):
-    table = [HEAD, *cells(case)]
-    widths = [max(len(row[i]) for row in table) for i in range(len(HEAD))]
-    print(f"\n{title(case)}")
-    for row in table:
-        print("  ".join(c.ljust(w) if i < 2 else c.rjust(w) for i, (c, w) in enumerate(zip(row, widths))).rstrip())
-    for sentence in sentences(case):
-        print(sentence)
+def shown(case):
+    return title(case), [HEAD, *cells(case)], 2, sentences(case)
 
 
 def markdown(result):
     machine = result["machine"]
     text = f"# DenseNet121 by cxr and by others\n\n{machine['processor']}, {machine['isa']}, memory {machine['memory_gb_per_s']:.1f} GB/s; "
     text += "every number was measured in this run.\n"
-    for case in result["cases"]:
-        rule = ["---"] * 2 + ["---:"] * (len(HEAD) - 2)
-        text += f"\n## {title(case)}\n\n" + "".join(f"| {' | '.join(row)} |\n" for row in [HEAD, rule, *cells(case)]) + "\n"
-        text += "\n".join(f"- {s}" for s in sentences(case)) + "\n"
-    if result["left_out"]:
-        text += "\n## Left out\n\n" + "".join(f"- {e['contender']}, of {e['where']}: {e['reason']}\n" for e in result["left_out"])
-    return text
+    return text + "".join(markdown_table(*shown(case)) for case in result["cases"]) + result["left_out"].markdown()
 
 
 def names_of(allowed):
@@ -369,6 +396,26 @@ def positive(convert):
     return parse
 
 
+def parse_with_shared(parser, peers, targets, rounds, seconds, turn, program, source, files, report):
+    """Adds the options that comparisons share, and parses all. `targets`: ratios by name."""
+    parser.add_argument("--threads", type=positive(int), default=len(os.sched_getaffinity(0)), help="default: all processors, here %(default)s")
+    parser.add_argument("--rounds", type=positive(int), default=rounds, help="turns of each contender (default %(default)s)")
+    parser.add_argument("--seconds", type=positive(float), default=seconds, help=f"measured {turn}, and three runs at least (default %(default)s)")
+    parser.add_argument("--peers", type=names_of(peers), default=list(peers), help=f"default {','.join(peers)}")
+    python, target = pair_of(peers, str, "NAME=PATH"), pair_of(targets, positive(float), "NAME=RATIO")
+    parser.add_argument("--python", type=python, action="append", default=[], metavar="NAME=PATH", help="the Python of a peer; others may use it too")
+    parser.add_argument("--target", type=target, action="append", default=[], metavar="NAME=RATIO", help="instead of " + ", ".join(f"{n}={t:g}" for n, t in targets.items()))
+    parser.add_argument("--ours", type=Path, default=ROOT / "build/release/bin/benchmarks" / program, help=f"the program of {source}")
+    parser.add_argument("--files", type=Path, default=ROOT / "build/peers", help=f"folder for {files} (default build/peers)")
+    parser.add_argument("--out", type=Path, metavar="FOLDER", help=f"where {report}.json and {report}.md go")
+    options = parser.parse_args()
+    if not options.ours.is_file():
+        parser.error(f"--ours {options.ours}: no such program; build it with: cmake --build build/release --target cxr_benchmark_{program}")
+    options.python = dict(options.python)
+    options.targets = targets | dict(options.target)
+    return options
+
+
 def parse_options():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     modes = ["inference", "training"]
@@ -377,25 +424,10 @@ def parse_options():
     parser.add_argument("--batches", type=numbers_of(1), default=[1, 16], help="images at a time (default 1,16)")
     parser.add_argument("--dtype", choices=["f32", "bf16"], default="f32")
     parser.add_argument("--isa", choices=["best", "avx2"], default="best", help="instructions to use (default %(default)s)")
-    parser.add_argument("--threads", type=positive(int), default=len(os.sched_getaffinity(0)), help="default: all processors, here %(default)s")
-    parser.add_argument("--rounds", type=positive(int), default=5, help="turns of each contender (default %(default)s)")
-    parser.add_argument("--seconds", type=positive(float), default=10, help="measured a turn, and three runs at least (default %(default)s)")
-    parser.add_argument("--peers", type=names_of(PEERS), default=list(PEERS), help=f"default {','.join(PEERS)}")
-    python_help = "the Python of a peer; others may use it too"
-    target_help = "instead of " + ", ".join(f"{n}={t.ratio:g}" for n, t in TARGETS.items())
-    python, target = pair_of(PEERS, str, "NAME=PATH"), pair_of(TARGETS, positive(float), "NAME=RATIO")
-    parser.add_argument("--python", type=python, action="append", default=[], metavar="NAME=PATH", help=python_help)
-    parser.add_argument("--target", type=target, action="append", default=[], metavar="NAME=RATIO", help=target_help)
-    parser.add_argument("--ours", type=Path, default=ROOT / "build/release/bin/benchmarks/peers_ours", help="the program of ours.cpp")
-    parser.add_argument("--files", type=Path, default=ROOT / "build/peers", help="folder for the network and its images (default build/peers)")
-    parser.add_argument("--out", type=Path, metavar="FOLDER", help="where peers.json and peers.md go")
-    options = parser.parse_args()
-    if not options.ours.is_file():
-        parser.error(f"--ours {options.ours}: no such program; build it with: cmake --build build/release --target cxr_benchmark_peers_ours")
+    ratios = {name: t.ratio for name, t in TARGETS.items()}
+    options = parse_with_shared(parser, PEERS, ratios, 5, 10, "a turn", "peers_ours", "ours.cpp", "the network and its images", "peers")
     if options.isa == "avx2" and options.dtype == "bf16":
         parser.error("--isa avx2 --dtype bf16: AVX2 has no bfloat16")
-    options.python = dict(options.python)
-    options.targets = {name: t.ratio for name, t in TARGETS.items()} | dict(options.target)
     return options
 
 
@@ -409,16 +441,10 @@ def main():
         for size in options.sizes:
             for batch in options.batches:
                 cases.append(comparison.case(mode, size, batch, able))
-                print_case(cases[-1])
-    if comparison.left_out:
-        print("\nLeft out")
-        for entry in comparison.left_out:
-            print(f"{entry['contender']}, of {entry['where']}: {entry['reason']}")
+                show_table(*shown(cases[-1]))
+    comparison.left_out.show()
     result = {"machine": max(comparison.probes, key=lambda p: p["fma_gflops"]), "cases": cases, "left_out": comparison.left_out}
-    if options.out:
-        options.out.mkdir(parents=True, exist_ok=True)
-        (options.out / "peers.json").write_text(json.dumps(result, indent=1) + "\n")
-        (options.out / "peers.md").write_text(markdown(result))
+    write_report(options.out, "peers", result, markdown(result))
     everything_right = all(row["right"] for case in cases for row in case["rows"])
     return 0 if everything_right and not any(entry["contender"] == "ours" for entry in comparison.left_out) else 1
 

@@ -19,7 +19,6 @@
 #include <filesystem>
 #include <iterator>
 #include <memory>
-#include <thread>
 
 namespace cxr::trainer {
 

@@ -6,7 +6,6 @@
 
 #include "cxr/core/parallel.hpp"
 
-#include <algorithm>
 #include <charconv>
 #include <csignal>
 #include <cstdint>
@@ -34,7 +33,7 @@ void catch_interrupts() {
 
 void add_global_options(CLI::App& command, global_options& o, backend_use use) {
     auto const group = "For every command";
-    command.add_option("--backend", o.backend, "reference, simd, eigen, xtensor, onednn, thrust-cpp, thrust-omp, thrust-tbb or cuda, as far as built in")
+    command.add_option("--backend", o.backend, "one of " + backend_names(false))
         ->default_str("the fastest that works here")
         ->group(group);
     command.parse_complete_callback([&command, &o, use] {

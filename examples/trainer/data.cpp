@@ -14,7 +14,6 @@
 #include <cmath>
 #include <cstdlib>
 #include <memory>
-#include <numeric>
 #include <set>
 #include <span>
 #include <string_view>

@@ -131,14 +131,14 @@ std::size_t block_activations_an_image(engine_options const& o) {
     return kept + gradients[0] + gradients[1] + largest + (o.recompute ? largest : bottlenecks) / (o.bf16 ? 2 : 1);
 }
 
-namespace {
-
-std::string names(bool with_layers) {
+std::string backend_names(bool with_layers) {
     std::string text;
     for (auto const& b : backends())
         if (b.has_layers || !with_layers) text += (text.empty() ? "" : ", ") + b.name;
     return text;
 }
+
+namespace {
 
 std::string problem_of(backend_entry const& b) { return b.problem != nullptr ? b.problem() : std::string(); }
 
@@ -162,7 +162,7 @@ std::string const& serving_backend(backend_entry const& backend, std::string con
 backend_entry const& find_backend(std::string const& name) {
     auto const& all = backends();
     auto const found = std::find_if(all.begin(), all.end(), [&](auto const& b) { return b.name == name; });
-    if (found == all.end()) throw usage_error("--backend " + name + " is not built in, expected one of " + names(false));
+    if (found == all.end()) throw usage_error("--backend " + name + " is not built in, expected one of " + backend_names(false));
     if (auto const problem = problem_of(*found); !problem.empty()) throw backend_error("--backend " + name + ": " + problem);
     return *found;
 }
@@ -176,7 +176,7 @@ backend_entry const& default_backend() {
 
 backend_entry const& find_backend_with_layers(std::string const& name) {
     auto const& found = find_backend(name);
-    if (!found.has_layers) throw usage_error("--backend " + name + " has no layers, expected one of " + names(true));
+    if (!found.has_layers) throw usage_error("--backend " + name + " has no layers, expected one of " + backend_names(true));
     return found;
 }
 

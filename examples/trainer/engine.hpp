@@ -14,7 +14,6 @@
 #include "cxr/stats/class_weights.hpp"
 #include "cxr/stats/co_occurrence.hpp"
 
-#include <array>
 #include <cstddef>
 #include <cstdint>
 #include <functional>
@@ -194,6 +193,8 @@ backend_entry cuda_entry();
 
 /// All backends that are built in.
 std::vector<backend_entry> const& backends();
+/// Their names, or those of the ones with layers, separated by commas.
+std::string backend_names(bool with_layers);
 /// The fastest that is built in, has layers and can be used here.
 backend_entry const& default_backend();
 /// The backend of this name. Throws `usage_error` where it is not built in, `backend_error` where it cannot be used here.

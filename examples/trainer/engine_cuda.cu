@@ -6,7 +6,7 @@
 #include <cudnn.h>
 #include <thrust/version.h>
 
-#include <algorithm>
+#include <functional>
 #include <memory>
 #include <string>
 
@@ -28,26 +28,42 @@ public:
         free_ = free;
     }
 
+    view<float const, 4> bring(view<float const, 4> images) override {
+        return within_memory("keeping a batch", images.extent(0), 0, [&] { return base::bring(images); });
+    }
+    view<float const, 2> bring(view<float const, 2> targets) override { return base::bring(targets); }
     void prefetch(view<float const, 4> images, view<float const, 2> targets) override {
         batch_ = images.extent(0);
-        within_memory([&] { base::prefetch(images, targets); });
+        within_memory("a step", batch_, kept_by_a_step(), [&] { base::prefetch(images, targets); });
     }
     double step_prefetched(std::function<void()> const& meanwhile) override {
-        double loss = 0;
-        within_memory([&] { loss = base::step_prefetched(meanwhile); });
-        return loss;
+        return within_memory("a step", batch_, kept_by_a_step(), [&] { return base::step_prefetched(meanwhile); });
+    }
+    void predict(view<float const, 4> images, view<float, 2> probabilities) override {
+        // The stem's images before and after its norm and pool are most of it.
+        auto const largest = 40 * options_.size.height * options_.size.width;
+        within_memory("a prediction", images.extent(0), largest, [&] { base::predict(images, probabilities); });
     }
 
 private:
+    [[nodiscard]] std::size_t kept_by_a_step() const { return fused_activations_an_image(options_); }
+
+    // Does f(); where the memory does not suffice, says what is needed for `images` of `activations` numbers each.
     template <class F>
-    void within_memory(F f) {
+    decltype(auto) within_memory(char const* what, std::size_t images, std::size_t activations, F f) {
         try {
-            f();
+            return f();
         } catch (on_thrust::out_of_memory const& e) {
-            auto const image = fused_activations_an_image(options_) * (Bf16 ? sizeof(bf16) : sizeof(float));
-            auto const fits = free_ / std::max<std::size_t>(1, image);
-            throw error(std::string(e.what()) + "; a step of " + std::to_string(batch_) + " images of " + to_string(options_.size) + " pixels needs about " +
-                        megabytes(batch_ * image) + ", " + megabytes(free_) + " were free; " + (fits >= 1 && fits < batch_ ? "--batch " + std::to_string(fits) + " would fit" : "a smaller --batch or --size needs less"));
+            // As they are read, staged, stepped and predicted.
+            auto const pixels = 3 * options_.size.height * options_.size.width * options_.channels;
+            auto const image = activations * (Bf16 ? sizeof(bf16) : sizeof(float)) + pixels * sizeof(float);
+            auto const fixed = base::describe().parameters * sizeof(float) + on_cuda::context::largest_workspace;  // gradients, cuDNN
+            // Blocks of memory leave gaps: of a seventh nothing is expected.
+            auto const room = free_ > fixed ? (free_ - fixed) / 7 * 6 : 0;
+            auto const fits = room / image;
+            throw error(std::string(e.what()) + "; " + what + " of " + std::to_string(images) + " images of " + to_string(options_.size) + " pixels needs about " +
+                        megabytes(fixed + images * image) + ", " + megabytes(free_) + " were free; " +
+                        (fits >= 1 && fits < images ? "--batch " + std::to_string(fits) + " should fit" : "a smaller --batch or --size needs less"));
         }
     }
 
@@ -55,13 +71,25 @@ private:
     std::size_t free_ = 0, batch_ = 0;
 };
 
+// Why the GPU cannot be used, or nothing.
+std::string cuda_problem() {
+    auto sentence = on_thrust::problem(on_thrust::report_device(0));
+    if (!sentence.empty()) return sentence;
+    try {
+        static_cast<void>(cublasLtGetVersion());  // it is loaded at the first call
+    } catch (backend_error const& e) {
+        sentence = e.what();
+    }
+    return sentence;
+}
+
 }  // namespace
 
 backend_entry cuda_entry() {
     auto const version = cudnnGetVersion();
     auto library = "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) + ", cuDNN " + std::to_string(version / 10000) + "." +
                    std::to_string(version % 10000 / 100) + ", Thrust " + std::to_string(THRUST_MAJOR_VERSION) + "." + std::to_string(THRUST_MINOR_VERSION);
-    return {std::string(cuda_backend::name), std::move(library), true, true, [] { return on_thrust::problem(on_thrust::report_device(0)); },
+    return {std::string(cuda_backend::name), std::move(library), true, true, cuda_problem,
             [](engine_options const& o) -> std::unique_ptr<engine> {
                 if (o.bf16) return std::make_unique<cuda_engine<true>>(o);
                 return std::make_unique<cuda_engine<false>>(o);

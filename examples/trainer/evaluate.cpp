@@ -12,23 +12,14 @@
 #include "cxr/metrics/precision_recall.hpp"
 #include "cxr/metrics/roc.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cmath>
 #include <filesystem>
-#include <memory>
 #include <optional>
-#include <utility>
 
 namespace cxr::trainer {
 
 namespace {
-
-template <class T>
-view<T const, 1> column(view<T const, 2> all, std::size_t c) {
-    auto const part = all.slice(1, c, 1);
-    return {part.data(), {all.extent(0)}, {all.stride(0)}};
-}
 
 json optional_json(std::optional<double> const& value) { return value ? json(*value) : json(); }
 std::string optional_text(std::optional<double> const& value) { return value ? fmt::format("{:.4f}", *value) : std::string("undefined"); }
@@ -119,7 +110,7 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
         std::vector<roc_line> lines;
         for (std::size_t c = 0; c < table.classes.size(); ++c) {
             if (!auroc[c]) continue;
-            auto const curve = metrics::roc(column(probabilities, c), column(known, c));
+            auto const curve = metrics::roc(metrics::column(probabilities, c), metrics::column(known, c));
             lines.push_back({table.classes[c], *auroc[c], curve->fpr, curve->tpr});
         }
         plot_roc((std::filesystem::path(o.out) / "roc").string(), lines);

@@ -9,7 +9,6 @@
 #include <cstdint>
 #include <fstream>
 #include <sstream>
-#include <utility>
 #include <vector>
 
 #if defined(__x86_64__)

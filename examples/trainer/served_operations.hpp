@@ -23,7 +23,6 @@
 #include "cxr/ops/pool.hpp"
 #include "cxr/ops/weighted_bce.hpp"
 
-#include <cstddef>
 #include <cstdint>
 #include <optional>
 #include <string>

@@ -7,7 +7,6 @@
 #include "stats.hpp"
 
 #include "cxr/core/atomic_file.hpp"
-#include "cxr/core/error.hpp"
 #include "cxr/data/split.hpp"
 
 #include <algorithm>
@@ -16,7 +15,6 @@
 #include <cmath>
 #include <filesystem>
 #include <list>
-#include <memory>
 #include <numeric>
 #include <set>
 #include <string>

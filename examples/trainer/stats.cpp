@@ -11,10 +11,8 @@
 #include "cxr/stats/contributions.hpp"
 
 #include <algorithm>
-#include <cerrno>
 #include <cstring>
 #include <filesystem>
-#include <memory>
 #include <set>
 #include <system_error>
 #include <utility>

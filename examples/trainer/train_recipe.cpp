@@ -19,6 +19,9 @@ namespace {
 // A variance of n numbers is off by √(2 / (n − 1)) of itself as a rule: below this by more than a third.
 constexpr std::size_t enough_values = 16;
 
+// Refuses an option that was given where nothing goes by it.
+void only_for(train_options const& o, char const* option, bool right, std::string const& what) { require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for " + what); }
+
 // The number that --alpha names, if it names one.
 std::optional<double> alpha_of(train_options const& o) {
     if (o.alpha == "none") return std::nullopt;
@@ -31,14 +34,13 @@ std::optional<double> alpha_of(train_options const& o) {
 
 void check_loss_options(train_options const& o) {
     require_usage(o.loss == "weighted-bce" || o.loss == "bce" || o.loss == "focal" || o.loss == "asymmetric", "--loss " + o.loss + ": expected weighted-bce, bce, focal or asymmetric");
-    auto const only_for = [&](char const* option, bool right, std::string const& what) { require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for " + what); };
-    only_for("gamma", o.loss == "focal", "--loss focal");
-    only_for("alpha", o.loss == "focal", "--loss focal");
-    only_for("gamma-positive", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("gamma-negative", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("margin", o.loss == "asymmetric", "--loss asymmetric");
-    only_for("class-weights", o.loss != "bce" || o.class_weights == "none", "losses other than bce, which weighs all labels 1");
-    only_for("beta", o.class_weights == "effective", "--class-weights effective");
+    only_for(o, "gamma", o.loss == "focal", "--loss focal");
+    only_for(o, "alpha", o.loss == "focal", "--loss focal");
+    only_for(o, "gamma-positive", o.loss == "asymmetric", "--loss asymmetric");
+    only_for(o, "gamma-negative", o.loss == "asymmetric", "--loss asymmetric");
+    only_for(o, "margin", o.loss == "asymmetric", "--loss asymmetric");
+    only_for(o, "class-weights", o.loss != "bce" || o.class_weights == "none", "losses other than bce, which weighs all labels 1");
+    only_for(o, "beta", o.class_weights == "effective", "--class-weights effective");
     auto const not_negative = [](char const* option, double value) { require_usage(std::isfinite(value) && value >= 0, fmt::format("{} {}: expected a finite number of at least 0", option, value)); };
     not_negative("--gamma", o.gamma);
     not_negative("--gamma-positive", o.gamma_positive);
@@ -53,12 +55,9 @@ void check_loss_options(train_options const& o) {
 void check_optimizer_options(train_options const& o) {
     auto const is = [&](char const* name) { return o.optimizer == name; };
     require_usage(is("adam") || is("adamw") || is("sgd"), "--optimizer " + o.optimizer + ": expected adam, adamw or sgd");
-    auto const only_for = [&](char const* option, bool right, char const* what) {
-        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --optimizer " + what);
-    };
-    only_for("weight-decay", is("adamw") || is("sgd"), "adamw and sgd");
-    only_for("momentum", is("sgd"), "sgd");
-    only_for("nesterov", is("sgd"), "sgd");
+    only_for(o, "weight-decay", is("adamw") || is("sgd"), "--optimizer adamw and sgd");
+    only_for(o, "momentum", is("sgd"), "--optimizer sgd");
+    only_for(o, "nesterov", is("sgd"), "--optimizer sgd");
     auto const finite = [](char const* option, double value, bool right, char const* expected) {
         require_usage(std::isfinite(value) && right, fmt::format("--{} {}: expected a finite number {}", option, value, expected));
     };
@@ -127,13 +126,10 @@ optim::schedule schedule_for(train_options const& o, std::uint64_t steps, optim:
     auto const found = std::find_if(kinds.begin(), kinds.end(), [&](auto const& k) { return k.first == o.schedule; });
     require_usage(found != kinds.end(), "--schedule " + o.schedule + ": expected constant, cosine, step, plateau or one-cycle");
     auto const is = [&](char const* name) { return o.schedule == name; };
-    auto const only_for = [&](char const* option, bool right, char const* what) {
-        require_usage(right || !o.given.contains(option), std::string("--") + option + ": only for --schedule " + what);
-    };
-    only_for("min-lr", is("cosine") || is("plateau"), "cosine and plateau");
-    only_for("schedule-epochs", is("step"), "step");
-    only_for("schedule-factor", is("step") || is("plateau"), "step and plateau");
-    only_for("schedule-patience", is("plateau"), "plateau");
+    only_for(o, "min-lr", is("cosine") || is("plateau"), "--schedule cosine and plateau");
+    only_for(o, "schedule-epochs", is("step"), "--schedule step");
+    only_for(o, "schedule-factor", is("step") || is("plateau"), "--schedule step and plateau");
+    only_for(o, "schedule-patience", is("plateau"), "--schedule plateau");
     require_usage(std::isfinite(o.min_lr) && o.min_lr >= 0 && o.min_lr <= o.lr, fmt::format("--min-lr {}: expected 0 to --lr, which is {}", o.min_lr, o.lr));
     require_usage(o.schedule_factor > 0 && o.schedule_factor < 1, fmt::format("--schedule-factor {}: expected above 0 and below 1", o.schedule_factor));
     require_usage(!is("step") || o.schedule_epochs != 0, "--schedule step: --schedule-epochs is needed, the epochs between two changes");

@@ -4,8 +4,6 @@
 
 #include "cxr/version.hpp"
 
-#include <cstdio>
-
 #include <jpeglib.h>
 #include <nlohmann/json.hpp>
 #include <png.h>

@@ -16,7 +16,6 @@
 #include <filesystem>
 #include <fstream>
 #include <map>
-#include <utility>
 
 namespace cxr::trainer {
 

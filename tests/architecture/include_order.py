@@ -29,8 +29,7 @@ FOLDERS = {
     "data": BASE,
     "io": MATHS | {"models"},
     "metrics": BASE,
-    "explain": MATHS | {"models"},
-    "train": MATHS | {"models", "optim", "data", "io", "metrics", "explain"},
+    "train": MATHS | {"models", "optim", "data", "io", "metrics"},
 }
 
 # A backend's folder includes what a backend implements or takes over, its own files and those of its parent; nothing else includes it.
@@ -42,7 +41,7 @@ COMPONENTS = {"core": None, "eigen": "core", "xtensor": "core", "onednn": "eigen
 THIRD_PARTY = {
     "eigen": r"Eigen/|omp\.h",
     "xtensor": r"(xtensor|xtl)/",
-    "onednn": r"(dnnl\w*\.h|oneapi/dnnl/|omp\.h|dlfcn\.h)",
+    "onednn": r"(dnnl\w*\.h|oneapi/dnnl/|omp\.h)",
     "image": r"(png|jpeglib|jerror|zlib)\.h",
     "thrust": r"thrust/|omp\.h|tbb/|cuda_runtime(_api)?\.h",
     "cuda": r"(cuda_runtime(_api)?|cuda_bf16|cublasLt|cudnn(_\w+)?|nccl|driver_types)\.h",

@@ -1,7 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
 """What becomes of images on their way to the network: sizes, preprocessings, augmentation, the cache on disk."""
 
-import math
 import re
 import shutil
 

@@ -426,18 +426,10 @@ class Run(CommandTest):
 
     def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(self):
         arguments = self.train_arguments(train=18)
-        process = subprocess.Popen([EXECUTABLE, *arguments, "--epochs", "100000"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
-        steps = self.path("run", "steps.csv")
-        for _ in range(600):
-            time.sleep(0.05)
-            if os.path.exists(steps) and len(self.read("run", "steps.csv").splitlines()) > 7:
-                break
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 130)
+        self.interrupted_after([*arguments, "--epochs", "100000"], lines=8, pause=0.05)
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         taken = int(header["__metadata__"]["cxr.step"])
-        self.assertEqual(taken, len(read_csv(steps)))
+        self.assertEqual(taken, len(read_csv(self.path("run", "steps.csv"))))
         end = taken + 3
         self.good("train", "--resume", "--out", self.path("run"), "--steps", str(end), "--quiet")
         self.good(*arguments[:-1], self.path("whole"), "--steps", str(end), "--quiet")
@@ -446,15 +438,7 @@ class Run(CommandTest):
 
     def test_a_validation_that_ctrl_c_ended_is_made_up_for(self):
         arguments = self.train_arguments(train=18, valid=400)
-        process = subprocess.Popen([EXECUTABLE, *arguments, "--steps", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
-        steps = self.path("run", "steps.csv")
-        for _ in range(3000):
-            time.sleep(0.01)
-            if os.path.exists(steps) and len(self.read("run", "steps.csv").splitlines()) > 2:
-                break
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
-        self.assertEqual(process.returncode, 130)
+        self.interrupted_after([*arguments, "--steps", "2"], lines=3, pause=0.01)
         self.assertFalse(os.path.exists(self.path("run", "log.csv")) and read_csv(self.path("run", "log.csv")))
         for _ in range(2):
             self.good("train", "--resume", "--out", self.path("run"), "--quiet")
@@ -462,6 +446,17 @@ class Run(CommandTest):
             self.assertEqual([(r["epoch"], r["step"]) for r in log], [("1", "2")])
         self.good(*arguments[:-1], self.path("whole"), "--steps", "2", "--quiet")
         self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
+
+    def interrupted_after(self, arguments, lines, pause):
+        """Trains, with a Ctrl-C when steps.csv has so many lines, which is looked for every `pause` seconds, or else after half a minute."""
+        process = subprocess.Popen([EXECUTABLE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
+        for _ in range(round(30 / pause)):
+            time.sleep(pause)
+            if os.path.exists(self.path("run", "steps.csv")) and len(self.read("run", "steps.csv").splitlines()) >= lines:
+                break
+        process.send_signal(signal.SIGINT)
+        process.communicate(timeout=60)
+        self.assertEqual(process.returncode, 130)
 
     def labels(self, name, *values):
         """Gives a table other labels, each value to all of its rows."""

@@ -25,7 +25,7 @@ class Usage(CommandTest):
         self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC in C\+\+; AUPRC in C\+\+; confusion counts in C\+\+; moments of channels in C\+\+; standardising in C\+\+; normalising in C\+\+; augmentation in C\+\+\n(?!  by)")
 
     def test_every_command_has_the_global_options(self):
-        for command in ("stats", "check", "split", "train", "predict", "evaluate", "bench", "demo"):
+        for command in ("stats", "check", "split", "train", "predict", "evaluate", "convert", "bench", "demo"):
             text = self.good(command, "--help").stdout
             for option in ("--backend", "--threads", "--seed", "--quiet", "--log-level", "--json"):
                 self.assertIn(option, text, command)

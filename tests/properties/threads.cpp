@@ -34,7 +34,6 @@
 #include <cstring>
 #include <exception>
 #include <filesystem>
-#include <fstream>
 #include <iterator>
 #include <memory>
 #include <optional>
@@ -304,8 +303,7 @@ TEST_CASE("a file that threads write at once is one of theirs, whole", "[propert
     at_once(4, [&](std::size_t t) {
         for (int round = 0; round < 10; ++round) write_atomically(path, std::string(10'000, static_cast<char>('a' + t)));
     });
-    std::ifstream stream(path, std::ios::binary);
-    std::string const text{std::istreambuf_iterator<char>(stream), {}};
+    auto const text = content_of(path);
     REQUIRE(text.size() == 10'000);
     CHECK(text.find_first_not_of(text[0]) == std::string::npos);
     CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);

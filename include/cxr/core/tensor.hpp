@@ -25,7 +25,6 @@ class tensor {
 public:
     using value_type = T;                                ///< the element
     using extents_type = std::array<std::size_t, Rank>;  ///< one extent a dimension
-    using memory_type = Memory;                          ///< where the elements live
     static constexpr std::size_t rank = Rank;            ///< number of dimensions
     static constexpr std::size_t alignment = 64;         ///< of the first element, in bytes
 

@@ -9,7 +9,6 @@
 #include "cxr/data/preprocess.hpp"
 
 #include <algorithm>
-#include <array>
 #include <compare>
 #include <cstddef>
 #include <cstdint>

@@ -12,7 +12,6 @@
 
 #include <zlib.h>
 
-#include <array>
 #include <chrono>
 #include <cmath>
 #include <cstddef>

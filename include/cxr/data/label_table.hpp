@@ -4,7 +4,6 @@
 
 #include "cxr/core/atomic_file.hpp"
 #include "cxr/data/csv.hpp"
-#include "cxr/data/file.hpp"
 #include "cxr/data/gzip.hpp"
 #include "cxr/data/labels.hpp"
 #include "cxr/data/parse_label_table.hpp"

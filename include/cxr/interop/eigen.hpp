@@ -10,7 +10,6 @@
 #include <concepts>
 #include <cstddef>
 #include <type_traits>
-#include <utility>
 
 namespace cxr::interop {
 

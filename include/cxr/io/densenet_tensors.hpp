@@ -8,11 +8,9 @@
 #include "cxr/models/densenet.hpp"
 
 #include <algorithm>
-#include <array>
 #include <cstddef>
 #include <map>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace cxr::io {

@@ -17,7 +17,6 @@
 #include <cstdint>
 #include <initializer_list>
 #include <new>
-#include <optional>
 #include <set>
 #include <string>
 #include <string_view>

@@ -12,7 +12,6 @@
 #include "cxr/models/densenet.hpp"
 #include "cxr/version.hpp"
 
-#include <algorithm>
 #include <cmath>
 #include <cstddef>
 #include <cstdint>

@@ -23,14 +23,14 @@ class weighted_logits_loss : public weighted_cross_entropy<Backend, ops::weighte
     static constexpr char const* who = "cxr::weighted_logits_loss";
 
 public:
-    /// Runs on the calling thread. Weights: one a class, finite. Throws `contract_violation` otherwise.
+    /// Runs on the calling thread, or on GPU 0. Weights: one a class, finite. Throws `contract_violation` otherwise.
     weighted_logits_loss(std::vector<double> positive, std::vector<double> negative)
-        : base(who, context<Backend>(1), std::move(positive), std::move(negative), 0.0) {}
+        : base(who, context<Backend>(), std::move(positive), std::move(negative), 0.0) {}
 
     /// The same, of weights in any object of one dimension.
     template <interop::readable<1> Positive, interop::readable<1> Negative>
     weighted_logits_loss(Positive const& positive, Negative const& negative)
-        : base(who, context<Backend>(1), base::copied(positive), base::copied(negative), 0.0) {}
+        : base(who, context<Backend>(), base::copied(positive), base::copied(negative), 0.0) {}
 
     /// Runs on the threads of `context`, which is shared.
     weighted_logits_loss(context<Backend> const& context, std::vector<double> positive, std::vector<double> negative)

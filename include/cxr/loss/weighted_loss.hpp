@@ -27,14 +27,14 @@ class weighted_loss : public weighted_cross_entropy<Backend, ops::weighted_bce> 
     static constexpr char const* who = "cxr::weighted_loss";
 
 public:
-    /// Runs on the calling thread. Weights: one a class, finite; epsilon ≥ 0, finite. Throws `contract_violation` otherwise.
+    /// Runs on the calling thread, or on GPU 0. Weights: one a class, finite; epsilon ≥ 0, finite. Throws `contract_violation` otherwise.
     weighted_loss(std::vector<double> positive, std::vector<double> negative, double epsilon = 1e-7)
-        : base(who, context<Backend>(1), std::move(positive), std::move(negative), epsilon) {}
+        : base(who, context<Backend>(), std::move(positive), std::move(negative), epsilon) {}
 
     /// The same, of weights in any object of one dimension.
     template <interop::readable<1> Positive, interop::readable<1> Negative>
     weighted_loss(Positive const& positive, Negative const& negative, double epsilon = 1e-7)
-        : base(who, context<Backend>(1), base::copied(positive), base::copied(negative), epsilon) {}
+        : base(who, context<Backend>(), base::copied(positive), base::copied(negative), epsilon) {}
 
     /// Runs on the threads of `context`, which is shared.
     weighted_loss(context<Backend> const& context, std::vector<double> positive, std::vector<double> negative, double epsilon = 1e-7)

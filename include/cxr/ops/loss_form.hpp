@@ -8,7 +8,6 @@
 #include <cmath>
 #include <optional>
 #include <sstream>
-#include <string>
 
 namespace cxr::ops {
 

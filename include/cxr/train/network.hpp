@@ -171,8 +171,10 @@ public:
             frozen_->infer(context_, images, out_.view(), nobody, "");
         } else {
             images_.resize(images.extents());
-            if (!memory::holds(images.data())) context_.stage(0, images);
-            take(0, images, images_.view());
+            if (memory::holds(images.data()))
+                context_.copy(images, images_.view());
+            else
+                context_.upload(images, images_.view());  // not by the slots in which the next step's batch may lie
             frozen_->infer(context_, view<float const, 4>(images_.view()), out_.view(), nobody, "");
         }
         tensor<float, 4> const host = to_host(out_);

@@ -7,8 +7,6 @@
 #include <nlohmann/json.hpp>
 
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <optional>
 #include <string>
@@ -31,11 +29,6 @@ model_card example() {
     c.evaluated_on = "test";
     c.metrics = {{"AUROC", {0.75, std::nullopt}}, {"AUPRC", {1.0 / 3, 0.5}}};
     return c;
-}
-
-std::string content_of(std::string const& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 }  // namespace

@@ -18,9 +18,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -50,11 +48,6 @@ checkpoint network(densenet_structure const& s = small) {
     }
     c.metadata = {{"cxr.classes", R"(["A","B","C"])"}, {"cxr.preprocess", R"({"size":64})"}, {"cxr.version", "1"}, {"\xc3\xa9", "quote \" and \xf0\x9f\xab\x81"}};
     return c;
-}
-
-std::string content_of(std::string const& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
 }
 
 /// The written network after `change`, as a file.

@@ -11,8 +11,6 @@
 #include <cstdint>
 #include <cstdlib>
 #include <filesystem>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <map>
 #include <span>
@@ -46,11 +44,6 @@ std::string complaint(std::string const& bytes) {
 }
 
 std::string complaint_about_header(std::string const& json, std::size_t data = 0) { return complaint(file_of(json, std::string(data, 'x'))); }
-
-std::string content_of(std::string const& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 tensor_entry entry_of(std::string name, dtype type, cxr::shape shape, std::string const& bytes) {
     return {std::move(name), type, shape, std::as_bytes(std::span(bytes))};

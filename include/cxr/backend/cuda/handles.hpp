@@ -10,7 +10,6 @@
 #include <cstdint>
 #include <iterator>
 #include <type_traits>
-#include <utility>
 #include <vector>
 
 namespace cxr::on_cuda {

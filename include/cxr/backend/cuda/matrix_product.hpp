@@ -53,7 +53,8 @@ public:
     void operator()(cudaStream_t s, matrix_product const& p, void const* a, void const* b, void* c, void* workspace, std::size_t workspace_bytes) {
         require(alignment_of({workspace}, 256) == 256, "cxr::on_cuda::matrix_product: the workspace is not aligned to 256 bytes");
         if (workspace == nullptr) workspace_bytes = 0;
-        auto const& known = algorithm(p, {alignment_of({a}, 256), alignment_of({b}, 256), alignment_of({c}, 256), workspace_bytes});
+        // No kernel asks for more than 16 bytes, and where scratch memory lies beyond them depends on what ran before.
+        auto const& known = algorithm(p, {alignment_of({a}, 16), alignment_of({b}, 16), alignment_of({c}, 16), workspace_bytes});
         auto const alpha = 1.0F, beta = p.accumulate ? 1.0F : 0.0F;
         // A row-major matrix is its transpose in cuBLAS's column-major eyes, and Cᵀ = op(B)ᵀ · op(A)ᵀ: the factors change places.
         check(cublasLtMatmul(handle_, known.operation, &alpha, b, known.b, a, known.a, &beta, c, known.c, c, known.c, &known.choice, workspace, workspace_bytes, s),

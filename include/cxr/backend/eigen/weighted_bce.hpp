@@ -8,8 +8,6 @@
 
 #include <algorithm>
 #include <concepts>
-#include <cstddef>
-#include <limits>
 #include <span>
 
 namespace cxr::eigen {

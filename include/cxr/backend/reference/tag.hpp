@@ -27,8 +27,6 @@ public:
 
     /// The executor for this context's parallel loops.
     [[nodiscard]] executor& workers() const { return *workers_; }
-    /// The same, to be shared with another context.
-    [[nodiscard]] std::shared_ptr<executor> const& shared_workers() const { return workers_; }
     /// Scratch memory, for the thread that uses this context.
     [[nodiscard]] workspace& scratch() { return scratch_; }
 

@@ -9,8 +9,6 @@
 
 #include <concepts>
 #include <cstddef>
-#include <cstdint>
-#include <type_traits>
 
 #if defined(__x86_64__)
 #include <immintrin.h>

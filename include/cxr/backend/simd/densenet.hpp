@@ -30,7 +30,6 @@ template <class Backend, bool Half = false>
 class densenet {
     using generic = nn::generic_layer<Backend, densenet_spec, float>;
     using norm_type = nn::layer<Backend, nn::batch_norm, float>;
-    using norm_tape = typename norm_type::tape;
     using memory = tensor<float, 1>;
 
 public:

@@ -4,7 +4,6 @@
 
 #include "cxr/backend/simd/format.hpp"
 #include "cxr/backend/simd/norm.hpp"
-#include "cxr/backend/simd/product_terms.hpp"
 #include "cxr/core/tensor.hpp"
 
 #include <cstddef>

@@ -6,8 +6,6 @@
 #include "cxr/backend/thrust/activations.hpp"
 #include "cxr/ops/convolution.hpp"
 
-#include <cstddef>
-
 namespace cxr::on_thrust {
 
 /// A system whose parent does its convolutions.

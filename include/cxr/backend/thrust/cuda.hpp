@@ -19,6 +19,8 @@
 #include <functional>
 #include <map>
 #include <memory>
+#include <mutex>
+#include <new>
 #include <string>
 #include <string_view>
 #include <utility>
@@ -35,8 +37,15 @@ struct device_memory {
         return count;
     }
 
+    /// Held while a step is recorded, and by what waits for the whole GPU, which CUDA forbids meanwhile, in every thread.
+    static std::recursive_mutex& recording() {
+        static std::recursive_mutex mutex;
+        return mutex;
+    }
+
     /// `bytes` of unspecified content. Throws `out_of_memory` that says what was asked for, and what is free of how much.
     [[nodiscard]] static void* allocate(std::size_t bytes) {
+        std::lock_guard const lock(recording());
         void* p = nullptr;
         if (auto const status = cudaMalloc(&p, bytes == 0 ? 1 : bytes); status != cudaSuccess) {
             std::size_t free = 0, total = 0;
@@ -48,7 +57,10 @@ struct device_memory {
         return p;
     }
     /// Gives back what `allocate` gave; waits for work that may use it.
-    static void release(void* p) noexcept { static_cast<void>(cudaFree(p)); }
+    static void release(void* p) noexcept {
+        std::lock_guard const lock(recording());
+        static_cast<void>(cudaFree(p));
+    }
     /// Copies between places that do not overlap, after all work given so far.
     static void copy(void* to, void const* from, std::size_t bytes) { move(to, from, bytes, cudaMemcpyDeviceToDevice); }
     /// Copies from the host, after all work given so far.
@@ -66,6 +78,7 @@ struct device_memory {
 private:
     static void move(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes == 0) return;
+        std::lock_guard const lock(recording());
         check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // streams of ours do not wait for the default stream, nor it for them
         check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
     }
@@ -78,7 +91,10 @@ struct pinned_memory {
     /// `bytes` of unspecified content. Throws `backend_error`.
     [[nodiscard]] static void* allocate(std::size_t bytes) {
         void* p = nullptr;
-        check(cudaMallocHost(&p, bytes == 0 ? 1 : bytes), "cudaMallocHost", bytes);
+        if (auto const status = cudaMallocHost(&p, bytes == 0 ? 1 : bytes); status != cudaSuccess) {
+            static_cast<void>(cudaGetLastError());
+            throw backend_error("CUDA: cudaMallocHost: " + std::to_string(bytes) + " bytes of the host's memory cannot be locked: " + cudaGetErrorString(status));
+        }
         return p;
     }
     /// Gives back what `allocate` gave.
@@ -93,11 +109,12 @@ struct pinned_memory {
     [[nodiscard]] static bool holds(void const*) { return true; }
 };
 
-/// A GPU, its streams, and scratch memory on it. Copies share the streams and what is staged, and begin with scratch and graphs of their own. One thread uses it at a time.
+/// A GPU, its streams, and scratch memory on it. Copies share the streams and what is staged, and begin with scratch and graphs of their own. One thread uses it and its
+/// copies at a time: the one that made it, or another whose current GPU, by `cudaSetDevice`, is this one.
 class gpu_context {
 public:
-    /// On GPU number `device`. Throws `backend_error` that says what was found and what is needed.
-    explicit gpu_context(int device = 0) : shared_(std::make_shared<shared>(device)) {}
+    /// On `device`, which becomes the calling thread's current one. Throws `backend_error` that says what was found and what is needed.
+    explicit gpu_context(gpu device = {}) : shared_(std::make_shared<shared>(device)) {}
 
     /// The GPU's number.
     [[nodiscard]] int device() const { return shared_->report.device; }
@@ -156,15 +173,15 @@ public:
         shared_->work.synchronize();
     }
 
-    /// Makes batch norms sum over `devices` GPUs: `sum(values, count)` replaces numbers on this GPU by their sums over all, in the order of the work.
-    void sum_across(std::size_t devices, std::function<void(double*, std::size_t)> sum) {
+    /// Makes batch norms sum over `devices` GPUs: `sum(work, values, count)` replaces numbers on this GPU by their sums over all, in the order of the stream `work`.
+    void sum_across(std::size_t devices, std::function<void(cudaStream_t, double*, std::size_t)> sum) {
         shared_->devices = devices;
         shared_->sum = std::move(sum);
     }
     /// GPUs that batch norms sum over.
     [[nodiscard]] std::size_t devices() const { return shared_->devices; }
     /// Sums numbers over them.
-    void sum_over_devices(double* values, std::size_t count) { shared_->sum(values, count); }
+    void sum_over_devices(double* values, std::size_t count) { shared_->sum(shared_->work, values, count); }
 
     /// Does what `f()` gives to the stream. The first call with a key runs it, the second records it as a graph, and later ones replay the graph, as long as
     /// nothing was allocated on the GPU since; else it begins anew. `f` must give the same work each time: what changes lies in the GPU's memory.
@@ -184,6 +201,7 @@ public:
             return;
         }
         cudaGraph_t graph = nullptr;
+        std::lock_guard const lock(device_memory::recording());
         check(cudaStreamBeginCapture(shared_->work, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
         try {
             f();
@@ -219,12 +237,18 @@ private:
         std::unique_ptr<std::remove_pointer_t<cudaGraphExec_t>, end_graph> executable;
     };
     struct shared {
-        explicit shared(int device) : report(require_device(device)) { check(cudaSetDevice(device), "cudaSetDevice"); }
+        explicit shared(gpu device) : report(chosen(device)) {}
+        // Streams and events belong to the GPU that is current when they are made.
+        static device_report chosen(gpu device) {
+            auto found = require_device(device.number);
+            check(cudaSetDevice(device.number), "cudaSetDevice");
+            return found;
+        }
         device_report report;
         stream work, copies;
         std::array<slot_state, slots> staging;
         std::size_t devices = 1;
-        std::function<void(double*, std::size_t)> sum;
+        std::function<void(cudaStream_t, double*, std::size_t)> sum;
     };
 
     std::shared_ptr<shared> shared_;
@@ -254,6 +278,9 @@ struct cuda {
         } catch (::thrust::system_error const& e) {
             static_cast<void>(cudaGetLastError());
             throw backend_error(std::string("CUDA: Thrust: ") + e.what());
+        } catch (std::bad_alloc const&) {  // what Thrust's algorithms need beside their operands
+            static_cast<void>(cudaGetLastError());
+            throw out_of_memory("CUDA: Thrust", 0);
         }
     }
 };

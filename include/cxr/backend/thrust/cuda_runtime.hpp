@@ -15,8 +15,9 @@ namespace cxr::on_thrust {
 /// The GPU has no room for an allocation.
 class out_of_memory : public backend_error {
 public:
-    /// `bytes` were asked for by `call`.
-    out_of_memory(std::string const& call, std::size_t bytes) : backend_error(call + ": no room on the GPU for " + std::to_string(bytes) + " bytes"), bytes_(bytes) {}
+    /// `bytes` were asked for by `call`; 0 where it does not say.
+    out_of_memory(std::string const& call, std::size_t bytes)
+        : backend_error(call + ": no room on the GPU for " + (bytes != 0 ? std::to_string(bytes) + " bytes" : "what it needs")), bytes_(bytes) {}
 
     /// What was asked for; 0 where the caller did not say.
     [[nodiscard]] std::size_t bytes() const { return bytes_; }
@@ -32,6 +33,11 @@ inline void check(cudaError_t status, char const* call, std::size_t bytes = 0) {
     if (status == cudaErrorMemoryAllocation) throw out_of_memory(std::string("CUDA: ") + call, bytes);
     throw backend_error(std::string("CUDA: ") + call + ": " + cudaGetErrorName(status) + " (" + std::to_string(static_cast<int>(status)) + "): " + cudaGetErrorString(status));
 }
+
+/// Which GPU. A type of its own, since a number that a context of another backend is made with counts threads.
+struct gpu {
+    int number = 0;  ///< as the CUDA runtime counts, from 0
+};
 
 /// What there is to compute on, as the CUDA runtime tells it. Versions are CUDA's: 1000 · major + 10 · minor.
 struct device_report {

@@ -7,7 +7,6 @@
 
 #include <cstddef>
 #include <optional>
-#include <type_traits>
 
 namespace cxr::on_thrust {
 

@@ -12,7 +12,6 @@
 #include <thrust/detail/config.h>
 
 #include <concepts>
-#include <cstddef>
 #include <string_view>
 
 namespace cxr::on_thrust {

@@ -10,7 +10,7 @@ namespace cxr::xtensor {
 
 struct tag;
 
-/// The threads that kernels run on.
+/// The threads that kernels run on and the scratch memory they use.
 class context : public reference::context {
 public:
     using backend = tag;  ///< whose context this is
@@ -22,7 +22,7 @@ public:
 struct tag : reference::tag {
     static constexpr std::string_view name = "xtensor";  ///< as the command line spells it
     using parent = reference::tag;                       ///< serves what this backend does not
-    using context = xtensor::context;                      ///< threads only
+    using context = xtensor::context;                      ///< threads and scratch memory
 };
 
 }  // namespace cxr::xtensor

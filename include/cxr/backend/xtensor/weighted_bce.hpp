@@ -9,9 +9,7 @@
 #include <xtensor/xmath.hpp>
 #include <xtensor/xoperation.hpp>
 
-#include <algorithm>
 #include <concepts>
-#include <cstddef>
 #include <span>
 
 namespace cxr::xtensor {

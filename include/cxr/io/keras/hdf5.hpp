@@ -22,7 +22,6 @@
 #include <optional>
 #include <span>
 #include <string>
-#include <string_view>
 #include <utility>
 #include <vector>
 
@@ -197,8 +196,7 @@ public:
         if (rank < 0 || rank > 4) throw io_error(path_ + ": " + name + " has " + std::to_string(rank) + " dimensions, expected at most 4");
         hsize_t size[4] = {};
         H5Sget_simple_extent_dims(space.id(), size, nullptr);
-        // Deflate packs at most about a thousand to one.
-        auto const most = hsize_t{1100} * (bytes_.size() + 1);
+        auto const most = most_packed * (bytes_.size() + 1);
         hsize_t all = 1;
         std::size_t kept[4] = {};
         for (int d = 0; d < rank; ++d) {
@@ -262,6 +260,8 @@ public:
     }
 
 private:
+    static constexpr hsize_t most_packed = 1100;  // deflate packs at most about a thousand to one
+
     // Arrays whose numbers are elsewhere, or nowhere: the library would give another file's, or zeros.
     void check_inside(hdf5_object const& array, std::string const& name, std::size_t n) const {
         hdf5_object const layout(H5Dget_create_plist(array.id()), H5Pclose);
@@ -279,8 +279,7 @@ private:
             written = rank == static_cast<int>(all.rank()) && H5Dget_num_chunks(array.id(), space.id(), &there) >= 0 && there == needed;
         }
         if (!written) throw io_error(path_ + ": the elements of " + name + " were never written, or not all");
-        // Deflate packs at most about a thousand to one.
-        if (n / 1100 > H5Dget_storage_size(array.id()) / width(array)) throw io_error(path_ + ": " + name + " claims more elements than its bytes in the file can hold");
+        if (n / most_packed > H5Dget_storage_size(array.id()) / width(array)) throw io_error(path_ + ": " + name + " claims more elements than its bytes in the file can hold");
     }
 
     [[nodiscard]] bool is_bfloat16(hdf5_object const& array, hdf5_object const& type) const {

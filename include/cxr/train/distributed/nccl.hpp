@@ -35,7 +35,7 @@ inline void check(ncclResult_t status, char const* call) {
     return id;
 }
 
-/// A GPU among `size` that train together. Its sums lie in the stream of the context they are given, recorded steps included.
+/// A GPU among `size` that train together; copies are the same one. Its sums lie in the stream of the context they are given, recorded steps included.
 class nccl {
 public:
     /// Joins as number `rank` of `size`; waits until all have. The GPU is the calling thread's current one, as a context on it makes it.
@@ -44,7 +44,7 @@ public:
         require(rank < size, "cxr::train::nccl: the rank must be below the number of GPUs");
         ncclComm_t made = nullptr;
         check(ncclCommInitRank(&made, static_cast<int>(size), id, static_cast<int>(rank)), "ncclCommInitRank");
-        communicator_.reset(made);
+        communicator_.reset(made, [](ncclComm_t c) { static_cast<void>(ncclCommDestroy(c)); });
     }
 
     [[nodiscard]] std::size_t rank() const { return rank_; }  ///< number of this GPU
@@ -55,22 +55,23 @@ public:
     void sum(Context& ctx, view<T, 1> values) {
         static_assert(std::is_same_v<T, float> || std::is_same_v<T, double>, "cxr::train::nccl: sums of float or double");
         require(values.contiguous(), "cxr::train::nccl: values must be dense");
-        check(ncclAllReduce(values.data(), values.data(), values.size(), std::is_same_v<T, float> ? ncclFloat : ncclDouble, ncclSum, communicator_.get(), ctx.work()),
-              "ncclAllReduce");
+        reduce(communicator_.get(), ctx.work(), values.data(), values.size());
     }
 
-    /// Makes batch norms of networks on `ctx` take their statistics over all GPUs. `this` must outlive the context's work.
+    /// Makes batch norms of networks on `ctx` and its copies take their statistics over all GPUs, for as long as these contexts live.
     template <gpu_context Context>
     void synchronise_batch_norm(Context& ctx) {
-        ctx.sum_across(size_, [this, &ctx](double* values, std::size_t count) { sum(ctx, view<double, 1>(values, {count})); });
+        ctx.sum_across(size_, [shared = communicator_](cudaStream_t work, double* values, std::size_t count) { reduce(shared.get(), work, values, count); });
     }
 
 private:
-    struct leave {
-        void operator()(ncclComm_t c) const { static_cast<void>(ncclCommDestroy(c)); }
-    };
+    template <class T>
+    static void reduce(ncclComm_t communicator, cudaStream_t work, T* values, std::size_t count) {
+        check(ncclAllReduce(values, values, count, std::is_same_v<T, float> ? ncclFloat : ncclDouble, ncclSum, communicator, work), "ncclAllReduce");
+    }
+
     std::size_t rank_, size_;
-    std::unique_ptr<std::remove_pointer_t<ncclComm_t>, leave> communicator_;
+    std::shared_ptr<std::remove_pointer_t<ncclComm_t>> communicator_;
 };
 
 }  // namespace cxr::train

@@ -9,9 +9,7 @@
 #include <catch2/catch.hpp>
 
 #include <algorithm>
-#include <fstream>
 #include <functional>
-#include <iterator>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -22,11 +20,6 @@ using namespace cxr;
 using io::keras::layout;
 
 namespace {
-
-std::string content_of(std::string const& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 // What reading a file of this name complains about, after the path.
 std::string complaint(std::string const& path) {

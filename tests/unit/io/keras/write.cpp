@@ -9,8 +9,6 @@
 
 #include <bit>
 #include <cstdint>
-#include <fstream>
-#include <iterator>
 #include <limits>
 #include <string>
 #include <utility>
@@ -20,11 +18,6 @@ using namespace cxr;
 using io::keras::layout;
 
 namespace {
-
-std::string content_of(std::string const& path) {
-    std::ifstream file(path, std::ios::binary);
-    return {std::istreambuf_iterator<char>(file), {}};
-}
 
 std::vector<std::pair<layout, std::string>> const layouts{{layout::keras2, "w.h5"}, {layout::keras3, "w.weights.h5"}, {layout::archive, "w.keras"}};
 

@@ -2,7 +2,7 @@
 #
 # cxr_<component>_parents    components whose headers it includes
 # cxr_<component>_headers    which headers are its own, as globs below include/cxr; what no component claims is cxr::cxr
-# cxr_<component>_device     which of them only a CUDA compiler can compile, as globs
+# cxr_<component>_device     which of them want CUDA to be compiled, as globs
 # cxr_<component>_packages   <CMake package>:<Debian package that has it>, in the order of the search
 # cxr_<component>_links      the targets that these packages define
 # cxr_<component>_unnamed_links  the same for aliases, whose real names must not get into the installed package
@@ -64,7 +64,7 @@ set(cxr_onnx_pc_libs -lonnx_proto)
 # Thrust's systems OpenMP and TBB are the consumer's choice: he compiles with OpenMP, or links TBB, where he includes their header. No CUDA is needed.
 set(cxr_thrust_parents eigen)
 set(cxr_thrust_headers interop/thrust.hpp backend/thrust/*.hpp)
-set(cxr_thrust_device backend/thrust/cuda.hpp)
+set(cxr_thrust_device backend/thrust/cuda*.hpp)
 set(cxr_thrust_packages Thrust:libthrust-dev)
 set(cxr_thrust_unnamed_links Thrust::Thrust)
 

@@ -1,90 +1,70 @@
 // SPDX-License-Identifier: Apache-2.0
-// From which size on does a device pay? Times class frequencies and the weighted loss on the CPU and on another backend, same data, same answer.
+// From which size on does a device pay? Times class frequencies and the weighted loss on all cores of the CPU and on another backend, same data, same answer. An argument
+// is the largest number of elements, without one 10⁸, as far as memory goes.
 
-#include "cxr/backend/eigen/backend.hpp"
-#ifdef __CUDACC__
-#include "cxr/backend/cuda/backend.hpp"
-#else
+#include "cpu_vs_gpu.hpp"
+
+#include "cxr/backend/simd/backend.hpp"
+#ifndef CXR_WITH_CUDA
 #include "cxr/backend/thrust/cpp.hpp"
 #endif
+#include "cxr/core/error.hpp"
 #include "cxr/core/random.hpp"
-#include "cxr/loss/weighted_loss.hpp"
-#include "cxr/stats/class_frequencies.hpp"
 
-#include <algorithm>
-#include <chrono>
 #include <cmath>
 #include <cstdio>
-#include <initializer_list>
-#include <vector>
+#include <cstdlib>
+#include <fstream>
+#include <string>
 
-using cpu = cxr::eigen_backend;
-#ifdef __CUDACC__
-using device = cxr::cuda_backend;
+template <class Backend>
+timing measure_on_host(table labels, table probabilities) {
+    cxr::context<Backend> context(0);  // all threads that the machine has
+    return measure<Backend>(context, labels, probabilities);
+}
+
+using cpu = cxr::simd_backend;
+#ifdef CXR_WITH_CUDA
+constexpr auto device = "cuda";
+constexpr auto measure_on_device = measure_on_gpu;
 #else
-using device = cxr::thrust_backend<cxr::on_thrust::cpp>;  // or, with its header, on_thrust::omp or on_thrust::tbb
+using host_system = cxr::thrust_backend<cxr::on_thrust::cpp>;  // or, with its header, on_thrust::omp or on_thrust::tbb
+constexpr auto device = "host system, thrust-cpp";
+constexpr auto measure_on_device = measure_on_host<host_system>;
 #endif
 
-constexpr std::size_t classes = 14;
-template <class Backend>
-constexpr bool on_host = cxr::memory_of<Backend>::host_accessible;
-
-/// The same elements where the backend works.
-template <class Backend>
-cxr::tensor<float, 2, cxr::memory_of<Backend>> placed(cxr::tensor<float, 2> const& host) {
-    cxr::tensor<float, 2, cxr::memory_of<Backend>> there;
-    there.resize(host.extents());
-    there.assign(host.data());
-    return there;
+/// Bytes that Linux says can be had; where it does not tell, as many as one likes.
+std::size_t available_memory() {
+    std::ifstream file("/proc/meminfo");
+    for (std::string word; file >> word;)
+        if (std::size_t kib = 0; word == "MemAvailable:" && file >> kib) return kib * 1024;
+    return ~std::size_t{0};
 }
 
-/// Seconds of the fastest of some runs.
-template <class F>
-double seconds(F f) {
-    double best = 1e9;
-    for (int run = 0; run < 5; ++run) {
-        auto const begin = std::chrono::steady_clock::now();
-        f();
-        best = std::min(best, std::chrono::duration<double>(std::chrono::steady_clock::now() - begin).count());
+int main(int argc, char** argv) try {
+    std::size_t const asked = argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 100'000'000, room = available_memory() / 2 / (2 * sizeof(float));
+    auto const most = std::min(asked, room);
+    if (most < classes) return std::fprintf(stderr, "the largest number of elements is %zu, expected %zu or more\n", most, classes), 2;
+    cxr::tensor<float, 2> labels, probabilities;
+    labels.resize({most / classes, classes}), probabilities.resize({most / classes, classes});
+    cxr::random const numbers(1);
+    for (std::size_t i = 0; i < labels.size(); ++i) {
+        auto const x = numbers.uniform(i);
+        labels[i] = x < 0.05 ? 1.0F : 0.0F;
+        probabilities[i] = static_cast<float>(0.001 + 0.998 * std::fmod(1000 * x, 1));
     }
-    return best;
-}
-
-struct times {
-    double frequencies, loss, value;
-};
-
-/// Both operations on a backend; the way to a device and back is not timed.
-template <class Backend>
-times measure(cxr::tensor<float, 2> const& labels, cxr::tensor<float, 2> const& probabilities) {
-    auto context = [] {
-        if constexpr (on_host<Backend>) return cxr::context<Backend>(2);  // threads
-        else return cxr::context<Backend>();
-    }();
-    auto const y = placed<Backend>(labels), p = placed<Backend>(probabilities);
-    cxr::weighted_loss<Backend> const loss(context, std::vector<double>(classes, 0.95), std::vector<double>(classes, 0.05));
-    times t{};
-    t.frequencies = seconds([&] { cxr::stats::class_frequencies(classes).add<Backend>(context, y.view()); });
-    t.loss = seconds([&] { t.value = loss(y.view(), p.view()); });
-    return t;
-}
-
-int main() try {
-    std::printf("cpu = %s, device = %s%s\n", cpu::name.data(), on_host<device> ? "host system, " : "", device::name.data());
-    std::printf("%9s  %-25s   %s\n%9s", "", " class frequencies", " weighted loss", "rows");
+    std::printf("cpu = %s, device = %s\n%9s  %-25s   %s\n%9s", cpu::name.data(), device, "", " class frequencies", " weighted loss", "elements");
     for (char const* end : {"  ", "\n"}) std::printf("   cpu, µs    device  wins%s", end);
-    for (std::size_t const rows : std::initializer_list<std::size_t>{100, 1000, 10000, 100000}) {
-        cxr::tensor<float, 2> labels({rows, classes}), probabilities({rows, classes});
-        cxr::random const numbers(1);
-        for (std::size_t i = 0; i < labels.size(); ++i) {
-            labels[i] = numbers.uniform(2 * i) < 0.05 ? 1.0F : 0.0F;
-            probabilities[i] = static_cast<float>(0.001 + 0.998 * numbers.uniform(2 * i + 1));
-        }
-        times const a = measure<cpu>(labels, probabilities), b = measure<device>(labels, probabilities);
+    for (std::size_t n = 1000; n <= most; n *= 10) {
+        auto const rows = n / classes;
+        auto const y = labels.view().slice(0, 0, rows), p = probabilities.view().slice(0, 0, rows);
+        timing const a = measure_on_host<cpu>(y, p), b = measure_on_device(y, p);
+        if (a.positives != b.positives) return std::printf("the counts differ\n"), 1;
         if (std::abs(a.value - b.value) > 1e-6 * std::abs(a.value)) return std::printf("the losses differ: %g and %g\n", a.value, b.value), 1;
         auto const print = [](double c, double d) { std::printf("  %9.1f %9.1f  %-6s", 1e6 * c, 1e6 * d, c < d ? "cpu" : "device"); };
-        std::printf("%9zu", rows), print(a.frequencies, b.frequencies), print(a.loss, b.loss), std::printf("\n");
+        std::printf("%9zu", rows * classes), print(a.frequencies, b.frequencies), print(a.loss, b.loss), std::printf("\n");
     }
+    if (most < asked) std::printf("%zu elements are more than half of the memory that is free has room for\n", asked);
 } catch (cxr::backend_error const& e) {
     return std::fprintf(stderr, "%s\n", e.what()), 77;
 }

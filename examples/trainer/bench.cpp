@@ -113,9 +113,13 @@ std::vector<std::size_t> table_sizes(bench_options const& o, console const& out)
 
 json machine(processor_peaks const& p, std::size_t threads, bench& b, std::vector<backend_entry const*> const& chosen) {
     json j{{"processor", processor_name()}, {"hardware_threads", executor::hardware_threads()}, {"threads", threads}, {"memory_bytes", total_memory()}, {"fma_isa", p.isa},
-           {"fma_peak_gflops", p.fma_gflops}, {"memory_gb_per_s", p.memory_gb_per_s}, {"devices", json::array()}, {"version", cxr::version}, {"compiler", __VERSION__}};
+           {"fma_peak_gflops", p.fma_gflops}, {"bf16_isa", p.bf16_isa.empty() ? json(nullptr) : json(p.bf16_isa)}, {"bf16_peak_gflops", p.bf16_gflops > 0 ? json(p.bf16_gflops) : json(nullptr)},
+           {"memory_gb_per_s", p.memory_gb_per_s}, {"devices", json::array()}, {"version", cxr::version}, {"compiler", __VERSION__}};
     for (auto const* const e : chosen)
-        if (e->work.device) j["devices"].push_back({{"backend", e->name}, {"library", e->library}, {"fma_peak_gflops", b.peaks_of(*e).fma_gflops}, {"memory_gb_per_s", b.peaks_of(*e).memory_gb_per_s}});
+        if (e->work.device) {
+            auto const most = b.peaks_of(*e);
+            j["devices"].push_back({{"backend", e->name}, {"library", e->library}, {"fma_peak_gflops", most.fma_gflops}, {"bf16_peak_gflops", most.bf16_gflops}, {"memory_gb_per_s", most.memory_gb_per_s}});
+        }
     return j;
 }
 
@@ -131,13 +135,18 @@ int run_bench(bench_options const& o, global_options const& global, console cons
     auto const chosen = choose(o, threads, out);
     for (auto const* const e : chosen)
         if (!e->warning.empty()) out.warn("{}", e->warning);
-    auto const processor = measure_processor(threads);
+    auto processor = measure_processor(threads);
+    bool const networks = std::any_of(o.what.begin(), o.what.end(), [](operation what) { return what == operation::inference || what == operation::training; });
+    if (networks && std::any_of(chosen.begin(), chosen.end(), [](auto const* e) { return e->has_bf16 && !e->work.device; })) measure_bf16(processor, threads);
     bench b(o, chosen, processor, threads, static_cast<std::uint64_t>(global.seed));
     auto const about = machine(processor, threads, b, chosen);
-    out.print("{}, {}: {:.4g} GFLOP/s of float32 multiply-adds ({}), {:.3g} GB/s read from memory", processor_name(), counted(threads, "thread", "threads"), processor.fma_gflops, processor.isa,
-              processor.memory_gb_per_s);
+    out.print("{}, {}: {:.4g} GFLOP/s of float32 multiply-adds ({}){}, {:.3g} GB/s read from memory", processor_name(), counted(threads, "thread", "threads"), processor.fma_gflops, processor.isa,
+              processor.bf16_isa.empty() ? "" : fmt::format(", {:.4g} of bfloat16 ({})", processor.bf16_gflops, processor.bf16_isa), processor.memory_gb_per_s);
     for (auto const* const e : chosen)
-        if (e->work.device) out.print("{} ({}): {:.4g} GFLOP/s of float32 multiply-adds, {:.4g} GB/s within its memory", e->name, e->library, b.peaks_of(*e).fma_gflops, b.peaks_of(*e).memory_gb_per_s);
+        if (e->work.device) {
+            auto const most = b.peaks_of(*e);
+            out.print("{} ({}): {:.4g} GFLOP/s of float32 multiply-adds, {:.4g} of bfloat16, {:.4g} GB/s within its memory", e->name, e->library, most.fma_gflops, most.bf16_gflops, most.memory_gb_per_s);
+        }
 
     std::vector<bench_row> rows;
     std::size_t told = 0;
@@ -159,6 +168,7 @@ int run_bench(bench_options const& o, global_options const& global, console cons
         }
     }
 
+    for (auto const& line : what_was_compared(rows)) out.print("{}", line);
     std::vector<comparison> comparisons;
     for (auto const what : o.what) {
         if (std::none_of(rows.begin(), rows.end(), [&](auto const& r) { return r.what == what; })) continue;
@@ -218,10 +228,12 @@ void add_bench(CLI::App& app, chosen_command& chosen) {
     c->add_option("--device", a.options.devices, "host backends to compare with the others as if they were devices")->delimiter(',');
     c->add_flag("--quick", a.quick, "small: up to 100000 elements, a layer of 2 images of 14 pixels, images of 64 pixels in batches of 1 and 2, 3 repetitions");
     c->add_option("--out", a.options.out, "folder for bench.json and the chart time-against-size");
-    c->footer("Each result is checked against the reference backend before it is timed (max error: largest deviation, relative to the reference's largest magnitude; of probabilities\n"
-              "absolute). Backends take turns. Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run; tables that fit into\n"
-              "a cache can be above 100 %, and so can Winograd's filtering, which multiplies less often than is counted. Transfer: time to move operands to a device and results\n"
-              "back, apart from the work.");
+    c->footer("Each result is checked against the reference backend before it is timed. Max error: the largest deviation, relative to the reference's largest magnitude; of probabilities\n"
+              "absolute; of a step of training the loss's, or a parameter's gradient's, as the share of its norm. What is compared is said below the table and in \"check\": tables and the layer\n"
+              "as they are timed; of a batch's inference the first image; of training, because the reference is slow, another step, on 2 images of 64 × 64. Backends take turns.\n"
+              "Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run: by its instructions for the row's dtype, on a GPU in bfloat16 by a\n"
+              "large matrix product; of bytes read, on a GPU read or copied. Tables that fit into a cache can be above 100 %, and so can Winograd's filtering, which multiplies less often\n"
+              "than is counted. Transfer: time to move operands to a device and results back, apart from the work.");
     add_global_options(*c, o->global, backend_use::operations);
     c->callback([o, c, &chosen] {
         chosen = [o, c] {

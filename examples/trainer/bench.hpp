@@ -46,8 +46,8 @@ struct bench_row {
     double images = 0;                             ///< of a network's batch, else 0
     double flops = 0, bytes = 0;                   ///< of one run; one of them is 0
     peaks peak;                                    ///< of the machine it ran on
-    double error = 0;                              ///< deviation from `reference`
-    std::string check;                             ///< how that was found
+    double error = 0;                              ///< largest deviation from `reference` of what was compared
+    std::string check;                             ///< what that was, and how
     std::optional<double> transfer;                ///< seconds to move operands there and results back; none on the host
 
     /// The type of what it works on.
@@ -56,9 +56,11 @@ struct bench_row {
     [[nodiscard]] std::string kind() const { return dtype() + (winograd ? " Winograd" : ""); }
     /// 10⁹ additions and multiplications, or bytes, a second.
     [[nodiscard]] double rate() const { return 1e-9 * (flops > 0 ? flops : bytes) / median; }
-    /// Share of the machine's measured peak; none where that is not known.
+    /// Multiply-adds of this row's factors that the machine does at best.
+    [[nodiscard]] double fma_peak() const { return bf16 ? peak.bf16_gflops : peak.fma_gflops; }
+    /// Share of the machine's measured peak, of multiply-adds or of bytes; none where that is not known.
     [[nodiscard]] std::optional<double> efficiency() const {
-        double const most = flops > 0 ? peak.fma_gflops : peak.memory_gb_per_s;
+        double const most = flops > 0 ? fma_peak() : peak.memory_gb_per_s;
         return most > 0 ? std::optional(rate() / most) : std::nullopt;
     }
     /// Entries of a table.
@@ -72,12 +74,6 @@ struct bench_gap {
     bench_row row;         ///< without times
     std::string reason;    ///< in words
     bool wrong = false;    ///< whether its result was
-};
-
-/// A result that outlives its work.
-struct kept_result {
-    std::vector<double> numbers;                ///< as in `workload_result`
-    std::vector<std::vector<float>> arrays;     ///< as in `workload_result`
 };
 
 /// Times one shape after the other, on all backends in turns.
@@ -112,7 +108,8 @@ private:
     void time(std::vector<contender>& all);
     bench_row row(operation what, backend_entry const& b, std::vector<std::size_t> shape);
     bool takes_too_long(bench_row const& row);
-    double training_error(backend_entry const& b, bool bf16);
+    deviations training_error(backend_entry const& b, bool bf16);
+    std::string lacks_memory(bench_row const& row, bool alone);
     void leave_out(bench_row const& row, std::string reason, bool wrong = false);
 
     bench_options const& options_;
@@ -124,7 +121,7 @@ private:
     std::map<std::pair<operation, std::string>, double> rates_;  // floating-point operations, or bytes, a second of the last shape
     std::map<std::size_t, kept_result> inferred_;                // the reference's probabilities of one image of this size
     std::optional<kept_result> trained_;                         // the reference's step on the small batch
-    std::map<std::pair<std::string, bool>, double> training_errors_;
+    std::map<std::pair<std::string, bool>, deviations> training_errors_;
     std::vector<bench_gap> gaps_;
 };
 

@@ -89,6 +89,17 @@ std::string bench_line(bench_row const& r) {
                  r.transfer ? time_text(*r.transfer) : "none"});
 }
 
+std::vector<std::string> what_was_compared(std::vector<bench_row> const& rows) {
+    std::vector<std::string> lines;
+    std::map<operation, std::string> all;
+    for (auto const& r : rows) {
+        auto& checks = all[r.what];
+        if (checks.find(r.check) == std::string::npos) checks += (checks.empty() ? "" : "; ") + r.check;
+    }
+    for (auto const& [what, checks] : all) lines.push_back(fmt::format("{}: max error is of {}", name_of(what), checks));
+    return lines;
+}
+
 std::string gap_text(bench_gap const& g) { return fmt::format("{} {} in {} on {}: {}", name_of(g.row.what), shape_text(g.row.shape), g.row.kind(), g.row.backend, g.reason); }
 
 comparison compare(operation what, std::vector<bench_row> const& rows) {
@@ -142,7 +153,7 @@ json bench_json(std::vector<bench_row> const& rows, std::vector<bench_gap> const
                                 {"images_per_second", positive(r.images / r.median)},
                                 {"gflops", r.flops > 0 ? json(r.rate()) : json(nullptr)},
                                 {"gb_per_s", r.bytes > 0 ? json(r.rate()) : json(nullptr)},
-                                {"fma_peak_gflops", positive(r.peak.fma_gflops)},
+                                {"fma_peak_gflops", positive(r.fma_peak())},
                                 {"memory_gb_per_s", positive(r.peak.memory_gb_per_s)},
                                 {"efficiency", number(r.efficiency())},
                                 {"max_error", r.error},

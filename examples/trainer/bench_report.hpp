@@ -22,6 +22,8 @@ std::string shape_text(std::vector<std::size_t> const& shape);
 std::string bench_head();
 /// A row as a line.
 std::string bench_line(bench_row const& row);
+/// What of the rows was compared with `reference`, a line an operation.
+std::vector<std::string> what_was_compared(std::vector<bench_row> const& rows);
 /// What was left out, and why.
 std::string gap_text(bench_gap const& gap);
 

@@ -15,7 +15,7 @@
 
 namespace cxr::trainer {
 
-std::atomic<bool> interrupt_requested{false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables)
+std::atomic<bool> interrupt_requested{false};  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): a signal's handler is handed nothing
 
 namespace {
 

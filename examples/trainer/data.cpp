@@ -6,6 +6,7 @@
 #include "cxr/data/csv.hpp"
 #include "cxr/data/gzip.hpp"
 #include "cxr/data/labels.hpp"
+#include "cxr/data/leakage.hpp"
 #include "cxr/io/json.hpp"
 
 #include <algorithm>
@@ -70,6 +71,13 @@ std::size_t count(data::label_table const& table, std::size_t c, std::int8_t lab
     std::size_t n = 0;
     for (std::size_t i = 0; i < table.rows(); ++i) n += table.labels(i, c) == label ? 1U : 0U;
     return n;
+}
+
+std::size_t count_patients(data::label_table const& table) {
+    std::set<std::string_view> names;
+    for (auto const& patient : table.patients) names.insert(data::patient_key(patient));
+    names.erase("");  // not known whose
+    return names.size();
 }
 
 std::vector<std::string> read_images(std::string const& path, std::string const& image_column) {

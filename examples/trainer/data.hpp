@@ -25,6 +25,8 @@ void check_class_names(std::vector<std::string> const& classes);
 data::label_table read_table(std::string const& path, label_options const& options);
 /// How many rows have this label of class `c`.
 std::size_t count(data::label_table const& table, std::size_t c, std::int8_t label);
+/// How many patients are known of, by `data::patient_key`, as splits and leaks go by.
+std::size_t count_patients(data::label_table const& table);
 
 /// The images that a table lists, whatever else is in it. Throws `io_error` naming row and column.
 std::vector<std::string> read_images(std::string const& path, std::string const& image_column);

@@ -155,8 +155,16 @@ std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<
     return all;
 }
 
-std::string const& serving_backend(backend_entry const& backend, std::string const& operation) {
-    return std::find_if(backend.operations.begin(), backend.operations.end(), [&](auto const& o) { return o.what == operation; })->by;
+std::vector<served_operation> operations_for(backend_entry const& backend, std::size_t classes) {
+    auto all = backend.operations;
+    if (classes > backend.most_classes)
+        for (auto& o : all)
+            if (o.what == "class counts" || o.what == "loss") o.by = backend.more_classes_by;
+    return all;
+}
+
+std::string const& serving_backend(std::vector<served_operation> const& operations, std::string const& operation) {
+    return std::find_if(operations.begin(), operations.end(), [&](auto const& o) { return o.what == operation; })->by;
 }
 
 backend_entry const& find_backend(std::string const& name) {

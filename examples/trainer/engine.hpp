@@ -114,8 +114,8 @@ public:
     [[nodiscard]] virtual engine_description describe() = 0;
     /// The norm of the last step's gradient before it was clipped; 0 where it is not.
     [[nodiscard]] virtual double gradient_norm() const = 0;
-    /// The gradients of the last step, of all trainable parameters in the order of the network.
-    [[nodiscard]] virtual std::vector<float> gradients() = 0;
+    /// The gradients of the last step, those of each trainable parameter apart, in the order of the network.
+    [[nodiscard]] virtual std::vector<std::vector<float>> gradients() = 0;
 };
 
 /// What asks a backend for an operation.
@@ -157,13 +157,18 @@ struct backend_entry {
     bool whole_densenet = false;  ///< whether it has a DenseNet of its own, with `winograd` and `recompute`
     stats::co_occurrence (*co_occurrence)(view<std::int8_t const, 2> labels, std::size_t threads) = nullptr;  ///< of a table of labels
     std::vector<served_operation> operations = {};  ///< served by this backend or a parent
+    std::size_t most_classes = static_cast<std::size_t>(-1);  ///< of a table whose counts and loss it does itself
+    std::string more_classes_by = {};                         ///< who does them for more
 };
+
+/// Who serves what of a backend's operations where there are `classes` classes.
+std::vector<served_operation> operations_for(backend_entry const& backend, std::size_t classes);
 
 /// The operations of a list, in words, by the backend that serves them: its name, and what it does.
 std::vector<std::pair<std::string, std::string>> by_serving_backend(std::vector<served_operation> const& operations);
 
-/// Which backend of the line of `backend`'s parents serves an operation of its list.
-std::string const& serving_backend(backend_entry const& backend, std::string const& operation);
+/// Which backend serves an operation of a list.
+std::string const& serving_backend(std::vector<served_operation> const& operations, std::string const& operation);
 
 /// The backends, each from its own translation unit.
 backend_entry reference_entry();

@@ -105,15 +105,19 @@ public:
         d.parameters = costs.parameters;
         d.statistics = costs.statistics;
         d.flops_an_image = static_cast<double>(costs.flops);
-        d.activations_an_image = has_whole_densenet<Backend> ? block_activations_an_image(options_) : keeps_nothing_normalised ? fused_activations_an_image(options_) : activations_an_image(options_);
+        d.activations_an_image = numbers_kept<Backend>(options_);
         return d;
     }
 
     [[nodiscard]] double gradient_norm() const override { return network_.gradient_norm(); }
 
-    [[nodiscard]] std::vector<float> gradients() override {
+    [[nodiscard]] std::vector<std::vector<float>> gradients() override {
         auto const here = network_.gradients().to_host();
-        return {here.begin(), here.end()};
+        std::vector<std::vector<float>> all;
+        network_.visit([&](std::string const&, typename network_type::parameter_type const& p) {
+            if (p.trainable) all.emplace_back(here.data() + p.offset, here.data() + p.offset + p.values.size());
+        });
+        return all;
     }
 
 private:
@@ -145,10 +149,6 @@ private:
         return network_type(ctx, spec_of(o.network), shape{o.size.height, o.size.width, o.channels}, loss_type(ctx, o.form, weights.positive, weights.negative),
                             o.optimizer, o.drawn ? std::optional(random(o.seed)) : std::nullopt);
     }
-
-    // Whether the backend has taken dense layers over.
-    using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
-    static constexpr bool keeps_nothing_normalised = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
 
     // All numbers of the network, and with `optimizer` what it keeps of each trainable one, as the host sees them.
     class mirrors {

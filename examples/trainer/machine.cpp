@@ -1,6 +1,8 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "machine.hpp"
 
+#include "cxr/backend/simd/instruction_set.hpp"
+#include "cxr/backend/simd/tile_product.hpp"
 #include "cxr/core/parallel.hpp"
 
 #include <algorithm>
@@ -89,6 +91,55 @@ std::size_t container_use() {
     return sum;
 }
 
+[[gnu::target("avx512f,avx512bf16"), gnu::noinline]] float multiply_add_avx512_bf16(std::size_t steps) {
+    constexpr int chains = 16;
+    auto const halves = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3f003f00));
+    auto const small = reinterpret_cast<__m512bh>(_mm512_set1_epi32(0x3a803a80));
+    __m512 x[chains];
+    for (int k = 0; k < chains; ++k) x[k] = _mm512_set1_ps(static_cast<float>(k));
+    for (std::size_t s = 0; s < steps; ++s)
+#pragma GCC unroll 16
+        for (auto& v : x) v = _mm512_dpbf16_ps(v, halves, small);
+    float lanes[16], sum = 0;
+    for (int k = 0; k < chains; ++k) {
+        _mm512_storeu_ps(lanes, x[k]);
+        sum += lanes[k];
+    }
+    return sum;
+}
+
+// Sums of tiles, four chains as the products have them.
+[[CXR_TARGET_AMX, gnu::noinline]] float multiply_add_amx(std::size_t steps) {
+    simd::tile_registers tiles;
+    tiles.set_rows(16);
+    alignas(64) std::uint32_t factors[16 * 16];
+    alignas(64) float sums[16 * 16];
+    std::fill(std::begin(factors), std::end(factors), 0x3a803a80U);  // pairs of 2⁻¹⁰
+    _tile_zero(0);
+    _tile_zero(1);
+    _tile_zero(2);
+    _tile_zero(3);
+    _tile_loadd(4, factors, 64);
+    _tile_loadd(5, factors, 64);
+    _tile_loadd(6, factors, 64);
+    _tile_loadd(7, factors, 64);
+    for (std::size_t s = 0; s < steps; ++s) {
+        _tile_dpbf16ps(0, 4, 6);
+        _tile_dpbf16ps(1, 4, 7);
+        _tile_dpbf16ps(2, 5, 6);
+        _tile_dpbf16ps(3, 5, 7);
+    }
+    float sum = 0;
+    _tile_stored(0, sums, 64);
+    sum += sums[0];
+    _tile_stored(1, sums, 64);
+    sum += sums[0];
+    _tile_stored(2, sums, 64);
+    sum += sums[0];
+    _tile_stored(3, sums, 64);
+    return sum + sums[0];
+}
+
 [[gnu::noinline]] float multiply_add_baseline(std::size_t steps) {
     constexpr int chains = 12;
     __m128 const a = _mm_set1_ps(0.999F), b = _mm_set1_ps(0.001F);
@@ -135,6 +186,15 @@ std::vector<probe> probes() {
 #endif
 }
 
+std::vector<probe> bf16_probes() {
+    std::vector<probe> all;
+#if defined(__x86_64__)
+    if (simd::has_bf16()) all.push_back({"avx512_bf16", multiply_add_avx512_bf16, 2.0 * 16 * 32});
+    if (simd::best_instruction_set() == simd::instruction_set::amx) all.push_back({"amx", multiply_add_amx, 2.0 * 4 * 16 * 16 * 32});
+#endif
+    return all;
+}
+
 // Seconds of the fastest of some runs of a parallel loop with one group a worker; the first run, which wakes everything, does not count.
 template <class F>
 double fastest(executor& workers, int runs, F f) {
@@ -146,6 +206,13 @@ double fastest(executor& workers, int runs, F f) {
         if (run != 0) best = std::min(best, seconds);
     }
     return best;
+}
+
+double gflops_of(probe const& candidate, executor& workers) {
+    constexpr std::size_t steps = 1'000'000;
+    std::atomic<float> sink{0};  // so that no result is unused
+    auto const seconds = fastest(workers, 40, [&](std::size_t, std::size_t) { sink.store(candidate.multiply_add(steps), std::memory_order_relaxed); });
+    return 1e-9 * candidate.flops_a_step * static_cast<double>(steps * workers.size()) / seconds;
 }
 
 }  // namespace
@@ -181,16 +248,10 @@ double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data
 
 processor_peaks measure_processor(std::size_t threads, std::string_view only) {
     executor workers(threads);
-    auto const all = static_cast<double>(workers.size());
     processor_peaks p;
-    std::atomic<float> sink{0};  // so that no result is unused
-    for (auto const& candidate : probes()) {
-        if (!only.empty() && candidate.isa != only) continue;
-        constexpr std::size_t steps = 1'000'000;
-        auto const seconds = fastest(workers, 40, [&](std::size_t, std::size_t) { sink.store(candidate.multiply_add(steps), std::memory_order_relaxed); });
-        auto const gflops = 1e-9 * candidate.flops_a_step * static_cast<double>(steps) * all / seconds;
-        if (gflops > p.fma_gflops) p.fma_gflops = gflops, p.isa = candidate.isa;
-    }
+    for (auto const& candidate : probes())
+        if (only.empty() || candidate.isa == only)
+            if (auto const gflops = gflops_of(candidate, workers); gflops > p.fma_gflops) p.fma_gflops = gflops, p.isa = candidate.isa;
     // Larger than caches, and small beside what is free.
     auto const bytes = std::min<std::size_t>(std::size_t{1} << 30U, std::max<std::size_t>(available_memory() / 8, std::size_t{1} << 24U));
     std::vector<std::uint64_t> data(bytes / sizeof(std::uint64_t), 1);
@@ -198,6 +259,12 @@ processor_peaks measure_processor(std::size_t threads, std::string_view only) {
     for (int run = 0; run < 5; ++run) seconds = std::min(seconds, seconds_of_reading(workers, data));
     p.memory_gb_per_s = 1e-9 * static_cast<double>(data.size() * sizeof(std::uint64_t)) / seconds;
     return p;
+}
+
+void measure_bf16(processor_peaks& p, std::size_t threads) {
+    executor workers(threads);
+    for (auto const& candidate : bf16_probes())
+        if (auto const gflops = gflops_of(candidate, workers); gflops > p.bf16_gflops) p.bf16_gflops = gflops, p.bf16_isa = candidate.isa;
 }
 
 }  // namespace cxr::trainer

@@ -23,7 +23,8 @@ std::size_t total_memory();
 
 /// What the processor can do at best.
 struct processor_peaks : peaks {
-    std::string isa;  ///< instruction set of the multiply-adds: avx512f, avx2+fma, or what every x86-64 has, sse2, without fused ones; portable elsewhere
+    std::string isa;       ///< instruction set of the multiply-adds: avx512f, avx2+fma, or what every x86-64 has, sse2, without fused ones; portable elsewhere
+    std::string bf16_isa;  ///< of those of bfloat16, where they were measured: amx, avx512_bf16, or empty where it has none
 };
 
 /// Seconds that all of the workers take to read `data` once, by a plain loop.
@@ -32,5 +33,7 @@ double seconds_of_reading(executor& workers, std::span<std::uint64_t const> data
 /// Measures it on so many threads (0: one a hardware thread) for about a second; of multiply-adds only those of instruction set `only`, where one is given; `isa` is empty and
 /// the peak 0 where the processor does not have it.
 processor_peaks measure_processor(std::size_t threads, std::string_view only = {});
+/// Adds to `p` the multiply-adds of bfloat16, on so many threads.
+void measure_bf16(processor_peaks& p, std::size_t threads);
 
 }  // namespace cxr::trainer

@@ -16,7 +16,6 @@
 #include <filesystem>
 #include <list>
 #include <numeric>
-#include <set>
 #include <string>
 #include <vector>
 
@@ -46,13 +45,6 @@ std::vector<double> parse_fractions(std::string const& text) {
     auto const sum = std::accumulate(fractions.begin(), fractions.end(), 0.0);
     if (std::abs(sum - 1) > 1e-6) refuse(fmt::format("the sum is {:g}", sum));
     return fractions;
-}
-
-std::size_t count_patients(data::label_table const& table) {
-    std::set<std::string_view> names;
-    for (auto const& patient : table.patients) names.insert(data::patient_key(patient));
-    names.erase("");  // not known whose
-    return names.size();
 }
 
 json run_split(split_options const& o, label_options const& labels, global_options const& global, console const& out) {

@@ -13,7 +13,6 @@
 #include <algorithm>
 #include <cstring>
 #include <filesystem>
-#include <set>
 #include <system_error>
 #include <utility>
 
@@ -46,8 +45,9 @@ std::vector<std::vector<std::string>> commonest_pairs(std::vector<std::string> c
 }
 
 // "on onednn, by eigen": who is asked, and who does it where that is a parent.
-std::string counted_on(backend_entry const& backend) {
-    auto const& by = serving_backend(backend, "class counts");
+std::string counted_on(backend_entry const& backend, std::size_t classes) {
+    auto const operations = operations_for(backend, classes);
+    auto const& by = serving_backend(operations, "class counts");
     return by == backend.name ? by : backend.name + ", by " + by;
 }
 
@@ -64,9 +64,7 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
     auto const positive = frequencies.positive(), negative = frequencies.negative();
     auto const weights = stats::course_weights(frequencies);
     auto const before = stats::contributions_before(frequencies), after = stats::contributions_after(frequencies, weights);
-    std::set<std::string> names(table.patients.begin(), table.patients.end());
-    names.erase("");  // not known whose
-    auto const patients = names.size();
+    auto const patients = count_patients(table);
 
     if (!o.out.empty()) {
         make_folder(o.out);
@@ -76,7 +74,7 @@ json run_stats(stats_options const& o, label_options const& labels, global_optio
         plot_co_occurrence(file("co-occurrence"), table.classes, [&](std::size_t a, std::size_t b) { return pairs.share(a, b); });
     }
 
-    out.print("{}: {}, {} · counted on {}", o.csv, counted(table.rows(), "row", "rows"), table.patients.empty() ? "no patient column" : counted(patients, "patient", "patients"), counted_on(backend));
+    out.print("{}: {}, {} · counted on {}", o.csv, counted(table.rows(), "row", "rows"), table.patients.empty() ? "no patient column" : counted(patients, "patient", "patients"), counted_on(backend, table.classes.size()));
     std::vector<std::vector<std::string>> rows{{"class", "positive", "negative", "unknown", "freq +", "freq -", "weight +", "weight -", "contribution +", "contribution -"}};
     json j{{"rows", table.rows()}, {"patients", patients}, {"classes", json::array()}};
     for (std::size_t c = 0; c < table.classes.size(); ++c) {

@@ -203,7 +203,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (auto const little = little_to_normalise_by(o, engine_for, training.rows()); !little.empty()) out.warn("{}", little);
-    auto operations = backend.operations;
+    auto operations = operations_for(backend, classes.size());
     std::erase_if(operations, [&](auto const& served) { return !asks_for(o, served); });
     operations.push_back({"reading and preparing images", no_backend, asked_for::by_training});
     operations.push_back({"AUROC after an epoch", no_backend, asked_for::by_training});

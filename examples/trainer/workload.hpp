@@ -10,11 +10,14 @@
 #include <cstdint>
 #include <memory>
 #include <span>
+#include <string>
+#include <utility>
 #include <vector>
 
 namespace cxr::trainer {
 
 struct backend_entry;
+struct engine_options;
 
 /// What is timed.
 enum class operation {
@@ -49,8 +52,17 @@ std::size_t bytes_an_entry(operation what);
 /// What a run has computed, for comparison: numbers, and arrays that stay valid until the next run.
 struct workload_result {
     std::vector<double> numbers;                  ///< counts, or the loss
-    std::vector<std::span<float const>> arrays;   ///< gradients, activations, probabilities
+    std::vector<std::span<float const>> arrays;   ///< gradients, activations, probabilities; of a network's training the gradient of each parameter
 };
+
+/// A result that outlives its work.
+struct kept_result {
+    std::vector<double> numbers;                ///< as in `workload_result`
+    std::vector<std::vector<float>> arrays;     ///< as in `workload_result`
+};
+
+/// A copy of it.
+kept_result keep(workload_result const& result);
 
 /// Work on some backend that is ready to run again and again.
 class workload {
@@ -68,8 +80,9 @@ public:
 
 /// What a machine can do at best.
 struct peaks {
-    double fma_gflops = 0;          ///< multiply-adds, each counted as 2; 0: unknown
-    double memory_gb_per_s = 0;     ///< bytes read (on a device: read and written) in 10⁹ a second; 0: unknown
+    double fma_gflops = 0;          ///< multiply-adds of float32, each counted as 2; 0: unknown
+    double bf16_gflops = 0;         ///< the same of bfloat16 factors, added up in float32; 0: unknown, or there are no instructions for it
+    double memory_gb_per_s = 0;     ///< bytes read (on a device: or read and written by copies, whichever are more) in 10⁹ a second; 0: unknown
 };
 
 /// How a backend makes work; every backend gets it by its entry's template.
@@ -79,6 +92,8 @@ struct backend_work {
     std::unique_ptr<workload> (*dense_layer)(shape const& images, std::size_t threads, std::uint64_t seed) = nullptr;    ///< DenseNet121's, of images (N, H, W, C); null without layers
     double (*seconds_to_move)(std::size_t there, std::size_t back) = nullptr;                                            ///< takes so many bytes to the backend's memory and back; null on the host
     peaks (*measure_peaks)() = nullptr;                                                                                  ///< of the device; null on the host
+    std::size_t (*free_memory)() = nullptr;                                                                              ///< bytes of the device's memory that are free, 0 where it does not tell; null on the host
+    std::size_t (*bytes_kept)(engine_options const&) = nullptr;                                                          ///< that a training step keeps of one image, estimated; null without layers
 };
 
 /// DenseNet121 on a backend with layers: `inference` or `training`, on random images (N, H, W, 3). `bf16` and `winograd` as in `engine_options`.
@@ -89,10 +104,37 @@ double flops_of(operation what, shape const& images);
 /// The same operation's bytes read and written at least, of a table with so many entries.
 double bytes_of(operation what, std::size_t entries);
 
-/// The largest deviation of `found` from `expected`, of each part relative to its largest magnitude unless `absolute`; an array may begin with
-/// the expected one. Infinite where sizes differ or a number is not one.
-double deviation(workload_result const& found, workload_result const& expected, bool absolute);
-/// The largest deviation at which a result counts as right.
-double tolerance(operation what);
+/// Bytes of operands that go to a device, and of results that come back; `shape` is rows and classes of a table, else N, C, H, W.
+std::pair<std::size_t, std::size_t> traffic(operation what, std::vector<std::size_t> const& shape);
+
+/// Bytes of memory that the work on a network takes, estimated.
+struct network_memory {
+    double host = 0;    ///< of the host's
+    double device = 0;  ///< of the device's; 0 on the host's backends
+};
+
+/// Of `network_work` with these.
+network_memory memory_of_network(backend_entry const& backend, operation what, shape const& images, bool bf16 = false);
+
+/// Images, and pixels of their height and width, of `step_to_compare`.
+extern std::size_t compared_images, compared_size;
+/// Loss and gradients of one step of training on a batch so small that `reference` does it in a moment.
+kept_result step_to_compare(backend_entry const& backend, std::size_t threads, std::uint64_t seed, bool bf16 = false);
+
+/// How far a result is off, at most.
+struct deviations {
+    double numbers = 0;  ///< of all numbers, relative to the largest of them
+    double arrays = 0;   ///< of each array: relative to its largest magnitude; of probabilities absolute; of a parameter's gradient by norms, ‖found − expected‖ / ‖expected‖
+
+    /// The larger.
+    [[nodiscard]] double largest() const { return numbers > arrays ? numbers : arrays; }
+};
+
+/// How far `found` is off from `expected`, a result of `what`; an array may begin with the expected one. Infinite where sizes differ or a number is not one.
+deviations deviation(operation what, workload_result const& found, kept_result const& expected);
+/// The largest deviations at which a result counts as right.
+deviations tolerance(operation what, bool bf16 = false, bool winograd = false);
+/// Why a result that is so far off is wrong; empty where it is right.
+std::string wrong(deviations const& found, deviations const& most);
 
 }  // namespace cxr::trainer

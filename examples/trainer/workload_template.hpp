@@ -2,13 +2,18 @@
 #pragma once
 // The work of workload.hpp on any backend. engine_template.hpp includes this; nobody else needs to.
 
+#include "engine.hpp"
+#include "served_operations.hpp"
 #include "workload.hpp"
 
 #include "cxr/backend/backend.hpp"
+#include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/loss/weighted_loss.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/nn/layer.hpp"
+#include "cxr/ops/convolution.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 
 #include <algorithm>
@@ -171,7 +176,40 @@ double seconds_to_move(std::size_t there, std::size_t back) {
     return std::chrono::duration<double>(clock::now() - begin).count();
 }
 
+/// Numbers, of the size of the images', that a training step keeps of one image, estimated.
+template <class Backend>
+std::size_t numbers_kept(engine_options const& o) {
+    using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
+    constexpr bool has_taken_dense_layers_over = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
+    return has_whole_densenet<Backend> ? block_activations_an_image(o) : has_taken_dense_layers_over ? fused_activations_an_image(o) : activations_an_image(o);
+}
+
+/// The same in bytes. A DenseNet of its own keeps float32 images, and in bfloat16 counts what it keeps otherwise.
+template <class Backend>
+std::size_t bytes_kept(engine_options const& o) {
+    return numbers_kept<Backend>(o) * (o.bf16 && !has_whole_densenet<Backend> ? sizeof(bf16) : sizeof(float));
+}
+
 #if defined(__CUDACC__)
+/// Numbers that are neither 0 nor large, as float32 and as pairs of bfloat16: what is multiplied decides how fast a GPU runs.
+static __global__ void fill_with_numbers(unsigned* out, std::size_t n) {
+    for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x) {
+        auto x = static_cast<unsigned>(i) * 2654435761U;
+        x ^= x >> 15U;
+        out[i] = (x * 2246822519U & 0x807f807fU) | 0x3f803f80U;  // ± 1 to 2
+    }
+}
+
+/// Reads everything, by 16 bytes a thread.
+static __global__ void read_everything(float4 const* from, std::size_t n, float* out) {
+    float sum = 0;
+    for (std::size_t i = blockIdx.x * std::size_t{blockDim.x} + threadIdx.x; i < n; i += std::size_t{gridDim.x} * blockDim.x) {
+        float4 const v = from[i];
+        sum += v.x + v.y + v.z + v.w;
+    }
+    if (sum == 0.5F) *out = sum;  // so that it counts as used
+}
+
 /// Multiplies and adds in 8 chains a thread.
 static __global__ void multiply_add_chains(float* out, int steps) {
     float x[8];
@@ -183,33 +221,68 @@ static __global__ void multiply_add_chains(float* out, int steps) {
     for (float const v : x) sum += v;
     out[blockIdx.x * blockDim.x + threadIdx.x] = sum;
 }
+
+/// Bytes of the current GPU's memory that are free, 0 where it does not tell.
+inline std::size_t free_device_memory() {
+    std::size_t free = 0, total = 0;
+    return cudaMemGetInfo(&free, &total) == cudaSuccess ? free : 0;
+}
 #endif
 
-/// What the device can do at best: copies within its memory, and multiply-adds where this is compiled for it.
+/// What the device can do at best: copies within its memory, and, where this is compiled for it, reading it, multiply-adds of float32, and a large matrix product of bfloat16.
+/// Each is the fastest of several rounds; a round is one piece of work on the context's stream, whose beginning and end count for little.
 template <class Backend>
 peaks device_peaks() {
     using clock = std::chrono::steady_clock;
-    constexpr std::size_t n = std::size_t{64} << 20U;
-    std::vector<float> host(n);
-    placed<Backend, float, 1> from(view<float, 1>(host.data(), {n})), to(view<float, 1>(host.data(), {n}));
-    // Seconds of the fastest of five runs; what follows in the same order has to wait for it.
+    using memory = memory_of<Backend>;
+    constexpr std::size_t channels = 4096, smallest = std::size_t{1} << 22U;
+    auto ctx = make_context<Backend>(0);
+    // Much larger than caches, where there is so much.
+    std::size_t n = std::size_t{1} << 28U;
+#if defined(__CUDACC__)
+    auto const free = free_device_memory();
+    while (n > smallest && n * sizeof(float) > free / 4) n /= 2;
+#endif
+    tensor<float, 1, memory> from, to;
+    from.resize({n});
+    to.resize({n});
+    float last = 0;
     auto const best = [&](auto&& work) {
         double seconds = 1e9;
-        for (int run = 0; run < 6; ++run) {
+        for (int round = 0; round < 6; ++round) {
             auto const begin = clock::now();
             work();
-            memory_of<Backend>::download(host.data(), to.there().data(), sizeof(float));
-            if (run != 0) seconds = std::min(seconds, std::chrono::duration<double>(clock::now() - begin).count());
+            ctx.download(view<float const, 1>(to.data(), {1}), view<float, 1>(&last, {1}));  // waits
+            if (round != 0) seconds = std::min(seconds, std::chrono::duration<double>(clock::now() - begin).count());
         }
         return seconds;
     };
+    constexpr int times = 10;
+    auto const bytes = static_cast<double>(n * sizeof(float)) * times;
     peaks p;
-    p.memory_gb_per_s = 1e-9 * 8 * static_cast<double>(n) * 10 / best([&] {
-        for (int i = 0; i < 10; ++i) memory_of<Backend>::copy(to.there().data(), from.there().data(), n * sizeof(float));
-    });
 #if defined(__CUDACC__)
     constexpr int blocks = 8192, threads = 256, steps = 8192;
-    p.fma_gflops = 1e-9 * 2 * 8.0 * blocks * threads * steps / best([&] { multiply_add_chains<<<blocks, threads>>>(to.there().data(), steps); });
+    static_assert(smallest >= std::size_t{blocks} * threads);
+    cudaStream_t const stream = ctx.work();
+    fill_with_numbers<<<blocks, threads, 0, stream>>>(reinterpret_cast<unsigned*>(from.data()), n);
+#endif
+    p.memory_gb_per_s = 1e-9 * 2 * bytes / best([&] {
+        for (int i = 0; i < times; ++i) ctx.copy(view<float const, 1>(from.view()), to.view());
+    });
+#if defined(__CUDACC__)
+    p.memory_gb_per_s = std::max(p.memory_gb_per_s, 1e-9 * bytes / best([&] {
+        for (int i = 0; i < times; ++i) read_everything<<<blocks, threads, 0, stream>>>(reinterpret_cast<float4 const*>(from.data()), n / 4, to.data());
+    }));
+    p.fma_gflops = 1e-9 * 2 * 8.0 * blocks * threads * steps / best([&] { multiply_add_chains<<<blocks, threads, 0, stream>>>(to.data(), steps); });
+    // A convolution of one pixel is a matrix product.
+    tensor<float, 4, memory> weights;
+    weights.resize({channels, channels, 1, 1});
+    fill_with_numbers<<<blocks, threads, 0, stream>>>(reinterpret_cast<unsigned*>(weights.data()), weights.size());
+    auto const pixels = n * 2 / channels;
+    view<bf16 const, 4> const images(reinterpret_cast<bf16 const*>(from.data()), {1, pixels, 1, channels});
+    view<bf16, 4> const products(reinterpret_cast<bf16*>(to.data()), {1, pixels, 1, channels});
+    auto const multiply_adds = static_cast<double>(pixels) * channels * channels;
+    p.bf16_gflops = 1e-9 * 2 * multiply_adds / best([&] { ops::convolution<Backend, bf16>(ctx, {}, images, view<float const, 4>(weights.view()), products); });
 #endif
     return p;
 }
@@ -223,11 +296,16 @@ backend_work work_of() {
         if (what == operation::frequencies) return std::make_unique<frequencies_work<Backend>>(o, threads);
         return std::make_unique<loss_work<Backend>>(what == operation::loss_gradient, o, threads);
     };
-    if constexpr (Layers)
+    if constexpr (Layers) {
         w.dense_layer = [](shape const& images, std::size_t threads, std::uint64_t seed) -> std::unique_ptr<workload> { return std::make_unique<dense_layer_work<Backend>>(images, threads, seed); };
+        w.bytes_kept = bytes_kept<Backend>;
+    }
     if constexpr (on_device<Backend>) {
         w.seconds_to_move = seconds_to_move<Backend>;
         w.measure_peaks = device_peaks<Backend>;
+#if defined(__CUDACC__)
+        w.free_memory = free_device_memory;
+#endif
     }
     return w;
 }

@@ -68,10 +68,19 @@ class Stats(CommandTest):
         result = self.good("stats", "--csv", self.path("train.csv"), "--quiet")
         self.assertEqual((result.stdout, result.stderr), ("", ""))
 
-
     def test_a_patient_without_a_name_is_nobody(self):
         table = self.write("t.csv", "Image,PatientId,A\n1.png,7,0\n2.png,,1\n3.png,,1\n")
         self.assertEqual(self.good_json("stats", "--csv", table)["patients"], 1)
+
+    def test_patients_are_told_apart_as_by_split_and_check(self):
+        names = ["13", "13.0", "00013", "14", "p13", "P13", "13.5", "0", "", "000.0"]  # six patients, and one not known
+        table = self.write("t.csv", "Image,PatientId,A\n" + "".join(f"{i}.png,{name},{i % 2}\n" for i, name in enumerate(names)))
+        self.assertEqual(self.good_json("stats", "--csv", table)["patients"], 6)
+        self.assertIn("10 rows, 6 patients", self.good("stats", "--csv", table).stdout)
+        parts = self.good_json("split", "--csv", table, "--fractions", "0.5,0.5", "--out", self.path("parts"))["parts"]
+        self.assertEqual(sum(part["patients"] for part in parts), 6)
+        self.good("check", "--train", self.path("parts", "train.csv"), "--valid", self.path("parts", "valid.csv"))
+        self.assertEqual([self.good_json("stats", "--csv", part["file"])["patients"] for part in parts], [part["patients"] for part in parts])
 
 
 def picture(pixels, width, depth, colour, sample):

@@ -385,6 +385,7 @@ class Run(CommandTest):
             result = self.good_json("train", *data, *SMALL, "--batch", "4", "--steps", "1", "--backend", "simd", "--out", self.path(out), emulator=emulator)
             losses += result["steps"]
         self.assertAlmostEqual(losses[0], losses[1], delta=1e-5 * losses[0])
+        self.assertEqual([json.loads(self.read(out, "config.json"))["operations"]["Adam"] for out in ("here", "there")], ["simd", "reference"])
         for ours, portable in zip(*probabilities, strict=True):
             self.assertAlmostEqual(ours, portable, delta=1e-5)
 

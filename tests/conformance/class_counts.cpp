@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: Apache-2.0
-// Class counts of every backend, in every layout, against a count one label at a time.
+// Class counts of every backend, and sums of row weights, in every layout, against a count one label at a time.
 
 #include "backends.hpp"
 
@@ -9,7 +9,9 @@
 #include <catch2/catch.hpp>
 
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <initializer_list>
 #include <limits>
 #include <type_traits>
 #include <utility>
@@ -37,36 +39,50 @@ bool is_unknown(Label label) {
         return !(static_cast<float>(label) == 0 || static_cast<float>(label) == 1);
 }
 
+/// Labels in one of four layouts, and which of them are known.
+template <class Label>
+struct table {
+    cxr::tensor<Label, 1> memory;
+    cxr::view<Label, 2> labels;
+    cxr::tensor<bool, 2> known;
+
+    table(std::size_t rows, std::size_t classes, int order, bool masked) : memory({rows * classes * 6 + 11}), labels(memory.data(), {rows, classes}), known({rows, classes}, true) {
+        auto const r = static_cast<std::ptrdiff_t>(rows), c = static_cast<std::ptrdiff_t>(classes);
+        if (order == 1) labels = cxr::view<Label, 2>(memory.data(), {rows, classes}, {1, r});
+        if (order == 2) labels = cxr::view<Label, 2>(memory.data() + 1, {rows, classes}, {3 * c + 2, 3});
+        if (order == 3) labels = cxr::view<Label, 2>(memory.data() + 1, {rows, classes}, {c + 5, 1});
+        cxr::random const random(rows + classes);
+        for (std::size_t i = 0; i < rows; ++i)
+            for (std::size_t k = 0; k < classes; ++k) {
+                labels(i, k) = made<Label>(random.bits(i * classes + k), true);
+                known(i, k) = !masked || random.stream("known").bits(i * classes + k) % 3 != 0;
+            }
+    }
+    table(table const&) = delete;
+    table& operator=(table const&) = delete;
+
+    [[nodiscard]] bool is_known(std::size_t i, std::size_t k) const { return known(i, k) && !is_unknown(labels(i, k)); }
+    [[nodiscard]] bool is_positive(std::size_t i, std::size_t k) const { return static_cast<float>(labels(i, k)) == 1; }
+};
+
 template <class Backend, class Label>
 void check(std::size_t rows, std::size_t classes, int order, bool masked) {
     INFO(Backend::name << ", " << rows << " x " << classes << ", layout " << order << ", masked " << masked << ", bytes " << sizeof(Label));
-    auto const r = static_cast<std::ptrdiff_t>(rows), c = static_cast<std::ptrdiff_t>(classes);
-    cxr::tensor<Label, 1> memory({rows * classes * 6 + 11});
-    cxr::view<Label, 2> labels(memory.data(), {rows, classes});
-    if (order == 1) labels = cxr::view<Label, 2>(memory.data(), {rows, classes}, {1, r});
-    if (order == 2) labels = cxr::view<Label, 2>(memory.data() + 1, {rows, classes}, {3 * c + 2, 3});
-    if (order == 3) labels = cxr::view<Label, 2>(memory.data() + 1, {rows, classes}, {c + 5, 1});
-    cxr::tensor<bool, 2> known({rows, classes}, true);
-
-    cxr::random const random(rows + classes);
+    table<Label> const given(rows, classes, order, masked);
     cxr::stats::class_counts expected{rows, std::vector<std::uint64_t>(classes), std::vector<std::uint64_t>(classes),
                                       std::vector<std::uint64_t>(classes)};
     for (std::size_t i = 0; i < rows; ++i)
         for (std::size_t k = 0; k < classes; ++k) {
-            labels(i, k) = made<Label>(random.bits(i * classes + k), true);
-            known(i, k) = !masked || random.stream("known").bits(i * classes + k) % 3 != 0;
-            auto& which = !known(i, k) || is_unknown(labels(i, k)) ? expected.unknowns
-                          : static_cast<float>(labels(i, k)) == 1  ? expected.positives
-                                                                   : expected.negatives;
+            auto& which = !given.is_known(i, k) ? expected.unknowns : given.is_positive(i, k) ? expected.positives : expected.negatives;
             ++which[k];
         }
     for (std::size_t threads : {1, 2, 5}) {
         auto context = cxr::test::with_threads<Backend>(threads);
         cxr::stats::class_frequencies frequencies(classes);
         if (masked)
-            frequencies.add<Backend>(context, labels, known);
+            frequencies.add<Backend>(context, given.labels, given.known);
         else
-            frequencies.add<Backend>(context, labels);
+            frequencies.add<Backend>(context, given.labels);
         REQUIRE(frequencies.counts() == expected);
     }
 }
@@ -111,35 +127,67 @@ TEST_CASE("70,000 equal labels do not overflow the lanes in which they are count
     REQUIRE(frequencies.counts().positives[0] == 70000);
 }
 
-TEMPLATE_TEST_CASE("every backend sums row weights alike, with the same bits on any number of threads", "", CXR_BACKENDS) {
-    constexpr std::size_t rows = 20011, classes = 14;
+template <class Backend, class Label, class Weight>
+void check_weighted(std::size_t rows, std::size_t classes, int order, bool masked, std::initializer_list<std::size_t> numbers_of_threads) {
+    INFO(Backend::name << ", " << rows << " x " << classes << ", layout " << order << ", masked " << masked << ", bytes " << sizeof(Label) << ", weights' " << sizeof(Weight));
+    table<Label> const given(rows, classes, order, masked);
+    // In the layouts with gaps every other of twice as many; between them lies what would be refused.
+    std::size_t const step = order < 2 ? 1 : 2;
+    std::vector<Weight> memory(step * rows + 1, std::numeric_limits<Weight>::quiet_NaN());
+    cxr::view<Weight const, 1> const weights(memory.data(), {rows}, {static_cast<std::ptrdiff_t>(step)});
     cxr::random const random(3);
-    cxr::tensor<std::int8_t, 2> labels({rows, classes});
-    cxr::tensor<bool, 2> known({rows, classes});
-    std::vector<float> weights(rows);
-    for (std::size_t i = 0; i < rows; ++i) weights[i] = static_cast<float>(random.stream("weight").uniform(i));
     std::vector<long double> positives(classes), negatives(classes);
-    for (std::size_t i = 0; i < rows; ++i)
-        for (std::size_t c = 0; c < classes; ++c) {
-            labels(i, c) = made<std::int8_t>(random.bits(i * classes + c), true);
-            known(i, c) = random.stream("known").bits(i * classes + c) % 3 != 0;
-            if (!known(i, c)) continue;
-            if (labels(i, c) == 1) positives[c] += weights[i];
-            if (labels(i, c) == 0) negatives[c] += weights[i];
-        }
+    for (std::size_t i = 0; i < rows; ++i) {
+        memory[step * i] = i % 5 == 3 ? Weight(0) : static_cast<Weight>(random.uniform(i));
+        for (std::size_t k = 0; k < classes; ++k)
+            if (given.is_known(i, k)) (given.is_positive(i, k) ? positives : negatives)[k] += static_cast<long double>(memory[step * i]);
+    }
     cxr::stats::class_weight_sums first;
-    for (std::size_t threads : {1, 2, 5}) {
-        auto context = cxr::test::with_threads<TestType>(threads);
-        cxr::stats::class_frequencies frequencies(classes);
-        frequencies.add_weighted<TestType>(context, labels, known, weights);
+    for (auto threads : numbers_of_threads) {
+        auto context = cxr::test::with_threads<Backend>(threads);
+        cxr::stats::class_frequencies frequencies(classes), unweighted(classes);
+        if (masked) {
+            frequencies.add_weighted<Backend>(context, given.labels, given.known, weights);
+            unweighted.add<Backend>(context, given.labels, given.known);
+        } else {
+            frequencies.add_weighted<Backend>(context, given.labels, weights);
+            unweighted.add<Backend>(context, given.labels);
+        }
         if (threads == 1) first = frequencies.weight_sums();
         REQUIRE(frequencies.weight_sums() == first);
-        REQUIRE(frequencies.counts().rows == rows);
+        REQUIRE(frequencies.counts() == unweighted.counts());
     }
-    for (std::size_t c = 0; c < classes; ++c) {
-        REQUIRE(std::abs(first.positives[c] - static_cast<double>(positives[c])) <= 1e-13 * first.positives[c]);
-        REQUIRE(std::abs(first.negatives[c] - static_cast<double>(negatives[c])) <= 1e-13 * first.negatives[c]);
+    for (std::size_t k = 0; k < classes; ++k) {
+        REQUIRE(std::abs(first.positives[k] - static_cast<double>(positives[k])) <= 1e-13 * first.positives[k]);
+        REQUIRE(std::abs(first.negatives[k] - static_cast<double>(negatives[k])) <= 1e-13 * first.negatives[k]);
     }
+}
+
+template <class Backend, class Label>
+void check_weighted_everywhere() {
+    std::vector<std::pair<std::size_t, std::size_t>> const sizes{{0, 3}, {1, 1}, {1, 14}, {64, 1}, {63, 14}, {300, 14}};
+    for (auto [rows, classes] : sizes)
+        for (int order = 0; order < 4; ++order)
+            for (bool masked : {false, true}) {
+                check_weighted<Backend, Label, float>(rows, classes, order, masked, {1});
+                check_weighted<Backend, Label, double>(rows, classes, order, masked, {1});
+            }
+}
+
+TEMPLATE_TEST_CASE("every backend sums row weights alike in every layout, masked or not, with the same bits on any number of threads", "", CXR_BACKENDS) {
+    check_weighted_everywhere<TestType, bool>();
+    check_weighted_everywhere<TestType, std::int8_t>();
+    check_weighted_everywhere<TestType, std::uint8_t>();
+    check_weighted_everywhere<TestType, int>();
+    check_weighted_everywhere<TestType, float>();
+    check_weighted_everywhere<TestType, double>();
+    check_weighted_everywhere<TestType, cxr::bf16>();
+    // Groups of rows that are added up.
+    for (int order : {0, 2})
+        for (bool masked : {false, true}) {
+            check_weighted<TestType, std::int8_t, float>(20011, 14, order, masked, {1, 2, 5});
+            check_weighted<TestType, float, double>(20011, 14, order, masked, {1, 2, 5});
+        }
 }
 
 }  // namespace

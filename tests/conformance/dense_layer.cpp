@@ -4,7 +4,6 @@
 
 #include "backends.hpp"
 
-#include "cxr/backend/thrust/cpp.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
 
@@ -91,11 +90,6 @@ double deviation(std::vector<double> const& found, std::vector<double> const& ex
     }
     return difference == 0 ? 0 : std::sqrt(difference / norm);
 }
-
-template <class Backend>
-constexpr bool taken_over = !std::is_same_v<nn::layer<Backend, spec_type, float>, nn::generic_layer<Backend, spec_type, float>>;
-
-static_assert(taken_over<thrust_backend<on_thrust::cpp>> && !taken_over<reference_backend>);
 
 }  // namespace
 

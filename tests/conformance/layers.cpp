@@ -3,8 +3,10 @@
 
 #include "backends.hpp"
 
+#include "cxr/backend/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/core/bf16.hpp"
+#include "cxr/core/memory.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
 #include "cxr/ops/activations.hpp"
@@ -18,7 +20,10 @@
 #include <algorithm>
 #include <array>
 #include <cmath>
+#include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <type_traits>
 
 using namespace cxr;
 
@@ -27,18 +32,27 @@ namespace {
 // A float32 sum of K random products differs from the exact one by about √K · 2⁻²⁴ of its size; K is at most 14,000 here: 7e-6.
 constexpr double tolerance = 7e-6;
 
-/// The same random numbers in float and in double, (N, H, W, C), in a buffer that is `wider` channels wider, `wider` of them in front.
-struct images {
-    tensor<float, 4> f;
+/// The same random numbers in `T` and in double, (N, H, W, C), in a buffer that is `wider` channels wider, `wider` of them in front; bfloat16's numbers where `short_numbers`.
+template <class T>
+struct images_of {
+    tensor<T, 4> f;
     tensor<double, 4> d;
     std::size_t first, channels;
 
-    images(shape const& s, std::uint64_t stream, std::size_t wider = 0)
+    images_of(shape const& s, std::uint64_t stream, std::size_t wider = 0, bool short_numbers = false)
         : f({s[0], s[1], s[2], s[3] + wider}), d(f.extents()), first(wider), channels(s[3]) {
         cxr::random const numbers(11, stream);
-        for (std::size_t i = 0; i < f.size(); ++i) d[i] = f[i] = static_cast<float>(numbers.normal(i));
+        for (std::size_t i = 0; i < f.size(); ++i) {
+            auto const number = static_cast<float>(numbers.normal(i));
+            f[i] = static_cast<T>(short_numbers ? static_cast<float>(bf16(number)) : number);
+        }
+        meet();
     }
-    view<float, 4> single() { return f.view().slice(3, first, channels); }
+    /// The numbers in double become those in `T`.
+    void meet() {
+        for (std::size_t i = 0; i < f.size(); ++i) d[i] = static_cast<double>(f[i]);
+    }
+    view<T, 4> single() { return f.view().slice(3, first, channels); }
     view<double, 4> exact() { return d.view().slice(3, first, channels); }
     /// ‖float − double‖ / ‖double‖ over the whole buffer: what lies beside the slice must not have changed.
     double deviation() const {
@@ -49,7 +63,25 @@ struct images {
         }
         return std::sqrt(difference / norm);
     }
+    /// The largest |T − double| / max |double| of the slice beyond what rounding to `T` at most adds to an element: `roundoff` of it, and where it was added to `before`, of the summand
+    /// too, which some round first. Infinity where something beside the slice is no longer as it was in `before`.
+    double unexplained(double roundoff, tensor<double, 4> const& before, bool added = false) const {
+        double off = 0, largest = 0;
+        for (std::size_t i = 0; i < f.size(); ++i) {
+            auto const found = static_cast<double>(f[i]);
+            if (i % f.extent(3) < first) {
+                if (found != before[i]) return std::numeric_limits<double>::infinity();
+                continue;
+            }
+            auto const beyond = std::abs(found - d[i]) - roundoff * (std::abs(d[i]) + (added ? std::abs(d[i] - before[i]) : 0));
+            if (std::isnan(beyond)) return beyond;
+            off = std::max(off, beyond);
+            largest = std::max(largest, std::abs(d[i]));
+        }
+        return off / largest;
+    }
 };
+using images = images_of<float>;
 
 struct convolution_case {
     shape in;
@@ -242,6 +274,108 @@ void batch_norm_conforms() {
     }
 }
 
+/// Whether a backend convolves images of bfloat16, whose weights are float, and whether it normalises them.
+template <class Backend>
+constexpr bool convolves_bf16 = implements<Backend, ops::convolution_key, context<Backend>&, ops::window, view<bf16 const, 4>, view<float const, 4>, view<bf16, 4>>;
+template <class Backend>
+constexpr bool normalises_bf16 = implements<Backend, ops::scale_shift_key, context<Backend>&, view<bf16 const, 4>, view<float const, 1>, view<float const, 1>, view<bf16, 4>>;
+static_assert(!convolves_bf16<reference_backend> && !normalises_bf16<reference_backend>);
+
+// Operands are bfloat16's numbers, the same in `T` and double, whose products float32 holds exactly; so the sign before a rectifier is the exact one. A result may be off by its rounding to `T`
+// (bfloat16: 2⁻⁸ of it), and by sums of K products: √K · 2⁻²⁴ as above, or where tensor cores cut off instead of rounding, 2⁻²³ every 8 products: K is at most 1,600 here, 2.4e-5.
+template <class T>
+constexpr double roundoff = std::is_same_v<T, bf16> ? 0x1p-8 : 0;
+template <class T>
+constexpr double of_sums = std::is_same_v<T, bf16> ? 2.5e-5 : tolerance;
+
+/// Convolutions where every pixel begins and ends on 16 bytes, as kernels that load so many at once want it, the images filling their buffer or not; and of images that do not.
+template <class Backend, class T>
+void whole_vectors_convolve() {
+    auto ctx = test::with_threads<Backend>(2);
+    context<reference_backend> exact(2);
+    for (std::size_t const wider : {0U, 32U})
+        for (auto const& c : {convolution_case{{1, 2, 2, 8}, 8, {1, 1, 0}, wider}, convolution_case{{2, 7, 9, 16}, 24, {1, 1, 0}, wider}, convolution_case{{2, 7, 9, 16}, 24, {3, 1, 1}, wider},
+                              convolution_case{{2, 14, 14, 64}, 128, {1, 1, 0}, wider}, convolution_case{{2, 14, 14, 128}, 32, {3, 1, 1}, wider}, convolution_case{{2, 28, 28, 64}, 32, {1, 1, 0}, wider},
+                              convolution_case{{2, 7, 7, 992}, 128, {1, 1, 0}, wider}, convolution_case{{2, 33, 35, 3}, 64, {7, 2, 3}, wider}}) {
+            auto const out = c.window.output(c.in, c.outputs);
+            INFO(to_string(c.in) << " to " << to_string(out) << ", window " << c.window.size << " stride " << c.window.stride << ", " << wider << " channels beside them");
+            shape const weights{c.outputs, c.in[3], c.window.size, c.window.size};
+            images_of<T> x(c.in, 1, wider, true), y(out, 2, wider, true), dx(c.in, 3, wider, true);
+            images w(weights, 4, 0, true), dw(weights, 5);
+            auto before = y.d;
+            ops::convolution<Backend, T>(ctx, c.window, x.single(), w.single(), y.single());
+            ops::convolution<reference_backend, double>(exact, c.window, x.exact(), w.exact(), y.exact());
+            CHECK(y.unexplained(roundoff<T>, before) < of_sums<T>);
+            images_of<T> dy(out, 6, wider, true);
+            for (bool const accumulate : {false, true}) {
+                dx.meet();
+                before = dx.d;
+                ops::convolution_backward_data<Backend, T>(ctx, c.window, dy.single(), w.single(), dx.single(), accumulate);
+                ops::convolution_backward_data<reference_backend, double>(exact, c.window, dy.exact(), w.exact(), dx.exact(), accumulate);
+                CHECK(dx.unexplained(roundoff<T>, before, accumulate) < of_sums<T>);
+            }
+            before = dw.d;
+            ops::convolution_backward_weights<Backend, T>(ctx, c.window, x.single(), dy.single(), dw.single());
+            ops::convolution_backward_weights<reference_backend, double>(exact, c.window, x.exact(), dy.exact(), dw.exact());
+            // Float whatever `T` is; but a library may have the derivatives of a window's weights in `T` alone.
+            CHECK(dw.unexplained(c.window.size == 1 || memory_of<Backend>::host_accessible ? 0 : roundoff<T>, before) < of_sums<T>);
+        }
+}
+
+/// Batch norms of such images.
+template <class Backend, class T>
+void whole_vectors_normalise() {
+    auto ctx = test::with_threads<Backend>(2);
+    context<reference_backend> exact(2);
+    for (std::size_t const wider : {0U, 32U})
+        for (auto const& s : {shape{1, 3, 3, 8}, shape{3, 5, 7, 24}, shape{1, 96, 100, 8}, shape{2, 28, 28, 96}, shape{16, 2, 2, 992}}) {
+            INFO(to_string(s) << ", " << wider << " channels beside them");
+            auto const channels = s[3];
+            shape const one{1, 1, 1, channels};
+            images_of<T> x(s, 1, wider, true), y(s, 2, wider, true), d(s, 3, wider, true), dx(s, 4, wider, true);
+            images gamma(one, 5, 0, true), dgamma(one, 6), dbeta(one, 7), scale(one, 8, 0, true), shift(one, 9, 0, true);
+            tensor<double, 1> mean({channels}), variance({channels}), mean_exact({channels}), variance_exact({channels}), inverse({channels});
+            ops::batch_moments<Backend, T>(ctx, x.single(), mean, variance);
+            ops::batch_moments<reference_backend, double>(exact, x.exact(), mean_exact, variance_exact);
+            for (std::size_t c = 0; c < channels; ++c) {
+                // What is summed are differences to the first pixel.
+                auto const square = variance_exact[c] + std::pow(mean_exact[c] - x.exact()(0, 0, 0, c), 2);
+                CHECK(std::abs(mean[c] - mean_exact[c]) < tolerance * std::sqrt(square));
+                CHECK(std::abs(variance[c] - variance_exact[c]) < tolerance * square);
+                inverse[c] = 1 / std::sqrt(variance_exact[c] + 1e-5);
+            }
+            auto const vector = [&](auto& t) { return cxr::view(t.data(), std::array<std::size_t, 1>{channels}); };
+            auto const as_before = y.d;
+            ops::scale_shift<Backend, T>(ctx, x.single(), vector(scale.f), vector(shift.f), y.single());
+            ops::scale_shift<reference_backend, double>(exact, x.exact(), vector(scale.d), vector(shift.d), y.exact());
+            CHECK(y.unexplained(roundoff<T>, as_before) < tolerance);
+            ops::normalise_rectify<Backend, T>(ctx, x.single(), vector(scale.f), vector(shift.f), y.single());
+            ops::normalise_rectify<reference_backend, double>(exact, x.exact(), vector(scale.d), vector(shift.d), y.exact());
+            CHECK(y.unexplained(roundoff<T>, as_before) < tolerance);
+            for (bool const rectified : {false, true})
+                for (bool const accumulate : {false, true})
+                    for (bool const of_batch : {true, false}) {
+                        INFO("rectified " << rectified << ", accumulate " << accumulate << ", statistics of the batch " << of_batch);
+                        dx.meet();
+                        auto const before = dx.d;
+                        if (rectified) {
+                            ops::normalise_rectify_backward<Backend, T>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), vector(scale.f), vector(shift.f), d.single(), dx.single(),
+                                                                        accumulate, of_batch, vector(dgamma.f), vector(dbeta.f));
+                            ops::normalise_rectify_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), vector(scale.d), vector(shift.d), d.exact(),
+                                                                                       dx.exact(), accumulate, of_batch, vector(dgamma.d), vector(dbeta.d));
+                        } else {
+                            ops::batch_norm_backward<Backend, T>(ctx, x.single(), mean_exact.view(), inverse.view(), vector(gamma.f), d.single(), dx.single(), accumulate, of_batch, vector(dgamma.f),
+                                                                 vector(dbeta.f));
+                            ops::batch_norm_backward<reference_backend, double>(exact, x.exact(), mean_exact.view(), inverse.view(), vector(gamma.d), d.exact(), dx.exact(), accumulate, of_batch,
+                                                                                vector(dgamma.d), vector(dbeta.d));
+                        }
+                        CHECK(dx.unexplained(roundoff<T>, before, accumulate) < tolerance);
+                        CHECK(dbeta.deviation() < tolerance);
+                        CHECK(dgamma.deviation() < tolerance);
+                    }
+        }
+}
+
 /// The same bits from one thread and from three.
 template <class Backend>
 void same_bits() {
@@ -276,6 +410,15 @@ TEMPLATE_TEST_CASE("operations of layers agree with the reference in double", "[
     SECTION("conversions between element types") { conversion_conforms<TestType>(); }
     SECTION("pools and their derivatives") { pools_conform<TestType>(); }
     SECTION("batch norm and its derivative") { batch_norm_conforms<TestType>(); }
+    SECTION("convolutions of whole vectors") { whole_vectors_convolve<TestType, float>(); }
+    SECTION("batch norms of whole vectors") { whole_vectors_normalise<TestType, float>(); }
+    STATIC_REQUIRE((memory_of<TestType>::host_accessible || (convolves_bf16<TestType> && normalises_bf16<TestType>)));
+    if constexpr (convolves_bf16<TestType>) {
+        SECTION("convolutions of whole vectors of bfloat16") { whole_vectors_convolve<TestType, bf16>(); }
+    }
+    if constexpr (normalises_bf16<TestType>) {
+        SECTION("batch norms of whole vectors of bfloat16") { whole_vectors_normalise<TestType, bf16>(); }
+    }
     SECTION("the same bits from any number of threads") { same_bits<TestType>(); }
 }
 

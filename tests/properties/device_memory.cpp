@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // A system whose memory the host must not touch, made of the host's own: between kernels its pages are inaccessible, so that whatever would read or write a
-// device's memory from the host ends in a fault here. A network trained on it has the bits of one trained on plain C++.
+// device's memory from the host ends in a fault here. A network trained on it has the bits of one trained on plain C++. It records steps and replays them as a GPU does: a test
+// fails where a step that is recorded does what a GPU cannot do meanwhile (allocate, wait, bring anything from the host or to it), and where one that is replayed should differ.
 
 #include "cxr/backend/thrust/cpp.hpp"
 
@@ -23,6 +24,7 @@
 #include <cmath>
 #include <cstdint>
 #include <cstring>
+#include <functional>
 #include <limits>
 #include <map>
 #include <new>
@@ -58,7 +60,24 @@ struct memory {
         ~unlocked() { if (--depth() == 0) protect(PROT_NONE); }
     };
 
+    /// Allocations so far: a recorded step is only good for as long as nothing moved.
+    static std::uint64_t& allocations() {
+        static std::uint64_t count = 0;
+        return count;
+    }
+    /// Whether a step is being recorded.
+    static bool& recording() {
+        static bool now = false;
+        return now;
+    }
+    /// Stands where something is done that a GPU cannot do while a step is recorded.
+    static void forbidden_while_recording(char const* what) {
+        if (recording()) FAIL_CHECK("while a step is recorded, " << what);
+    }
+
     static void* allocate(std::size_t bytes) {
+        forbidden_while_recording("memory is allocated");
+        ++allocations();
         auto const size = (std::max<std::size_t>(bytes, 1) + 4095) / 4096 * 4096;
         void* const p = ::mmap(nullptr, size, depth() > 0 ? PROT_READ | PROT_WRITE : PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
         if (p == MAP_FAILED) throw std::bad_alloc();
@@ -67,21 +86,29 @@ struct memory {
     }
     static void release(void* p) noexcept {
         if (p == nullptr) return;
+        forbidden_while_recording("memory is released");
         auto const found = blocks().find(static_cast<char*>(p));
         ::munmap(p, found->second);
         blocks().erase(found);
     }
-    static void copy(void* to, void const* from, std::size_t bytes) {
+    /// Moves bytes; the other three wait for the work first.
+    static void move(void* to, void const* from, std::size_t bytes) {
         unlocked const now;
         if (bytes != 0) std::memcpy(to, from, bytes);
     }
+    static void copy(void* to, void const* from, std::size_t bytes) {
+        forbidden_while_recording("a copy waits for the whole device");
+        move(to, from, bytes);
+    }
     static void upload(void* to, void const* from, std::size_t bytes) {
+        forbidden_while_recording("the host's data are uploaded");
         REQUIRE((bytes == 0 || (holds(to) && !holds(from))));
-        copy(to, from, bytes);
+        move(to, from, bytes);
     }
     static void download(void* to, void const* from, std::size_t bytes) {
+        forbidden_while_recording("the host waits for a download");
         REQUIRE((bytes == 0 || (holds(from) && !holds(to))));
-        copy(to, from, bytes);
+        move(to, from, bytes);
     }
     static bool holds(void const* p) {
         auto const* const at = static_cast<char const*>(p);
@@ -100,11 +127,13 @@ public:
 
     template <class T, std::size_t Rank>
     void stage(std::size_t slot, view<T const, Rank> from) {
+        memory::forbidden_while_recording("the host's data are staged");
         auto const* const bytes = reinterpret_cast<char const*>(from.data());
         staged_[slot].assign(bytes, bytes + from.size() * sizeof(T));
     }
     template <class T, std::size_t Rank>
     void take_staged(std::size_t slot, view<T, Rank> to) {
+        memory::forbidden_while_recording("what was staged is taken");
         REQUIRE(staged_[slot].size() == to.size() * sizeof(T));
         memory::upload(to.data(), staged_[slot].data(), staged_[slot].size());
     }
@@ -119,19 +148,82 @@ public:
     template <class T, std::size_t Rank>
     void copy(view<T const, Rank> from, view<T, Rank> to) {
         REQUIRE((memory::holds(from.data()) && memory::holds(to.data())));
-        memory::copy(to.data(), from.data(), from.size() * sizeof(T));
+        give([=](state&) { memory::move(to.data(), from.data(), from.size() * sizeof(T)); });
     }
+
+    /// What is done on the device: now, or where a step is recorded, when that is replayed.
+    template <class Work>
+    void give(Work work) {
+        if (memory::recording())
+            recorded_->emplace_back(work);
+        else
+            do_now(work);
+    }
+    /// As a GPU's: the first call with a key runs `f`, the second records what it gives, and later ones replay that, as long as nothing was allocated since.
     template <class F>
-    void replay(std::size_t, F f) {
-        f();
+    void replay(std::size_t key, F f) {
+        auto& g = graphs_[key];
+        auto const now = memory::allocations();
+        if (!g.ran || g.allocations != now) {
+            g.work.clear();
+            f();
+            g.ran = true;
+            g.allocations = memory::allocations();
+            return;
+        }
+        if (g.work.empty()) {
+            struct recording {
+                recording() { memory::recording() = true; }
+                recording(recording const&) = delete;
+                recording& operator=(recording const&) = delete;
+                ~recording() { memory::recording() = false; }
+            } const on;
+            recorded_ = &g.work;
+            f();
+        } else {
+            ++replays();
+        }
+        for (auto const& work : g.work) do_now(work);
+    }
+    /// Replays so far, of all contexts.
+    static std::size_t& replays() {
+        static std::size_t count = 0;
+        return count;
     }
 
     cxr::context<cxr::eigen_backend> host;
 
 private:
+    struct graph {
+        bool ran = false;
+        std::uint64_t allocations = 0;
+        std::vector<std::function<void(state&)>> work;
+    };
+
+    template <class Work>
+    void do_now(Work const& work) {
+        memory::unlocked const now;
+        work(*this);
+    }
+
     cxr::basic_workspace<memory> scratch_;
     std::vector<char> staged_[2];
+    std::map<std::size_t, graph> graphs_;
+    std::vector<std::function<void(state&)>>* recorded_ = nullptr;
 };
+
+/// What kernels give to Thrust. A functor's call for every index is work like any other; whatever else they ask for may wait or allocate on a GPU.
+struct policy : ::thrust::cpp::execution_policy<policy> {
+    explicit policy(state& ctx) : to(&ctx) {}
+    state* to;
+    bool calls = false;
+};
+template <class Iterator, class Size, class F>
+Iterator for_each_n(policy& p, Iterator first, Size n, F f) {
+    p.calls = true;
+    p.to->give([=](state&) { ::thrust::for_each_n(::thrust::cpp::par, first, n, f); });
+    return first + static_cast<std::ptrdiff_t>(n);
+}
 
 /// The system.
 struct pages {
@@ -141,9 +233,11 @@ struct pages {
     static constexpr bool one_element_a_call = true;  // the form that a device runs
 
     template <class F>
-    static void run(context_base&, F f) {
+    static void run(context_base& ctx, F f) {
         memory::unlocked const now;
-        f(::thrust::cpp::par);
+        policy p(ctx);
+        f(p);
+        if (!p.calls) memory::forbidden_while_recording("Thrust is asked for more than to call a functor for every index");
     }
 };
 
@@ -152,18 +246,15 @@ using context = cxr::on_thrust::context<pages>;
 
 template <class T>
 void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const, 4> in, view<T const, 4> weights, view<T, 4> out) {
-    memory::unlocked const now;
-    ops::convolution<cxr::eigen_backend, T>(ctx.host, w, in, weights, out);
+    ctx.give([=](state& s) { ops::convolution<cxr::eigen_backend, T>(s.host, w, in, weights, out); });
 }
 template <class T>
 void kernel(ops::convolution_backward_data_key, tag, context& ctx, ops::window w, view<T const, 4> d_out, view<T const, 4> weights, view<T, 4> d_in, bool accumulate) {
-    memory::unlocked const now;
-    ops::convolution_backward_data<cxr::eigen_backend, T>(ctx.host, w, d_out, weights, d_in, accumulate);
+    ctx.give([=](state& s) { ops::convolution_backward_data<cxr::eigen_backend, T>(s.host, w, d_out, weights, d_in, accumulate); });
 }
 template <class T>
 void kernel(ops::convolution_backward_weights_key, tag, context& ctx, ops::window w, view<T const, 4> in, view<T const, 4> d_out, view<T, 4> d_weights) {
-    memory::unlocked const now;
-    ops::convolution_backward_weights<cxr::eigen_backend, T>(ctx.host, w, in, d_out, d_weights);
+    ctx.give([=](state& s) { ops::convolution_backward_weights<cxr::eigen_backend, T>(s.host, w, in, d_out, d_weights); });
 }
 
 }  // namespace guard
@@ -193,6 +284,15 @@ auto network() {
     context<Backend> const ctx(1);
     return train::network(ctx, spec, shape{32, 32, 3}, loss::weighted_loss<Backend>(ctx, std::vector<double>{0.9, 0.8, 0.7}, std::vector<double>{0.1, 0.2, 0.3}),
                           optim::adam_options{}, cxr::random(4));
+}
+
+/// One with dropout and an optimizer that is chosen as it is made.
+template <class Backend>
+auto made(optim::chosen_options const& options) {
+    auto const dropping = models::densenet({.blocks = {2, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 3, .dropout = 0.4});
+    using network = train::network<Backend, std::remove_const_t<decltype(dropping)>, optim::chosen_optimizer<memory_of<Backend>>>;
+    context<Backend> const ctx(1);
+    return network(ctx, dropping, shape{32, 32, 3}, loss::weighted_loss<Backend>(ctx, std::vector<double>(3, 0.5), std::vector<double>(3, 0.5)), options, cxr::random(4));
 }
 
 /// All parameters, running statistics and moments.
@@ -264,17 +364,11 @@ TEST_CASE("what is frozen, clipped, left out and learns at a rate of its own doe
         n.optimizer().visit([&](std::string const& name, auto& values) { add("optimizer " + name, values); });
         return all;
     };
-    auto const made = []<class Backend>(optim::chosen_options const& options) {
-        auto const dropping = models::densenet({.blocks = {2, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 3, .dropout = 0.4});
-        using network = train::network<Backend, std::remove_const_t<decltype(dropping)>, optim::chosen_optimizer<memory_of<Backend>>>;
-        context<Backend> const ctx(1);
-        return network(ctx, dropping, shape{32, 32, 3}, loss::weighted_loss<Backend>(ctx, std::vector<double>(3, 0.5), std::vector<double>(3, 0.5)), options, cxr::random(4));
-    };
     auto const named = [](std::string const& path) { return path.starts_with("features.conv0.") || path.starts_with("features.denseblock1.") || path.starts_with("features.norm5."); };
     for (auto const& options : {optim::chosen_options(optim::adam_options{.weight_decay = 0.1}), optim::chosen_options(optim::sgd_options{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true})})
         for (bool const running : {true, false}) {
-            auto there = made.operator()<guarded>(options);
-            auto here = made.operator()<plain>(options);
+            auto there = made<guarded>(options);
+            auto here = made<plain>(options);
             auto const settle = [&](auto& n) {
                 n.learn_at([&](std::string const& path) { return named(path) ? 0.0 : path.starts_with("classifier.") ? 10.0 : 1.0; });
                 if (running) n.fix_statistics(named);
@@ -295,6 +389,31 @@ TEST_CASE("what is frozen, clipped, left out and learns at a rate of its own doe
             CHECK_THROWS_AS(there.clip_norm(1), contract_violation);
             CHECK_THROWS_AS(there.fix_statistics(named), contract_violation);
             CHECK_THROWS_AS(there.learn_at([](std::string const&) { return 1.0; }), contract_violation);
+        }
+}
+
+TEST_CASE("a step is recorded without what a GPU cannot do meanwhile, and replayed to the bits of the host", "[properties][thrust]") {
+    data const d;
+    auto const few = d.images.view().slice(0, 0, 3);
+    auto const few_targets = d.targets.view().slice(0, 0, 3);
+    for (auto const& options : {optim::chosen_options(optim::adam_options{}), optim::chosen_options(optim::adam_options{.weight_decay = 0.1}), optim::chosen_options(optim::sgd_options{}),
+                                optim::chosen_options(optim::sgd_options{.momentum = 0.9, .weight_decay = 0.1, .nesterov = true})})
+        for (bool const clipped : {false, true}) {
+            INFO("optimizer " << options.index() << ", clipped " << clipped);
+            auto there = made<guarded>(options);
+            auto here = made<plain>(options);
+            if (clipped) there.clip_norm(0.05), here.clip_norm(0.05);
+            auto const before = guard::state::replays();
+            // Of each number of images the first step runs and the second is recorded.
+            for (bool const all : {true, true, true, false, false, false, true}) {
+                there.optimizer().set_learning_rate(all ? 1e-3 : 1e-2);
+                here.optimizer().set_learning_rate(all ? 1e-3 : 1e-2);
+                auto const images = all ? view<float const, 4>(d.images.view()) : few;
+                auto const targets = all ? view<float const, 2>(d.targets.view()) : few_targets;
+                CHECK(there.step(images, targets) == here.step(images, targets));
+                CHECK(there.gradient_norm() == here.gradient_norm());
+            }
+            CHECK(guard::state::replays() - before == 3);
         }
 }
 

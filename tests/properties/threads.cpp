@@ -2,24 +2,21 @@
 // What docs/threads.md says of several threads in one process, on every backend that has layers. Built with the thread sanitizer these are the tests that it is for.
 
 #include "backends.hpp"
+#include "properties/at_once.hpp"
 #include "temporary_folder.hpp"
-#include "tiny_network.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/parallel.hpp"
 #include "cxr/core/random.hpp"
-#include "cxr/data/label_table.hpp"
-#include "cxr/data/loader.hpp"
-#include "cxr/data/png.hpp"
+#include "cxr/data/file.hpp"
+#include "cxr/data/parse_label_table.hpp"
 #include "cxr/io/checkpoint.hpp"
-#include "cxr/io/keras/read.hpp"
-#include "cxr/io/keras/write.hpp"
-#include "cxr/io/read_onnx.hpp"
-#include "cxr/io/write_onnx.hpp"
-#include "cxr/metrics/roc.hpp"
-#include "cxr/models/densenet.hpp"
+#include "cxr/io/mapped_file.hpp"
 #include "cxr/loss/focused_loss.hpp"
 #include "cxr/loss/weighted_logits_loss.hpp"
 #include "cxr/loss/weighted_loss.hpp"
+#include "cxr/metrics/roc.hpp"
+#include "cxr/models/densenet.hpp"
 #include "cxr/stats/class_frequencies.hpp"
 #include "cxr/stats/co_occurrence.hpp"
 #include "cxr/train/augmentation.hpp"
@@ -32,44 +29,22 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
-#include <exception>
 #include <filesystem>
 #include <iterator>
 #include <memory>
 #include <optional>
 #include <string>
-#include <thread>
 #include <type_traits>
 #include <utility>
 #include <vector>
 
 using namespace cxr;
+using cxr::test::at_once;
 
 namespace {
 
 constexpr std::size_t classes = 3, size = 64;
 constexpr auto spec = models::densenet({.blocks = {1, 2, 1, 1}, .growth = 8, .stem = 16, .classes = classes});
-
-/// f(0), …, f(threads - 1), each in a thread of its own, all begun before one of them works; rethrows what one of them threw.
-template <class F>
-void at_once(std::size_t threads, F const& f) {
-    std::atomic<std::size_t> ready{0};
-    std::vector<std::exception_ptr> failures(threads);
-    std::vector<std::thread> all;
-    for (std::size_t t = 0; t < threads; ++t)
-        all.emplace_back([&, t] {
-            ++ready;
-            while (ready < threads) std::this_thread::yield();
-            try {
-                f(t);
-            } catch (...) {
-                failures[t] = std::current_exception();
-            }
-        });
-    for (auto& thread : all) thread.join();
-    for (auto const& failure : failures)
-        if (failure) std::rethrow_exception(failure);
-}
 
 tensor<float, 4> images(std::size_t n, std::uint64_t stream) {
     tensor<float, 4> x({n, size, size, 3});
@@ -152,6 +127,41 @@ TEMPLATE_TEST_CASE("one frozen model answers eight threads, each with a context 
     for (std::size_t i = 0; i < answers.size(); ++i) CHECK(same_bits(answers[i], expected[i / rounds]));
 }
 
+TEMPLATE_TEST_CASE("one layer is run forwards and backwards by four threads, each with its context, tape and gradients, as by one", "[properties][threads]", CXR_BACKENDS_WITH_LAYERS) {
+    constexpr std::size_t threads = 4, rounds = 2;
+    auto ctx = test::with_threads<TestType>(2);
+    auto const layer = nn::build<float>(ctx, spec, shape{3, size, size, 3}, cxr::random(3));
+    using tape = typename std::remove_const_t<decltype(layer)>::tape;
+    // Outputs, and gradients of the input and of all parameters.
+    auto const step = [&](context<TestType>& c, tape& own, std::uint64_t batch) {
+        auto const x = images(1 + batch % 3, batch);
+        tensor<float, 4> y({x.extent(0), 1, 1, classes}), d_x(x.extents());
+        tensor<float, 1> gradients({nn::parameter_count(layer)});
+        layer.forward(c, x.view(), y.view(), own);
+        tensor<float, 4> d_y(y.extents());
+        for (std::size_t i = 0; i < d_y.size(); ++i) d_y[i] = y[i] - 0.25F;
+        layer.backward(c, d_y.view(), d_x.view(), false, own, gradients.view());
+        auto all = values(y);
+        all.insert(all.end(), d_x.begin(), d_x.end());
+        all.insert(all.end(), gradients.begin(), gradients.end());
+        return all;
+    };
+    std::vector<std::vector<float>> expected, found(threads * rounds);
+    for (std::size_t i = 0; i < found.size(); ++i) {
+        tape own;
+        expected.push_back(step(ctx, own, i));
+    }
+    std::vector<context<TestType>> contexts;
+    bool const copied = GENERATE(false, true);
+    for (std::size_t t = 0; t < threads; ++t) contexts.push_back(copied ? ctx : test::with_threads<TestType>(1 + t % 2));
+    std::vector<tape> tapes(threads);
+    at_once(threads, [&](std::size_t t) {
+        for (std::size_t r = 0; r < rounds; ++r) found[t * rounds + r] = step(contexts[t], tapes[t], t * rounds + r);
+    });
+    INFO("contexts " << (copied ? "copied from one" : "made apart"));
+    for (std::size_t i = 0; i < found.size(); ++i) CHECK(same_bits(found[i], expected[i]));
+}
+
 TEMPLATE_TEST_CASE("copies of one loss are called by threads at once, of every form", "[properties][threads]", CXR_BACKENDS) {
     auto const ctx = test::with_threads<TestType>(2);
     tensor<float, 2> targets({500, classes}), probabilities({500, classes});
@@ -220,28 +230,6 @@ TEST_CASE("one augmenter serves eight threads", "[properties][threads]") {
     CHECK(expected[0] != expected[1]);
 }
 
-TEST_CASE("weight files of every format are written and read by eight threads at once", "[properties][threads]") {
-    temporary_folder const folder;
-    io::weights w;
-    w.state = test::tiny_network(3);
-    w.convention = models::convention::keras;
-    w.height = 64;
-    w.width = 96;
-    std::atomic<int> agreed{0};
-    at_once(8, [&](std::size_t t) {
-        auto const own = folder / std::to_string(t);
-        io::keras::write(own + ".h5", w, io::keras::layout::keras2);
-        io::keras::write(own + ".weights.h5", w, io::keras::layout::keras3);
-        io::keras::write(own + ".keras", w, io::keras::layout::archive);
-        io::write_onnx(own + ".onnx", w.state, {.details = models::convention::keras});
-        w.state.save(own + ".safetensors");
-        for (auto const* const end : {".h5", ".weights.h5", ".keras"}) agreed += test::same_tensors(io::keras::read(own + end).state, w.state) ? 1 : 0;
-        agreed += test::same_tensors(io::read_onnx(own + ".onnx").state, w.state) ? 1 : 0;
-        agreed += test::same_tensors(io::load(own + ".safetensors"), w.state) ? 1 : 0;
-    });
-    CHECK(agreed == 8 * 5);
-}
-
 TEST_CASE("threads that share an executor have every group of their loops run once, by a worker that exists", "[properties][threads]") {
     executor workers(3);
     std::atomic<bool> right{true};
@@ -275,7 +263,8 @@ TEST_CASE("threads that share an executor have every group of their loops run on
 TEST_CASE("constants are read by eight threads: tables, counts, tensors, random numbers, files", "[properties][threads]") {
     temporary_folder const folder;
     auto const csv = folder.write("labels.csv", "Image,A,B,PatientId\na.png,1,0,1\nb.png,0,1,2\nc.png,0,0,2\n");
-    auto const table = data::read_label_table(csv);
+    auto const read_table = [&] { return data::parse_label_table(data::read_file(csv, 1000), csv); };
+    auto const table = read_table();
     stats::class_frequencies counted(2);
     counted.add(table.labels);
     io::checkpoint const saved{{{"cxr.classes", "A|B"}}, {{"w", {2}, {1.0F, 2.0F}}}};
@@ -286,7 +275,7 @@ TEST_CASE("constants are read by eight threads: tables, counts, tensors, random 
 
     std::atomic<int> agreed{0};
     at_once(8, [&](std::size_t) {
-        auto const read = data::read_label_table(csv);
+        auto const read = read_table();
         stats::class_frequencies own(2);
         own.add(read.labels);
         auto const loaded = io::load(file);
@@ -295,6 +284,18 @@ TEST_CASE("constants are read by eight threads: tables, counts, tensors, random 
         agreed += same ? 1 : 0;
     });
     CHECK(agreed == 8);
+}
+
+TEST_CASE("the bytes of one mapped file are read by eight threads", "[properties][threads]") {
+    temporary_folder const folder;
+    std::string text(1'000'003, '\0');
+    for (std::size_t i = 0; i < text.size(); ++i) text[i] = static_cast<char>(cxr::random(6).below(i, 256));
+    io::mapped_file const file(folder.write("bytes", text), "a file");
+    std::vector<std::string> found(8);
+    at_once(found.size(), [&](std::size_t t) {
+        for (auto const b : file.bytes()) found[t] += static_cast<char>(b);
+    });
+    CHECK(std::count(found.begin(), found.end(), text) == 8);
 }
 
 TEST_CASE("a file that threads write at once is one of theirs, whole", "[properties][threads]") {
@@ -307,27 +308,4 @@ TEST_CASE("a file that threads write at once is one of theirs, whole", "[propert
     REQUIRE(text.size() == 10'000);
     CHECK(text.find_first_not_of(text[0]) == std::string::npos);
     CHECK(std::distance(std::filesystem::directory_iterator(folder.path()), {}) == 1);
-}
-
-TEST_CASE("two loaders read the same images in two threads", "[properties][threads]") {
-    temporary_folder const folder;
-    data::label_table table;
-    table.path = "scene.csv";
-    table.classes = {"A"};
-    table.labels = tensor<std::int8_t, 2>({6, 1});
-    for (std::size_t i = 0; i < 6; ++i) {
-        table.images.push_back("i" + std::to_string(i) + ".png");
-        table.labels(i, 0) = static_cast<std::int8_t>(i % 2);
-        data::write_png(folder / table.images.back(), tensor<std::uint8_t, 3>({5, 7, 1}, static_cast<std::uint8_t>(10 + i)));
-    }
-    std::vector<std::vector<float>> seen(2);
-    at_once(seen.size(), [&](std::size_t t) {
-        data::loader loader(table, folder.path(), {.size = 4, .normalise = data::normalisation::none}, {.batch = 2, .threads = 1 + t});
-        for (std::size_t epoch = 0; epoch < 3; ++epoch) {
-            loader.start(epoch);
-            for (data::batch b; loader.next(b);) seen[t].insert(seen[t].end(), b.images.begin(), b.images.end());
-        }
-    });
-    CHECK(seen[0].size() == 3U * 6 * 4 * 4 * 3);
-    CHECK(seen[0] == seen[1]);
 }

@@ -65,7 +65,7 @@ struct asymmetric {
 /// with the factors w_pos[c] on log p and w_neg[c] on log(1 - p) of each class. Probabilities get ε added before their logarithm is taken, as in `weighted_loss`; of
 /// logits, σ is part of the formula and nothing is added: value and derivative keep full relative precision for any finite logit, and infinite ones have the limits.
 /// The derivative is exact, that of the focusing factor included. Computed and accumulated in double. What `weighted_loss` says of targets, masks and NaN holds here.
-/// Where the form is plain and the reduction the default, this is `weighted_loss` or `weighted_logits_loss`, bit for bit, by the same kernels.
+/// Where the form is plain and the reduction the default, this is `weighted_loss` or `weighted_logits_loss`, bit for bit, by the same kernels, whose precision is theirs.
 template <backend Backend, class Form, class Key>
 class focused_loss : public weighted_cross_entropy<Backend, Key, true> {
     using base = weighted_cross_entropy<Backend, Key, true>;

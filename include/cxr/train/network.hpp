@@ -49,8 +49,8 @@ public:
     /// Throws `contract_violation` where the images are too small or the loss has other classes.
     network(context<Backend> const& ctx, Spec const& spec, shape const& image, Loss loss, typename Optimizer::options_type const& options, std::optional<random> numbers,
             Communicator communicator = {})
-        : context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
-          optimizer_(nn::parameter_count(layer_), options), pieces_(pieces([](std::string const&) { return 1.0; })), value_({1}), norm_({1}), communicator_(std::move(communicator)) {
+        : communicator_(std::move(communicator)), context_(ctx), spec_(spec), image_(image), loss_(std::move(loss)), layer_(nn::build<float>(context_, spec, {1, image[0], image[1], image[2]}, numbers)),
+          optimizer_(nn::parameter_count(layer_), options), pieces_(pieces([](std::string const&) { return 1.0; })), value_({1}), norm_({1}) {
         if (loss_.positive_weights().size() != 0) require_shape({loss_.positive_weights().size()}, {classes()}, "cxr::train::network: weights of the loss");
     }
 
@@ -272,6 +272,7 @@ private:
             return t.to_host();
     }
 
+    Communicator communicator_;  // outlives the context's recorded steps, whose end NCCL would wait for
     context<Backend> context_;
     Spec spec_;
     shape image_;  // height, width, channels
@@ -285,7 +286,6 @@ private:
     tensor<double, 1, memory> value_, norm_;  // loss and norm of the gradient of the last step, where kernels write and read them
     double clip_norm_ = 0;                    // 0: no clipping
     double gradient_norm_ = 0;                // of the last step, where it is clipped
-    Communicator communicator_;
     tensor<float, 4, memory> images_, out_, d_out_;  // images_ and targets_ only where the backend's memory is not the host's
     tensor<float, 2, memory> targets_;
     view<float const, 4> next_images_;

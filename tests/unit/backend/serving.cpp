@@ -3,6 +3,7 @@
 
 #include "backends.hpp"
 
+#include "cxr/models/densenet.hpp"
 #include "cxr/ops/augment.hpp"
 #include "cxr/ops/auprc.hpp"
 #include "cxr/ops/auroc.hpp"
@@ -14,6 +15,7 @@
 #include <catch2/catch.hpp>
 
 #include <string_view>
+#include <type_traits>
 
 using namespace cxr;
 
@@ -36,6 +38,11 @@ constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend
                                      ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
 template <class Backend, class T = float>
 constexpr auto serves_focal_loss = serving<Backend, ops::focused<ops::weighted_bce>, context<Backend>&, ops::focused_operands<float, T> const&>();
+template <class Backend, class Key>
+constexpr auto serves_enqueued_loss = serving<Backend, ops::deferred<Key>, context<Backend>&, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&,
+                                              ops::optional_view<bool const> const&, ops::optional_view<float> const&, double*>();
+template <class Backend, class Key>
+constexpr auto serves_enqueued_focal_loss = serving<Backend, ops::deferred<ops::focused<Key>>, context<Backend>&, ops::focused_operands<float, float> const&, double*>();
 template <class Backend>
 constexpr auto serves_auroc = serving<Backend, ops::ordered_pairs_key, context<Backend>&, view<float const, 1>, view<std::int8_t const, 1>>();
 template <class Backend>
@@ -48,6 +55,13 @@ template <class Backend>
 constexpr auto serves_normalise = serving<Backend, ops::normalise_key, context<Backend>&, const_images, view<double const, 1>, view<double const, 1>, double, images>();
 template <class Backend>
 constexpr auto serves_moments = serving<Backend, ops::batch_moments_key, context<Backend>&, const_images, view<double, 1>, view<double, 1>>();
+
+// A part of a network that a backend has a layer of its own for.
+using dense_layer = decltype(models::dense_layer({}, nn::torchvision_batch_norm, nn::initialisation::he_normal));
+template <class Backend>
+constexpr bool takes_over_dense_layers = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
+
+static_assert(takes_over_dense_layers<thrust_host> && !takes_over_dense_layers<reference_backend>);
 
 }  // namespace
 
@@ -80,6 +94,11 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_focal_loss<onednn_backend> == "eigen");
     CHECK(serves_focal_loss<xtensor_backend> == "xtensor");
     CHECK(serves_focal_loss<thrust_host> == thrust_host::name);
+    CHECK(serves_enqueued_loss<thrust_host, ops::weighted_bce> == thrust_host::name);
+    CHECK(serves_enqueued_loss<thrust_host, ops::weighted_bce_logits> == thrust_host::name);
+    CHECK(serves_enqueued_focal_loss<thrust_host, ops::weighted_bce> == thrust_host::name);
+    CHECK(serves_enqueued_focal_loss<thrust_host, ops::weighted_bce_logits> == thrust_host::name);
+    CHECK(serves_enqueued_loss<onednn_backend, ops::weighted_bce>.empty());
     // oneDNN has no double, and the error of its logarithm near 1 is absolute.
     CHECK(serves_loss<onednn_backend> == "eigen");
     CHECK(serving<onednn_backend, ops::relu_key>().empty());

@@ -134,6 +134,15 @@ TEST_CASE("JPEG: other dimensions in the header than the data has are an error t
     CHECK(failure(jpeg_bytes::claiming(whole, 40, 0)) == "x.jpg: damaged JPEG: it claims 0 x 40 pixels, expected at least 1 x 1");
 }
 
+TEST_CASE("JPEG: other dimensions of as many blocks fit the data, and are read as the header says") {
+    for (bool const progressive : {false, true})
+        for (auto const& [height, width] : {std::pair<std::size_t, std::size_t>(200, 8), {8, 200}, {39, 40}, {40, 39}}) {
+            auto const read = decode(jpeg_bytes::claiming(jpeg_bytes::file(40, 40, 1, ramp(1600), progressive), height, width));
+            CHECK(read.height() == height);
+            CHECK(read.width() == width);
+        }
+}
+
 TEST_CASE("JPEG: what claims more than it may, or than its bytes can hold, is refused before memory is taken") {
     auto const whole = gray();
     CHECK(failure(jpeg_bytes::claiming(whole, 60000, 60000)) ==

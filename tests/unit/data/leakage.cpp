@@ -1,7 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/data/leakage.hpp"
 
-#include "cxr/data/label_table.hpp"
+#include "cxr/data/labels.hpp"
+#include "cxr/data/parse_label_table.hpp"
+
+#include "temporary_folder.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -21,8 +24,10 @@ label_table of_patients(names patients) {
     return t;
 }
 
-label_table course(std::string const& name) {
-    return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name);
+// A table below examples/data.
+label_table table_of(std::string const& name) {
+    auto const path = std::string(CXR_SOURCE_DIR) + "/examples/data/" + name;
+    return parse_label_table(content_of(path), path);
 }
 
 }  // namespace
@@ -36,7 +41,7 @@ TEST_CASE("leak check: the notebook's two unit cases") {
 }
 
 TEST_CASE("leak check: the course's train and valid share 197 patients and 198 image names, the others none") {
-    auto const train = course("train-small.csv"), valid = course("valid-small.csv"), test = course("test.csv");
+    auto const train = table_of("course-csv/train-small.csv"), valid = table_of("course-csv/valid-small.csv"), test = table_of("course-csv/test.csv");
     auto const leak = find_leak(train, valid);
     CHECK(leak.patients.size() == 197);
     CHECK(leak.images.size() == 198);
@@ -45,10 +50,7 @@ TEST_CASE("leak check: the course's train and valid share 197 patients and 198 i
 }
 
 TEST_CASE("leak check: the shipped sample shares nothing") {
-    auto const sample = [](std::string const& name) {
-        return read_label_table(std::string(CXR_SOURCE_DIR) + "/examples/data/nih-sample/" + name);
-    };
-    auto const train = sample("train.csv"), valid = sample("valid.csv"), test = sample("test.csv");
+    auto const train = table_of("nih-sample/train.csv"), valid = table_of("nih-sample/valid.csv"), test = table_of("nih-sample/test.csv");
     CHECK(train.rows() == 360);
     CHECK_FALSE(find_leak(train, valid).any());
     CHECK_FALSE(find_leak(train, test).any());

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "cxr/data/split.hpp"
 
-#include "cxr/data/label_table.hpp"
+#include "cxr/data/labels.hpp"
 #include "cxr/data/leakage.hpp"
 
 #include "temporary_folder.hpp"

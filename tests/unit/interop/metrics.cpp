@@ -2,6 +2,7 @@
 #include "cxr/interop/eigen.hpp"
 #include "cxr/interop/xtensor.hpp"
 #include "cxr/metrics/roc.hpp"
+#include "unit/metrics/random_table.hpp"
 
 #include <catch2/catch.hpp>
 #include <xtensor/xmath.hpp>
@@ -22,6 +23,14 @@ TEST_CASE("AUROC takes Eigen and xtensor objects, mixed and lazy, and gives one 
     REQUIRE(cxr::metrics::auroc(eigen.col(0), xt::view(labels, xt::all(), 0)) == 0.75);
     REQUIRE(cxr::metrics::auroc(-array.storage()[0] * xt::view(array, xt::all(), 0), xt::view(labels, xt::all(), 0)) == 0.25);
     REQUIRE(cxr::metrics::roc(eigen.col(1), Eigen::Vector4f(0, 0, 1, 1))->tpr == std::vector<double>{0, .5, 1, 1, 1});
+}
+
+TEST_CASE("AUROC per class is the same of columns and of rows") {
+    random_table const table(13);
+    auto const areas = cxr::metrics::auroc_per_class(table.p, table.labels);
+    Eigen::MatrixXf const columns = cxr::to_eigen<Eigen::MatrixXf>(table.p);
+    CHECK(cxr::metrics::auroc_per_class(columns, table.labels) == areas);
+    CHECK(cxr::metrics::auroc_per_class(cxr::as_xtensor(table.p), cxr::as_xtensor(table.labels)) == areas);
 }
 
 }  // namespace

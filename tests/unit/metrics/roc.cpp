@@ -4,8 +4,6 @@
 #include "cxr/core/bf16.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/core/tensor.hpp"
-#include "cxr/interop/eigen.hpp"
-#include "cxr/interop/xtensor.hpp"
 #include "temporary_folder.hpp"
 #include "unit/metrics/random_table.hpp"
 
@@ -160,9 +158,6 @@ TEST_CASE("AUROC per class: any layout, any number of threads, defined ones aver
         cxr::executor workers(threads);
         CHECK(auroc_per_class(workers, p, labels) == areas);
     }
-    Eigen::MatrixXf const columns = cxr::to_eigen<Eigen::MatrixXf>(p);
-    CHECK(auroc_per_class(columns, labels) == areas);
-    CHECK(auroc_per_class(cxr::as_xtensor(p), cxr::as_xtensor(labels)) == areas);
     CHECK(mean_auroc(std::vector<std::optional<double>>{std::nullopt}) == std::nullopt);
     CHECK_THROWS_AS(auroc_per_class(p, cxr::tensor<std::int8_t, 2>({rows, classes - 1})), cxr::contract_violation);
     CHECK_THROWS_AS(column(p.view(), classes), cxr::contract_violation);

@@ -39,7 +39,7 @@ void channel_sums(context& ctx, std::size_t pixels, std::size_t channels, double
     reduce_tree(groups, [&](std::size_t into, std::size_t from) {
         for (std::size_t c = 0; c < 2 * channels; ++c) partial[into * 2 * channels + c] += partial[from * 2 * channels + c];
     });
-    std::copy_n(partial, channels, first);  // NOLINT(readability-suspicious-call-argument)
+    std::copy_n(partial, channels, first);  // NOLINT(readability-suspicious-call-argument): `partial` has the sums in the order of `first` and `second`
     std::copy_n(partial + channels, channels, second);
 }
 

@@ -108,7 +108,7 @@ template <ops::label_element Label>
     requires(std::is_arithmetic_v<Label> && sizeof(Label) <= 8)
 void kernel(ops::class_counts key, tag, context& ctx, view<Label const, 2> const& labels, std::optional<view<bool const, 2>> const& known, ops::class_tally tally) {
     auto const rows = labels.extent(0), classes = labels.extent(1);
-    if (known || !labels.contiguous() || classes == 0 || classes > 256) return reference::kernel(key, reference::tag{}, ctx, labels, known, tally);
+    if (known || !labels.contiguous() || classes == 0 || classes > most_classes) return reference::kernel(key, reference::tag{}, ctx, labels, known, tally);
     using in = label_lanes<1, Label, 0, 2>;
     workspace::frame scratch(ctx.scratch());
     auto const stretches = rows / in::lanes, groups = group_count(stretches, std::max<std::size_t>(1, 65536 / (in::lanes * classes)));

@@ -20,6 +20,9 @@ struct tag;
 /// The stages of DenseNet's features as `context::set_stage_done` names them: behind the stem, the names of its parts.
 inline constexpr std::string_view densenet_stages[] = {"stem", "denseblock1", "transition1", "denseblock2", "transition2", "denseblock3", "transition3", "denseblock4", "norm5"};
 
+/// The most classes of a table whose counts and loss are this backend's own; of more they are `reference`'s.
+inline constexpr std::size_t most_classes = 256;
+
 /// Threads, scratch memory, and the instructions to use.
 class context : public reference::context {
 public:

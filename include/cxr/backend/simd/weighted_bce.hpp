@@ -281,7 +281,7 @@ template <class Form, class Label>
 [[nodiscard]] double bce_or_parent(Form const& form, context& ctx, ops::bce_weights const& weights, view<Label const, 2> const& targets, view<float const, 2> const& input,
                                    ops::optional_view<bool const> const& known, ops::optional_view<float> const& gradient) {
     if constexpr (narrow_label<Label>)
-        if (!known && targets.contiguous() && input.contiguous() && (!gradient || gradient->contiguous()) && targets.extent(1) <= 256 && !(form.epsilon < 1e-9) && !(form.epsilon > 1))
+        if (!known && targets.contiguous() && input.contiguous() && (!gradient || gradient->contiguous()) && targets.extent(1) <= most_classes && !(form.epsilon < 1e-9) && !(form.epsilon > 1))
             if (auto const value = bce(ctx, form, weights, bce_batch<Label>{targets.data(), input.data(), gradient ? gradient->data() : nullptr, {nullptr, nullptr}}, targets.extent(0))) return *value;
     return reference::kernel(typename Form::key{}, reference::tag{}, ctx, weights, targets, input, known, gradient);
 }

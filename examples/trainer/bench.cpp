@@ -73,7 +73,7 @@ std::vector<backend_entry const*> choose(bench_options const& o, std::size_t thr
         bool const asked = std::find(o.backends.begin(), o.backends.end(), b.name) != o.backends.end();
         if (!o.backends.empty() && !asked) continue;
         try {
-            if (auto const problem = b.problem != nullptr ? b.problem() : std::string(); !problem.empty()) throw backend_error(b.name + ": " + problem);
+            if (auto const problem = b.problem != nullptr ? b.problem() : std::string(); !problem.empty()) throw backend_error("--backends " + b.name + ": " + problem);
             table_operands operands(operation::frequencies, 2, 14, 0);
             b.work.table(operation::frequencies, operands, threads)->run();
             chosen.push_back(&b);

@@ -220,7 +220,7 @@ std::vector<bench_row> bench::images(operation what, shape const& s) {
         expected = found->second;
         check = s[0] == 1 ? "all probabilities, of this shape" : fmt::format("the first image's probabilities, of {} in the batch, of this size", s[0]);
     } else {
-        check = fmt::format("the loss, and each parameter's gradient by norms, of one step on {} images of {} × {} whatever the row's shape", small_batch, small_size, small_size);
+        check = fmt::format("the loss, and all gradients relative to the largest, of one step on {} images of {} × {} whatever the row's shape", small_batch, small_size, small_size);
     }
     std::vector<bench_row> rows;
     for (auto const* const b : backends_) {

@@ -111,13 +111,9 @@ public:
 
     [[nodiscard]] double gradient_norm() const override { return network_.gradient_norm(); }
 
-    [[nodiscard]] std::vector<std::vector<float>> gradients() override {
+    [[nodiscard]] std::vector<float> gradients() override {
         auto const here = network_.gradients().to_host();
-        std::vector<std::vector<float>> all;
-        network_.visit([&](std::string const&, typename network_type::parameter_type const& p) {
-            if (p.trainable) all.emplace_back(here.data() + p.offset, here.data() + p.offset + p.values.size());
-        });
-        return all;
+        return {here.begin(), here.end()};
     }
 
 private:

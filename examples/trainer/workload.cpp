@@ -105,17 +105,7 @@ public:
     workload_result result() override {
         if (!training_) return {{}, {{probabilities_.data(), probabilities_.size()}}};
         gradients_ = engine_->gradients();
-        return {{loss_}, {gradients_.begin(), gradients_.end()}};
-    }
-
-    // Shifts what rectifiers see by two deviations, so that few are near their kink. As they are drawn, weights leave half of them closed, and rounding opens and closes others, by
-    // which gradients of bfloat16 are off by as much as they are long; and gradients of the stem's norm vanish but for rounding.
-    void open_rectifiers() {
-        io::checkpoint weights;
-        engine_->save(weights);
-        for (auto& t : weights.tensors)
-            if (t.name.find("norm") != std::string::npos && t.name.ends_with(".bias") && !t.name.starts_with("optimizer.")) std::fill(t.values.begin(), t.values.end(), static_cast<float>(std::getenv("SHIFT")?std::atof(std::getenv("SHIFT")):2));
-        engine_->load(weights, "weights", false);
+        return {{loss_}, {gradients_}};
     }
 
 private:
@@ -125,26 +115,23 @@ private:
     tensor<float, 2> targets_, probabilities_;
     view<float const, 4> there_;
     view<float const, 2> targets_there_;
-    std::vector<std::vector<float>> gradients_;
+    std::vector<float> gradients_;
     double loss_ = 0;
 };
 
-enum class measure { relative, absolute, by_norms };
+enum class measure { relative, absolute };
 
 // `found` may go on behind the end of `expected`.
 template <class Numbers, class Expected>
 double deviation_of(Numbers const& found, Expected const& expected, measure how) {
     if (found.size() < expected.size()) return std::numeric_limits<double>::infinity();
-    double largest = 0, magnitude = 0, off = 0, whole = 0;
+    double largest = 0, magnitude = 0;
     for (std::size_t i = 0; i < expected.size(); ++i) {
         auto const e = static_cast<double>(expected[i]), difference = std::abs(static_cast<double>(found[i]) - e);
         if (!std::isfinite(difference)) return std::numeric_limits<double>::infinity();
         largest = std::max(largest, difference);
         magnitude = std::max(magnitude, std::abs(e));
-        off += difference * difference;
-        whole += e * e;
     }
-    if (how == measure::by_norms) largest = std::sqrt(off), magnitude = std::sqrt(whole);
     return how == measure::absolute || magnitude == 0 ? largest : largest / magnitude;
 }
 
@@ -185,17 +172,10 @@ kept_result keep(workload_result const& result) {
     return kept;
 }
 
-kept_result step_to_compare(backend_entry const& backend, std::size_t threads, std::uint64_t seed, bool bf16) {
-    network_workload work(backend, operation::training, {compared_images, compared_size, compared_size, 3}, threads, seed, bf16, false);
-    work.open_rectifiers();
-    work.run();
-    return keep(work.result());
-}
-
 deviations deviation(operation what, workload_result const& found, kept_result const& expected) {
     constexpr auto infinity = std::numeric_limits<double>::infinity();
     if (found.arrays.size() != expected.arrays.size()) return {infinity, infinity};
-    auto const how = what == operation::inference ? measure::absolute : what == operation::training ? measure::by_norms : measure::relative;
+    auto const how = what == operation::inference ? measure::absolute : measure::relative;
     deviations worst{deviation_of(found.numbers, expected.numbers, measure::relative), 0};
     for (std::size_t a = 0; a < expected.arrays.size(); ++a) worst.arrays = std::max(worst.arrays, deviation_of(found.arrays[a], expected.arrays[a], how));
     return worst;
@@ -212,7 +192,7 @@ deviations tolerance(operation what, bool bf16, bool winograd) {
         case operation::layer: return {0, 1e-2};
         // By Winograd's filtering: what it states, and what the golden tests hold it to.
         case operation::inference: return {0, winograd ? 1e-5 : bf16 ? rounding : 1e-2};
-        // TODO
+        // Batch norm over few pixels makes rounding errors larger, layer by layer, and in bfloat16 rectifiers open and close by it; nothing at all would be off by 1.
         case operation::training: return bf16 ? deviations{rounding, 0.8} : deviations{1e-3, 0.1};
     }
     return {};

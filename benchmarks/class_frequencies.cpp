@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Class frequencies of 112,120 × 14 labels, the size of NIH's table, on every backend and in every layout. The peer is one
-// label at a time. With CXR_DATA_DIR set, also NIH's table itself, reading and unpacking included.
+// Class frequencies of 112,120 × 14 labels, the size of NIH's table, in every layout and several types, on the backends of the host that have them; operations.cpp runs every
+// backend that is built. The peer is one label at a time. With CXR_DATA_DIR set, also NIH's table itself, reading and unpacking included.
 
 #include "cxr/backend/eigen/backend.hpp"
-#include "cxr/backend/onednn/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
+#include "cxr/backend/simd/backend.hpp"
 #include "cxr/backend/xtensor/backend.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/data/label_table.hpp"
@@ -88,6 +88,9 @@ BENCHMARK(peer<float>)->Unit(benchmark::kMicrosecond);
 BENCHMARK(count<cxr::reference_backend, std::int8_t>)->Apply(layouts);
 BENCHMARK(count<cxr::reference_backend, std::uint8_t>)->Apply(layouts);
 BENCHMARK(count<cxr::reference_backend, float>)->Apply(layouts);
+BENCHMARK(count<cxr::simd_backend, std::int8_t>)->Apply(layouts);
+BENCHMARK(count<cxr::simd_backend, std::uint8_t>)->Apply(layouts);
+BENCHMARK(count<cxr::simd_backend, float>)->Apply(layouts);
 BENCHMARK(count<cxr::eigen_backend, std::int8_t>)->Apply(layouts);
 BENCHMARK(count<cxr::eigen_backend, float>)->Apply(layouts);
 BENCHMARK(count<cxr::xtensor_backend, std::int8_t>)->Apply(layouts);

@@ -229,8 +229,8 @@ void add_bench(CLI::App& app, chosen_command& chosen) {
     c->add_flag("--quick", a.quick, "small: up to 100000 elements, a layer of 2 images of 14 pixels, images of 64 pixels in batches of 1 and 2, 3 repetitions");
     c->add_option("--out", a.options.out, "folder for bench.json and the chart time-against-size");
     c->footer("Each result is checked against the reference backend before it is timed. Max error: the largest deviation, relative to the reference's largest magnitude; of probabilities\n"
-              "absolute. What is compared is said below the table and in \"check\": tables and the layer\n"
-              "as they are timed; of a batch's inference the first image; of training, because the reference is slow, another step, on 2 images of 64 × 64. Backends take turns.\n"
+              "absolute; of a step of training the loss's, or a parameter's gradient's, as a share of its norm. What is compared is said below the table and in \"check\": tables and the layer\n"
+              "as they are timed; of a batch's inference the first image; of training, because the reference is slow, another step, on 4 images of 64 × 64. Backends take turns.\n"
               "Peak: share of the multiply-adds, or of the bytes from memory, that this machine does at best in the same run: by its instructions for the row's dtype, on a GPU in bfloat16 by a\n"
               "large matrix product; of bytes read, on a GPU read or copied. Tables that fit into a cache can be above 100 %, and so can Winograd's filtering, which multiplies less often\n"
               "than is counted. Transfer: time to move operands to a device and results back, apart from the work.");

@@ -17,8 +17,6 @@ namespace {
 constexpr std::size_t classes = 14;
 // Shorter work is repeated within one measurement, so that neither the clock nor one interruption decides.
 constexpr double shortest_measurement = 2e-3;
-// A step of training that even loops in double finish soon.
-constexpr std::size_t small_batch = 2, small_size = 64;
 
 double now() { return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count(); }
 
@@ -94,18 +92,12 @@ std::optional<bench::contender> bench::prepare(bench_row r, maker const& make, k
     return std::nullopt;
 }
 
-// Loss and gradients of one step on a batch so small that the reference does it in a moment.
+// Of one step on a small batch.
 deviations bench::training_error(backend_entry const& b, bool bf16) {
-    shape const small{small_batch, small_size, small_size, 3};
-    auto const step = [&](backend_entry const& on, bool narrow) {
-        auto const work = network_work(on, operation::training, small, threads_, seed_, narrow);
-        work->run();
-        return keep(work->result());
-    };
-    if (!trained_) trained_ = step(find_backend("reference"), false);
     auto const key = std::pair(b.name, bf16);
     if (auto const known = training_errors_.find(key); known != training_errors_.end()) return known->second;
-    auto const mine = step(b, bf16);
+    if (!trained_) trained_ = step_to_compare(find_backend("reference"), threads_, seed_);
+    auto const mine = step_to_compare(b, threads_, seed_, bf16);
     return training_errors_[key] = deviation(operation::training, {mine.numbers, {mine.arrays.begin(), mine.arrays.end()}}, *trained_);
 }
 
@@ -220,7 +212,7 @@ std::vector<bench_row> bench::images(operation what, shape const& s) {
         expected = found->second;
         check = s[0] == 1 ? "all probabilities, of this shape" : fmt::format("the first image's probabilities, of {} in the batch, of this size", s[0]);
     } else {
-        check = fmt::format("the loss, and all gradients relative to the largest, of one step on {} images of {} × {} whatever the row's shape", small_batch, small_size, small_size);
+        check = fmt::format("the loss, and each parameter's gradient by norms, of one step on {} images of {} × {} with biases in the batch norms, whatever the row's shape", compared_images, compared_size, compared_size);
     }
     std::vector<bench_row> rows;
     for (auto const* const b : backends_) {

@@ -114,8 +114,8 @@ public:
     [[nodiscard]] virtual engine_description describe() = 0;
     /// The norm of the last step's gradient before it was clipped; 0 where it is not.
     [[nodiscard]] virtual double gradient_norm() const = 0;
-    /// The gradients of the last step, of all trainable parameters in the order of the network.
-    [[nodiscard]] virtual std::vector<float> gradients() = 0;
+    /// The gradients of the last step by each trainable parameter, under its path and in the order of the network.
+    [[nodiscard]] virtual std::vector<io::named_tensor> gradients() = 0;
 };
 
 /// What asks a backend for an operation.

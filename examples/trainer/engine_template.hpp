@@ -111,9 +111,13 @@ public:
 
     [[nodiscard]] double gradient_norm() const override { return network_.gradient_norm(); }
 
-    [[nodiscard]] std::vector<float> gradients() override {
+    [[nodiscard]] std::vector<io::named_tensor> gradients() override {
         auto const here = network_.gradients().to_host();
-        return {here.begin(), here.end()};
+        std::vector<io::named_tensor> all;
+        network_.visit([&](std::string const& path, typename network_type::parameter_type const& p) {
+            if (p.trainable) all.push_back({path, p.shape, {here.data() + p.offset, here.data() + p.offset + p.values.size()}});
+        });
+        return all;
     }
 
 private:

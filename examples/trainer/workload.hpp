@@ -52,7 +52,7 @@ std::size_t bytes_an_entry(operation what);
 /// What a run has computed, for comparison: numbers, and arrays that stay valid until the next run.
 struct workload_result {
     std::vector<double> numbers;                  ///< counts, or the loss
-    std::vector<std::span<float const>> arrays;   ///< gradients, activations, probabilities
+    std::vector<std::span<float const>> arrays;   ///< gradients, activations, probabilities; of a network's training the gradient by each parameter, but those of the stem's norm
 };
 
 /// A result that outlives its work.
@@ -116,10 +116,15 @@ struct network_memory {
 /// Of `network_work` with these.
 network_memory memory_of_network(backend_entry const& backend, operation what, shape const& images, bool bf16 = false);
 
+/// Images, and pixels of their height and width, of `step_to_compare`.
+inline constexpr std::size_t compared_images = 4, compared_size = 64;
+/// Loss and gradients of one step of training of DenseNet121, its batch norms with biases, on a batch so small that `reference` does it in a moment.
+kept_result step_to_compare(backend_entry const& backend, std::size_t threads, std::uint64_t seed, bool bf16 = false);
+
 /// How far a result is off, at most.
 struct deviations {
     double numbers = 0;  ///< of all numbers, relative to the largest of them
-    double arrays = 0;   ///< of each array: relative to its largest magnitude; of probabilities absolute
+    double arrays = 0;   ///< of each array: relative to its largest magnitude; of probabilities absolute; of a parameter's gradient ‖found − expected‖ / ‖expected‖
 
     /// The larger.
     [[nodiscard]] double largest() const { return numbers > arrays ? numbers : arrays; }

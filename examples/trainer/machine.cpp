@@ -59,6 +59,15 @@ std::size_t container_use() {
 // Leaf functions, each compiled for its instruction set and called only where the processor has it. Ten or more independent chains hide the
 // latency of 4 or 5 cycles at two multiply-adds a cycle. Each returns what depends on all chains.
 #if defined(__x86_64__)
+[[gnu::target("avx512f"), gnu::noinline]] float sum_of_diagonal(__m512 const* x, int chains) {
+    float lanes[16], sum = 0;
+    for (int k = 0; k < chains; ++k) {
+        _mm512_storeu_ps(lanes, x[k]);
+        sum += lanes[k];
+    }
+    return sum;
+}
+
 [[gnu::target("avx512f"), gnu::noinline]] float multiply_add_avx512(std::size_t steps) {
     constexpr int chains = 16;
     __m512 const a = _mm512_set1_ps(0.999F), b = _mm512_set1_ps(0.001F);
@@ -67,12 +76,7 @@ std::size_t container_use() {
     for (std::size_t s = 0; s < steps; ++s)
 #pragma GCC unroll 16
         for (auto& v : x) v = _mm512_fmadd_ps(v, a, b);
-    float lanes[16], sum = 0;
-    for (int k = 0; k < chains; ++k) {
-        _mm512_storeu_ps(lanes, x[k]);
-        sum += lanes[k];
-    }
-    return sum;
+    return sum_of_diagonal(x, chains);
 }
 
 [[gnu::target("avx2,fma"), gnu::noinline]] float multiply_add_avx2(std::size_t steps) {
@@ -100,12 +104,7 @@ std::size_t container_use() {
     for (std::size_t s = 0; s < steps; ++s)
 #pragma GCC unroll 16
         for (auto& v : x) v = _mm512_dpbf16_ps(v, halves, small);
-    float lanes[16], sum = 0;
-    for (int k = 0; k < chains; ++k) {
-        _mm512_storeu_ps(lanes, x[k]);
-        sum += lanes[k];
-    }
-    return sum;
+    return sum_of_diagonal(x, chains);
 }
 
 // Sums of tiles, four chains as the products have them.

@@ -12,7 +12,7 @@ FIELDS = {
     "what", "backend", "device", "shape", "dtype", "method", "seconds_median", "seconds_best", "repetitions", "runs_a_repetition", "images_per_second", "gflops", "gb_per_s",
     "fma_peak_gflops", "memory_gb_per_s", "efficiency", "max_error", "check", "transfer_seconds", "transfer",
 }  # fmt: skip
-LARGEST_ERROR = {"frequencies": 0, "loss": 1e-6, "loss-gradient": 1e-5, "layer": 1e-2, "inference": 1e-2, "training": 0.2}
+LARGEST_ERROR = {"frequencies": 0, "loss": 1e-6, "loss-gradient": 1e-5, "layer": 1e-2, "inference": 1e-2, "training": 0.1}
 # Of a parameter's gradient, as a share of its length: rectifiers open or close by what bfloat16 rounds. Nothing at all would be off by 1.
 LARGEST_ERROR_OF_BFLOAT16 = {"inference": 1e-2, "training": 0.6}
 LARGEST_ERROR_OF_WINOGRAD = 1e-5

@@ -75,10 +75,10 @@ void check_all() {
     struct batch_size {
         std::size_t rows, classes;
     };
-    auto ctx = cxr::test::with_threads<Backend>(2);
     for (auto const [rows, classes] : {batch_size{1, 1}, batch_size{33, 14}, batch_size{7, 130}, batch_size{1501, 3}})
         for (auto const kind : {targets_kind::hard, targets_kind::soft, targets_kind::unknown}) {
             loss_batch<T> const b(rows, classes, kind, layout::dense, Logits);
+            auto ctx = cxr::test::with_threads<Backend>(rows > 1000 ? 2 : 1);  // small batches would mostly wait for a second thread
             auto const every = [&](auto const& loss) {
                 check<Backend, T>(ctx, loss, b);
                 if (kind != targets_kind::soft) check<Backend, std::int8_t>(ctx, loss, b);
@@ -103,6 +103,6 @@ TEMPLATE_TEST_CASE("a loss that is enqueued, of every form, has the bits of one 
         check_all<TestType, double, false>();
         check_all<TestType, double, true>();
     } else {
-        SUCCEED("this backend's losses are there when their calls return");
+        STATIC_REQUIRE(cxr::memory_of<TestType>::host_accessible);  // a call returns with the loss; of a device that would be a wait in every step
     }
 }

@@ -125,14 +125,14 @@ json machine(processor_peaks const& p, std::size_t threads, bench& b, std::vecto
 
 int run_bench(bench_options const& o, global_options const& global, console const& out) {
     out.expect_result({}, {{"--out", o.out, "a file", {"time-against-size.svg", "time-against-size.png"}}});  // bench.json is the same as what --json writes
+    auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : executor::hardware_threads();
+    auto const sizes = table_sizes(o, out);
+    auto const chosen = choose(o, threads, out);
     if (!o.out.empty()) {
         make_folder(o.out);
         // Rather now than after minutes.
         if (::access(o.out.c_str(), W_OK | X_OK) != 0) throw io_error(o.out + ": no file can be written into this folder");
     }
-    auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : executor::hardware_threads();
-    auto const sizes = table_sizes(o, out);
-    auto const chosen = choose(o, threads, out);
     for (auto const* const e : chosen)
         if (!e->warning.empty()) out.warn("{}", e->warning);
     auto processor = measure_processor(threads);

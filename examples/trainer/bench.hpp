@@ -109,7 +109,7 @@ private:
     bench_row row(operation what, backend_entry const& b, std::vector<std::size_t> shape);
     bool takes_too_long(bench_row const& row);
     deviations training_error(backend_entry const& b, bool bf16);
-    std::string lacks_memory(bench_row const& row, bool alone);
+    static std::string lacks_memory(bench_row const& row, bool alone);
     void leave_out(bench_row const& row, std::string reason, bool wrong = false);
 
     bench_options const& options_;

@@ -96,6 +96,7 @@ std::vector<std::string> what_was_compared(std::vector<bench_row> const& rows) {
         auto& checks = all[r.what];
         if (checks.find(r.check) == std::string::npos) checks += (checks.empty() ? "" : "; ") + r.check;
     }
+    lines.reserve(all.size());
     for (auto const& [what, checks] : all) lines.push_back(fmt::format("{}: max error is of {}", name_of(what), checks));
     return lines;
 }

@@ -159,7 +159,7 @@ std::vector<served_operation> operations_for(backend_entry const& backend, std::
     auto all = backend.operations;
     if (classes > backend.most_classes)
         for (auto& o : all)
-            if (o.what == "class counts" || o.what == "loss") o.by = backend.more_classes_by;
+            if (o.what == "class counts" || o.what == "loss" || o.what == "loss on logits") o.by = backend.more_classes_by;
     return all;
 }
 

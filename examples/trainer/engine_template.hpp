@@ -64,7 +64,7 @@ public:
         });
         check_frozen(o.frozen, paths);
         network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : path.starts_with("classifier.") ? o.head_share : 1.0; });
-        if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return matches(o.frozen, path) || norm_is_frozen(path); });
+        if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return norm_is_frozen(path); });
         if (o.clip_norm != 0) network_.clip_norm(o.clip_norm);
     }
 

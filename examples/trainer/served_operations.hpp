@@ -67,6 +67,10 @@ std::vector<served_operation> served_tables() {
     add("focal, asymmetric and smoothed losses", serving<Backend, ops::focused<ops::weighted_bce>, ctx, ops::focused_operands<float, float> const&>(), asked_for::by_focused_loss);
     add("focal, asymmetric and smoothed losses on logits", serving<Backend, ops::focused<ops::weighted_bce_logits>, ctx, ops::focused_operands<float, float> const&>());
     // No command of cxr asks for these.
+    using halves = view<bf16 const, 2> const&;
+    add("class counts of bfloat16 labels in C++", serving<Backend, ops::class_counts, ctx, halves, known, ops::class_tally>());
+    add("co-occurrence of bfloat16 labels in C++", serving<Backend, ops::co_occurrence, ctx, halves, known, ops::pair_tally>());
+    add("loss of bfloat16 labels in C++", serving<Backend, ops::weighted_bce, ctx, ops::bce_weights const&, halves, table, known, gradient>());
     using scores = view<float const, 1>;
     using known_labels = view<std::int8_t const, 1>;
     using figures = view<double const, 1>;

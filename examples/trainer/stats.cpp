@@ -47,8 +47,8 @@ std::vector<std::vector<std::string>> commonest_pairs(std::vector<std::string> c
 // "on onednn, by eigen": who is asked, and who does it where that is a parent.
 std::string counted_on(backend_entry const& backend, std::size_t classes) {
     auto const operations = operations_for(backend, classes);
-    auto const& by = serving_backend(operations, "class counts");
-    return by == backend.name ? by : backend.name + ", by " + by;
+    auto const &by = serving_backend(operations, "class counts"), &pairs_by = serving_backend(operations, "co-occurrence");
+    return (by == backend.name ? by : backend.name + ", by " + by) + (pairs_by == by ? "" : ", co-occurrence by " + pairs_by);
 }
 
 }  // namespace

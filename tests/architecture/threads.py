@@ -1,6 +1,7 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""docs/threads.md says of every public class what threads may do with it: each class of the headers is named there."""
+"""docs/threads.md says of every public class what threads may do with it: each class of the headers is named there. Of all structs it says one thing, that they are safe to read: none has a
+mutable member."""
 import pathlib
 import re
 import sys
@@ -22,9 +23,16 @@ def problems_of(headers, page):
     return [f"{path}: class {name} is not named in docs/threads.md" for path, text in sorted(headers.items()) for name in sorted(public_classes(text) - named)]
 
 
+def structs_with_mutable_members(header):
+    """Names of the structs of which a line of the body, as it is indented in this project, begins with `mutable`."""
+    found = re.finditer(r"^( *)struct (?:\[\[[^\]]*\]\] )?(\w+)[^;{\n]*\{\n(.*?)^\1\};", header, flags=re.M | re.S)
+    return {m[2] for m in found if re.search(rf"^{m[1]}    mutable ", m[3], flags=re.M)}
+
+
 def check_the_check():
     header = "class here {\npublic:\n    class inner {};\nprivate:\n    class own {};\n};\nnamespace detail {\nclass hidden {};\n}  // namespace detail\nnamespace a::detail {\nclass hidden_too {};\n}  // namespace a::detail\n"
     assert public_classes(header) == {"here", "inner"}, public_classes(header)
+    assert structs_with_mutable_members("class a {\n    mutable int i;\n    struct b {\n        int i;\n    };\n    struct c {\n        mutable int i;\n    };\n};\nstruct d : a {\n    mutable int j;\n};\n") == {"d", "c"}
     assert problems_of({"a.hpp": header}, "`here`") == ["a.hpp: class inner is not named in docs/threads.md"]
 
 
@@ -32,6 +40,7 @@ def main():
     check_the_check()
     headers = {str(p.relative_to(ROOT)): p.read_text() for p in (ROOT / "include").rglob("*.hpp")}
     problems = problems_of(headers, (ROOT / "docs/threads.md").read_text())
+    problems += [f"{path}: struct {name} has a mutable member; docs/threads.md says that structs are safe to read" for path, text in sorted(headers.items()) for name in sorted(structs_with_mutable_members(text))]
     print("\n".join(problems) or f"every class of {len(headers)} headers is named in docs/threads.md")
     return 1 if problems else 0
 

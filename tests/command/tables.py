@@ -42,7 +42,9 @@ class Stats(CommandTest):
         names = order.split(",")
         self.assertEqual(result["co_occurrence"], [[sum(r[a] == "1" and r[b] == "1" for r in table) for b in names] for a in names])
         text = self.good("stats", "--csv", os.path.join(COURSE, "train-small.csv"), "--backend", "onednn").stdout
-        self.assertIn("counted on onednn, by eigen", text)
+        self.assertRegex(text, "counted on onednn, by eigen\n")
+        wide = self.write("wide.csv", "Image" + "".join(f",F{c}" for c in range(300)) + "\n" + "".join(f"{i}.png" + f",{i % 2}" * 300 + "\n" for i in range(4)))
+        self.assertRegex(self.good("stats", "--csv", wide, "--backend", "simd").stdout, "counted on simd, by reference, co-occurrence by simd\n")
         self.assertRegex(text, r"(Effusion, Infiltration|Infiltration, Effusion|Effusion, Atelectasis|Atelectasis, Effusion) +\d+ +0\.\d{4} +0\.\d{4}")
 
     def test_unknown_labels_are_masked_and_a_class_without_positives_stays_finite(self):

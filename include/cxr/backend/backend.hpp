@@ -39,6 +39,9 @@ struct memory_of_backend<Backend> {
 template <class Backend>
 using memory_of = typename memory_of_backend<Backend>::type;
 
+/// Kernels are found by their arguments; this one is none: it keeps a program's own type or object of this name from being found first.
+void kernel() = delete;
+
 /// Whether `Backend`, or a parent it declares, has a kernel for `Key` that takes these arguments.
 template <class Backend, class Key, class... Args>
 concept implements = backend<Backend> && requires(Key key, Backend tag, Args&&... args) { kernel(key, tag, std::forward<Args>(args)...); };

@@ -48,6 +48,7 @@ public:
         : data_(std::move(other.data_)), capacity_(std::exchange(other.capacity_, 0)), extents_(std::exchange(other.extents_, {})) {}
     /// A deep copy, or what another tensor gives away.
     tensor& operator=(tensor other) noexcept {
+        using std::swap;
         swap(*this, other);
         return *this;
     }

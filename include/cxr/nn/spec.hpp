@@ -11,6 +11,13 @@
 #include <string>
 #include <string_view>
 
+namespace cxr {
+
+/// What a spec makes of a shape is found by its arguments; this keeps a program's own type or object of this name from being found first.
+void infer() = delete;
+
+}  // namespace cxr
+
 namespace cxr::nn {
 
 /// What a spec makes of an input shape.

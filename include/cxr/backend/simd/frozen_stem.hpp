@@ -99,7 +99,7 @@ private:
                         for (std::size_t p = 0; p < small.rows_width; ++p) {
                             auto best = lanes::broadcast(-__builtin_inff());
                             for_each_in_window(band.out, y, p, [&](std::size_t, std::size_t pixel) CXR_INLINE {
-                                lanes const v = factor::template get<lanes>(values + factor::at(k, band.plane()) + (pixel - read.first * across) * width);
+                                auto const v = factor::template get<lanes>(values + factor::at(k, band.plane()) + (pixel - read.first * across) * width);
                                 best = select(best > v, best, v);
                             });
                             factor::put(to + factor::at(k, small.pixels() * width) + (y * small.rows_width + p) * width, best);

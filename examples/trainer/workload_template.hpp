@@ -235,11 +235,11 @@ template <class Backend>
 peaks device_peaks() {
     using clock = std::chrono::steady_clock;
     using memory = memory_of<Backend>;
-    constexpr std::size_t channels = 4096, smallest = std::size_t{1} << 22U;
     auto ctx = make_context<Backend>(0);
     // Much larger than caches, where there is so much.
     std::size_t n = std::size_t{1} << 28U;
 #if defined(__CUDACC__)
+    constexpr std::size_t smallest = std::size_t{1} << 22U;
     auto const free = free_device_memory();
     while (n > smallest && n * sizeof(float) > free / 4) n /= 2;
 #endif
@@ -275,6 +275,7 @@ peaks device_peaks() {
     }));
     p.fma_gflops = 1e-9 * 2 * 8.0 * blocks * threads * steps / best([&] { multiply_add_chains<<<blocks, threads, 0, stream>>>(to.data(), steps); });
     // A convolution of one pixel is a matrix product.
+    constexpr std::size_t channels = 4096;
     tensor<float, 4, memory> weights;
     weights.resize({channels, channels, 1, 1});
     fill_with_numbers<<<blocks, threads, 0, stream>>>(reinterpret_cast<unsigned*>(weights.data()), weights.size());

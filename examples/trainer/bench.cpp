@@ -65,10 +65,9 @@ backend_entry const& named_backend(char const* option, std::string const& name) 
     throw usage_error(std::string(option) + " " + name + " is not built in, expected some of " + known);
 }
 
-// Those asked for, or all that do a small piece of work here.
-std::vector<backend_entry const*> choose(bench_options const& o, std::size_t threads, console const& out) {
+// Those asked for, or all that do a small piece of work here; why the others do not goes to `absent`.
+std::vector<backend_entry const*> choose(bench_options const& o, std::size_t threads, std::vector<std::string>& absent) {
     std::vector<backend_entry const*> chosen;
-    std::vector<std::string> absent;
     for (auto const& b : backends()) {
         bool const asked = std::find(o.backends.begin(), o.backends.end(), b.name) != o.backends.end();
         if (!o.backends.empty() && !asked) continue;
@@ -84,7 +83,6 @@ std::vector<backend_entry const*> choose(bench_options const& o, std::size_t thr
     }
     if (std::none_of(o.what.begin(), o.what.end(), on_table))
         require_usage(std::any_of(chosen.begin(), chosen.end(), [](auto const* b) { return b->has_layers; }), "--backends: none of these has layers, which --what needs");
-    for (auto const& reason : absent) out.warn("left out, as it does not work here: {}", reason);
     return chosen;
 }
 
@@ -127,12 +125,14 @@ int run_bench(bench_options const& o, global_options const& global, console cons
     out.expect_result({}, {{"--out", o.out, "a file", {"time-against-size.svg", "time-against-size.png"}}});  // bench.json is the same as what --json writes
     auto const threads = global.threads != 0 ? static_cast<std::size_t>(global.threads) : executor::hardware_threads();
     auto const sizes = table_sizes(o, out);
-    auto const chosen = choose(o, threads, out);
+    std::vector<std::string> absent;
+    auto const chosen = choose(o, threads, absent);
     if (!o.out.empty()) {
         make_folder(o.out);
         // Rather now than after minutes.
         if (::access(o.out.c_str(), W_OK | X_OK) != 0) throw io_error(o.out + ": no file can be written into this folder");
     }
+    for (auto const& reason : absent) out.warn("left out, as it does not work here: {}", reason);
     for (auto const* const e : chosen)
         if (!e->warning.empty()) out.warn("{}", e->warning);
     auto processor = measure_processor(threads);

@@ -157,7 +157,7 @@ class Bench(CommandTest):
             self.bad(2, "bench", "--backends", "eigen,fast", says=["--backends fast", "not built in", "reference", "onednn"])
             self.bad(2, "bench", "--backend", "fast", says=["--backend fast", "not built in"])
             self.bad(2, "bench", "--device", "fast", says=["--device fast", "not built in"])
-            self.bad(2, "bench", "--backends", "xtensor", "--what", "inference", says=["--backends", "layers"])
+            self.bad(2, "bench", "--backends", "xtensor", "--what", "inference", "--out", self.path("none"), says=["--backends", "layers"])
             for option, value in (("--sizes", "0"), ("--sizes", "1000,-1"), ("--repetitions", "0"), ("--image-sizes", "31"), ("--batches", "0"), ("--limit", "-1"), ("--limit", "nan")):
                 self.bad(2, "bench", option, value, says=[option, "expected"])
             for option in ("--sizes", "--repetitions", "--limit"):

@@ -21,6 +21,7 @@
 #include <ios>
 #include <stdexcept>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cxr::golden {
@@ -112,9 +113,10 @@ public:
             theirs.push_back(b);
         }
         static double largest(std::vector<double> v) { return *std::max_element(v.begin(), v.end()); }
-        static double median(std::vector<double> v) {
+        static double median(std::vector<double> v) { return quantile(std::move(v), 0.5); }
+        static double quantile(std::vector<double> v, double q) {
             std::sort(v.begin(), v.end());
-            return v[v.size() / 2];
+            return v[static_cast<std::size_t>(q * static_cast<double>(v.size()))];
         }
     };
     [[nodiscard]] column const& l2() const { return l2_; }        ///< of norms

@@ -112,7 +112,8 @@ public:
     double value() {
         auto const y = labels_.template cast<float>();
         // Sums of ten million floats in float are off by thousandths.
-        auto const of_positives = (y * (p_ + epsilon).log()).template cast<double>().colwise().sum(), of_negatives = ((1 - y) * (1 - p_ + epsilon).log()).template cast<double>().colwise().sum();
+        auto const of_positives = (y * (p_ + epsilon).log()).template cast<double>().colwise().sum();
+        auto const of_negatives = ((1 - y) * (1 - p_ + epsilon).log()).template cast<double>().colwise().sum();
         return -(positive_.template cast<double>() * of_positives + negative_.template cast<double>() * of_negatives).sum() / static_cast<double>(labels_.rows());
     }
     double gradient() {

@@ -39,8 +39,8 @@ struct memory_of_backend<Backend> {
 template <class Backend>
 using memory_of = typename memory_of_backend<Backend>::type;
 
-/// Kernels are found by their arguments; this one is none: it keeps a program's own type or object of this name from being found first.
-void kernel() = delete;
+/// Kernels are found by their arguments; this one, which is not defined, keeps a program's own type or object of this name from being found first.
+void kernel();
 
 /// Whether `Backend`, or a parent it declares, has a kernel for `Key` that takes these arguments.
 template <class Backend, class Key, class... Args>

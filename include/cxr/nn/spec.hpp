@@ -13,8 +13,8 @@
 
 namespace cxr {
 
-/// What a spec makes of a shape is found by its arguments; this keeps a program's own type or object of this name from being found first.
-void infer() = delete;
+/// What a spec makes of a shape is found by its arguments; this, which is not defined, keeps a program's own type or object of this name from being found first.
+void infer();
 
 }  // namespace cxr
 

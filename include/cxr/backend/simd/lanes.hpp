@@ -42,15 +42,16 @@ CXR_INLINE inline void write_vector(void* p, V const& v) {
     static_cast<vector_anywhere<V>*>(p)->vector = v;
 }
 
-// The friends below are found by their arguments; these keep a program's own types and objects of such names from being found first.
-void fused() = delete;
-void only() = delete;
-void rectified() = delete;
-void root() = delete;
-void select() = delete;
-void store() = delete;
-void times() = delete;
-void where_equal() = delete;
+// The friends below are found by their arguments; these keep a program's own types and objects of such names from being found first. Not deleted: g++ 12 takes a call in a
+// generic lambda, where it finds one function before it knows the arguments, for a use of it.
+void fused();
+void only();
+void rectified();
+void root();
+void select();
+void store();
+void times();
+void where_equal();
 
 /// Sixteen numbers in `Parts` vectors.
 template <int Parts>

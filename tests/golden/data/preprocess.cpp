@@ -32,7 +32,7 @@ void require_course_figures(image const& picture) {
 }  // namespace
 
 TEST_CASE("golden: the course's first image after preprocessing") {
-    require_course_figures(read_png(std::string(CXR_SOURCE_DIR) + "/tests/golden/data/00008270_015-320.png"));
+    require_course_figures(read_png(CXR_SOURCE_DIR "/tests/golden/data/00008270_015-320.png"));
 }
 
 TEST_CASE("golden: the course's first image from its original of 1024 pixels; an RGBA file of NIH's") {

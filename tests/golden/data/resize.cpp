@@ -11,7 +11,7 @@
 #include <string>
 
 TEST_CASE("golden: nearest takes the very pixels that PIL takes") {
-    std::ifstream table(std::string(CXR_SOURCE_DIR) + "/tests/golden/data/pil-nearest.csv");
+    std::ifstream table(CXR_SOURCE_DIR "/tests/golden/data/pil-nearest.csv");
     std::string line;
     REQUIRE(std::getline(table, line));
     std::size_t cases = 0;

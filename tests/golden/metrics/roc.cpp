@@ -26,7 +26,7 @@ struct scored_table {
 };
 
 scored_table table_of_ties() {
-    auto const folder = std::string(CXR_SOURCE_DIR) + "/tests/golden/metrics/";
+    auto const folder = std::string(CXR_SOURCE_DIR "/tests/golden/metrics/");
     scored_table t{{}, {}, nlohmann::json::parse(std::ifstream(folder + "ties.json"))};
     auto const text = content_of(folder + "ties.csv");
     cxr::data::csv_reader reader(text, "ties.csv");

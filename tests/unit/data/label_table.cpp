@@ -29,7 +29,7 @@ std::string failure(std::string const& text, label_table_options const& options 
 std::vector<int> labels(label_table const& t) { return {t.labels.begin(), t.labels.end()}; }
 
 std::string course(std::string const& name) {
-    return std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/" + name;
+    return CXR_SOURCE_DIR "/examples/data/course-csv/" + name;
 }
 
 }  // namespace

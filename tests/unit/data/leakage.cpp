@@ -26,7 +26,7 @@ label_table of_patients(names patients) {
 
 // A table below examples/data.
 label_table table_of(std::string const& name) {
-    auto const path = std::string(CXR_SOURCE_DIR) + "/examples/data/" + name;
+    auto const path = CXR_SOURCE_DIR "/examples/data/" + name;
     return parse_label_table(content_of(path), path);
 }
 

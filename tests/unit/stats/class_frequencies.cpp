@@ -131,7 +131,7 @@ std::vector<std::string> const course_classes{"Cardiomegaly", "Emphysema",    "E
                                               "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
 
 TEST_CASE("the course's training table has the notebook's frequencies") {
-    auto const path = std::string(CXR_SOURCE_DIR) + "/examples/data/course-csv/train-small.csv";
+    auto const path = std::string(CXR_SOURCE_DIR "/examples/data/course-csv/train-small.csv");
     auto const table = cxr::data::parse_label_table(content_of(path), path, {.classes = course_classes, .image_column = {}, .patient_column = {}});
     class_frequencies frequencies(14);
     frequencies.add(table.labels);

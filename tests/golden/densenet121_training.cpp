@@ -153,17 +153,14 @@ TEST_CASE("the first step at 224 and 320 pixels is torch's, in float32 and in bf
         CHECK(gradients.size() == 364);
         auto const theirs = [](golden::comparison::column const& c) { return noise{c.median(c.theirs), c.largest(c.theirs)}; };
         check(gradients.l2(), theirs(gradients.l2()), times);
-        if (times != 1) {
-            check(gradients.first(), theirs(gradients.first()), times);
-            check(projections, theirs(projections), times);
-            return;
+        check(gradients.first(), theirs(gradients.first()), times);
+        check(projections, theirs(projections), times);
+        // Beside the worst, which one array decides.
+        for (double const q : {0.75, 0.9}) {
+            INFO("of the arrays " << q);
+            CHECK(projections.quantile(projections.ours, q) <= times * projections.quantile(projections.theirs, q));
+            CHECK(gradients.first().quantile(gradients.first().ours, q) <= times * gradients.first().quantile(gradients.first().theirs, q));
         }
-        // An array's first elements and its projection are few draws of its error, which in bfloat16 can be larger than they are: the worst of 364 is luck, of ours and of torch's.
-        for (auto const* const column : {&gradients.first(), static_cast<golden::comparison::column const*>(&projections)})
-            for (double const q : {0.5, 0.75, 0.9}) {
-                INFO("of the arrays " << q);
-                CHECK(column->quantile(column->ours, q) <= column->quantile(column->theirs, q));
-            }
     };
     for (std::size_t const size : {224U, 320U}) {
         for (auto const set : test::available({simd::instruction_set::avx2, simd::instruction_set::avx512})) is_torchs(set, size, models::densenet121(14), "float32");

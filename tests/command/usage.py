@@ -22,6 +22,12 @@ class Usage(CommandTest):
         self.assertIn("loss", by["by eigen"])
         for operation in ("relu", "AUROC in C++", "Adam", "standardising in C++", "dropout", "running statistics", "bias", "sigmoid, backward"):
             self.assertIn(operation, by["by reference"])
+        served = version[version.index("operations with --backend simd") :].split("operations with")[1]
+        by_simd, by_reference = (re.search(rf"^  by {name}: (.*)$", served, re.M).group(1).split("; ") for name in ("simd", "reference"))
+        self.assertIn("loss", by_simd)
+        self.assertIn("loss of bfloat16 labels in C++", by_reference)
+        self.assertNotIn("loss of bfloat16 labels in C++", by_simd)
+        self.assertTrue(any("epsilon below 1e-9" in operation for operation in by_reference), by_reference)
         self.assertRegex(version, r"operations with --backend xtensor, which has no layers\n  by xtensor: class counts; class weights of weighted rows; co-occurrence; loss; loss on logits; focal, asymmetric and smoothed losses; focal, asymmetric and smoothed losses on logits; AUROC in C\+\+; AUPRC in C\+\+; confusion counts in C\+\+; moments of channels in C\+\+; standardising in C\+\+; normalising in C\+\+; augmentation in C\+\+\n"
                                   r"  by reference: class counts of bfloat16 labels in C\+\+; co-occurrence of bfloat16 labels in C\+\+; loss of bfloat16 labels in C\+\+\n(?!  by)")
 

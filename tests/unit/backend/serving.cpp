@@ -14,6 +14,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <cstdint>
 #include <string_view>
 #include <type_traits>
 
@@ -33,8 +34,8 @@ template <class Backend>
 constexpr auto serves_convolution = serving<Backend, ops::convolution_key, context<Backend>&, ops::window, const_images, const_images, images>();
 template <class Backend>
 constexpr auto serves_relu = serving<Backend, ops::relu_key, context<Backend>&, const_images, images>();
-template <class Backend>
-constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend>&, ops::bce_weights const&, view<float const, 2> const&, view<float const, 2> const&,
+template <class Backend, class Label = float>
+constexpr auto serves_loss = serving<Backend, ops::weighted_bce, context<Backend>&, ops::bce_weights const&, view<Label const, 2> const&, view<float const, 2> const&,
                                      ops::optional_view<bool const> const&, ops::optional_view<float> const&>();
 template <class Backend, class T = float>
 constexpr auto serves_focal_loss = serving<Backend, ops::focused<ops::weighted_bce>, context<Backend>&, ops::focused_operands<float, T> const&>();
@@ -74,6 +75,12 @@ TEST_CASE("a backend says which of its parents serves an operation", "[backend]"
     CHECK(serves_loss<reference_backend> == "reference");
     CHECK(serves_loss<eigen_backend> == "eigen");
     CHECK(serves_loss<xtensor_backend> == "xtensor");
+    CHECK(serves_loss<simd_backend> == "simd");
+    CHECK(serves_loss<simd_backend, std::uint8_t> == "simd");
+    CHECK(serves_loss<simd_backend, std::int32_t> == "simd");
+    CHECK(serves_loss<simd_backend, bf16> == "reference");
+    CHECK(serves_loss<simd_backend, double> == "reference");
+    CHECK(serves_loss<simd_backend, std::int16_t> == "reference");
     CHECK(serves_auroc<xtensor_backend> == "xtensor");
     CHECK(serves_standardise<xtensor_backend> == "xtensor");
     CHECK(serves_auprc<xtensor_backend> == "xtensor");

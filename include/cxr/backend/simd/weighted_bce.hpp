@@ -22,7 +22,7 @@
 
 namespace cxr::simd {
 
-/// Labels that the kernels read.
+/// Labels that the kernels read; the loss of others is the parent's.
 template <class Label>
 concept narrow_label = std::same_as<Label, float> || (std::integral<Label> && sizeof(Label) == 1) || std::same_as<Label, std::int32_t>;
 
@@ -277,24 +277,23 @@ template <class Form, class Label>
 }
 
 /// Runs `Form` where it can be run, else the parent's kernel.
-template <class Form, class Label>
+template <class Form, narrow_label Label>
 [[nodiscard]] double bce_or_parent(Form const& form, context& ctx, ops::bce_weights const& weights, view<Label const, 2> const& targets, view<float const, 2> const& input,
                                    ops::optional_view<bool const> const& known, ops::optional_view<float> const& gradient) {
-    if constexpr (narrow_label<Label>)
-        if (!known && targets.contiguous() && input.contiguous() && (!gradient || gradient->contiguous()) && targets.extent(1) <= most_classes && !(form.epsilon < 1e-9) && !(form.epsilon > 1))
-            if (auto const value = bce(ctx, form, weights, bce_batch<Label>{targets.data(), input.data(), gradient ? gradient->data() : nullptr, {nullptr, nullptr}}, targets.extent(0))) return *value;
+    if (!known && targets.contiguous() && input.contiguous() && (!gradient || gradient->contiguous()) && targets.extent(1) <= most_classes && !(form.epsilon < 1e-9) && !(form.epsilon > 1))
+        if (auto const value = bce(ctx, form, weights, bce_batch<Label>{targets.data(), input.data(), gradient ? gradient->data() : nullptr, {nullptr, nullptr}}, targets.extent(0))) return *value;
     return reference::kernel(typename Form::key{}, reference::tag{}, ctx, weights, targets, input, known, gradient);
 }
 
 /// The form that takes probabilities; see `cxr::weighted_loss`.
-template <ops::label_element Target>
+template <narrow_label Target>
 double kernel(ops::weighted_bce, tag, context& ctx, ops::bce_weights const& weights, view<Target const, 2> const& targets, view<float const, 2> const& probabilities,
               ops::optional_view<bool const> const& known, ops::optional_view<float> const& gradient) {
     return bce_or_parent(bce_of_probabilities{weights.epsilon}, ctx, weights, targets, probabilities, known, gradient);
 }
 
 /// The form that takes logits; see `cxr::weighted_logits_loss`.
-template <ops::label_element Target>
+template <narrow_label Target>
 double kernel(ops::weighted_bce_logits, tag, context& ctx, ops::bce_weights const& weights, view<Target const, 2> const& targets, view<float const, 2> const& logits,
               ops::optional_view<bool const> const& known, ops::optional_view<float> const& gradient) {
     return bce_or_parent(bce_of_logits{}, ctx, weights, targets, logits, known, gradient);

@@ -7,6 +7,7 @@
 #include "cxr/metrics/roc.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <optional>
 #include <vector>
@@ -94,6 +95,8 @@ void recorder::on_checkpoint(train::fit_state const& s, bool best) {
 
 void plot_run(run_folder const& folder) {
     std::vector<double> steps, losses, at, train_loss, valid_loss, auroc_at, auroc;
+    std::vector<std::size_t> classes;  // that the means go over
+    std::size_t of = 0;
     for (auto const& s : folder.steps()) {
         steps.push_back(static_cast<double>(s.step));
         losses.push_back(s.loss);
@@ -105,10 +108,14 @@ void plot_run(run_folder const& folder) {
         if (r.valid_auroc_mean) {
             auroc_at.push_back(static_cast<double>(r.step));
             auroc.push_back(*r.valid_auroc_mean);
+            classes.push_back(metrics::defined(r.valid_auroc));
+            of = r.valid_auroc.size();
         }
     }
     plot_losses(folder.file("loss"), steps, losses, at, train_loss, valid_loss);
-    if (!auroc.empty()) plot_auroc(folder.file("auroc"), auroc_at, auroc);
+    if (auroc.empty()) return;
+    auto const [least, most] = std::minmax_element(classes.begin(), classes.end());
+    plot_auroc(folder.file("auroc"), fmt::format("{} of {}", *least == *most ? fmt::to_string(*most) : fmt::format("{} to {}", *least, *most), counted(of, "class", "classes")), auroc_at, auroc);
 }
 
 }  // namespace cxr::trainer

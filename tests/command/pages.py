@@ -76,8 +76,8 @@ class Pages(CommandTest):
                     if FILES_ELSEWHERE.keys() & set(words):
                         continue
                     arguments = [argument for word in words[1:] for argument in self.left_out.get(word, [word])]
-                    if arguments[0] == "bench":  # which measures for minutes; bench.py runs it in full
-                        arguments = [*arguments, "--help"]
+                    if arguments[0] == "bench":  # which measures for minutes
+                        arguments = [*arguments, "--quick", "--repetitions", "1", "--limit", "2"]
                     if arguments[0] == "train" and "--epochs" not in arguments:
                         arguments = [*arguments, "--epochs", "1"]
                     self.good(*arguments, timeout=900)

@@ -43,6 +43,9 @@ struct table {
         }
         if (rows != 0) scores[0] = std::numeric_limits<float>::infinity();
     }
+
+    /// The first class alone.
+    static view<float const, 2> first(tensor<float, 2> const& all) { return all.view().slice(1, 0, 1); }
 };
 
 constexpr std::size_t row_counts[] = {0, 1, 2, 77, 5001};
@@ -62,6 +65,7 @@ TEMPLATE_TEST_CASE("AUROC of all classes is the metric's own, ties and unknown l
         CHECK(found == metrics::auroc_per_class(t.scores, t.labels));
         CHECK((!found[3] && !found[4]));
         CHECK(ops::auroc<TestType, float, std::int8_t>(ctx, t.scores.view(), t.whole.view()) == found);
+        CHECK(ops::auroc<TestType, float, float>(ctx, t.first(t.scores), t.first(t.labels)) == std::vector{found[0]});
     }
 }
 
@@ -86,6 +90,7 @@ TEMPLATE_TEST_CASE("average precision of all classes is the reference's and the 
             CHECK(*found[c] == Approx(*metric[c]).epsilon(rounding));
         }
         CHECK(ops::auprc<TestType, float, std::int8_t>(ctx, t.scores.view(), t.whole.view()) == found);
+        CHECK(ops::auprc<TestType, float, float>(ctx, t.first(t.scores), t.first(t.labels)) == std::vector{found[0]});
     }
 }
 
@@ -102,6 +107,7 @@ TEMPLATE_TEST_CASE("confusion counts of all classes, each at its own threshold, 
             auto const whole = ops::confusion<TestType, float, std::int8_t>(ctx, thresholds, t.scores.view(), t.whole.view());
             auto const expected = ops::confusion<reference_backend, float, float>(plain, thresholds, t.scores.view(), t.labels.view());
             REQUIRE(found.size() == table::classes);
+            CHECK(ops::confusion<TestType, float, float>(ctx, std::span(thresholds).first(1), t.first(t.scores), t.first(t.labels)) == std::vector{found[0]});
             for (std::size_t c = 0; c < table::classes; ++c) {
                 auto const metric = metrics::confusion_at(thresholds[c], metrics::column(t.scores.view(), c), metrics::column(t.labels.view(), c));
                 CHECK(same(found[c], metric));

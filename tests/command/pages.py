@@ -77,7 +77,7 @@ class Pages(CommandTest):
                         continue
                     arguments = [argument for word in words[1:] for argument in self.left_out.get(word, [word])]
                     if arguments[0] == "bench":  # which measures for minutes
-                        arguments = [*arguments, "--quick", "--repetitions", "1", "--limit", "2"]
+                        arguments = [*arguments, "--quick", "--repetitions", "1", "--backends", "simd"]
                     if arguments[0] == "train" and "--epochs" not in arguments:
                         arguments = [*arguments, "--epochs", "1"]
                     self.good(*arguments, timeout=900)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Wrong usage: exit status 2, one line, nothing written."""
 
+import re
 import shutil
 
 from _cxr_command import *

@@ -132,4 +132,8 @@ std::string counted(std::size_t n, std::string const& singular, std::string cons
     return fmt::format("{} {}", n, n == 1 ? singular : plural);
 }
 
+std::string mean_over(std::size_t defined, std::size_t classes) {
+    return fmt::format("mean over {} of {}", defined, counted(classes, "class", "classes"));
+}
+
 }  // namespace cxr::trainer

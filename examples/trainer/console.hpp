@@ -82,6 +82,9 @@ std::string one_line(std::string text);
 /// `n` things, as in "1 row" and "2 rows".
 std::string counted(std::size_t n, std::string const& singular, std::string const& plural);
 
+/// "mean over 13 of 14 classes": over how many a macro average goes, those that have the metric, of how many.
+std::string mean_over(std::size_t defined, std::size_t classes);
+
 /// Adds a command that works on label tables: options of its own, which `declare(command, own)` adds, those of labels, and the global ones.
 /// `run(own, labels, global, out)` does it and returns the exit status; `use` says whether on a backend.
 template <class Own, class Declare, class Run>

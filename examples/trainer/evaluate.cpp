@@ -101,7 +101,7 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
     j["mean_over"] = mean.over;
     j["mean_auprc"] = optional_json(mean_auprc.mean);
     if (joined.without != 0) j["rows_without_prediction"] = joined.without;
-    text.push_back({fmt::format("mean over {} of {}", mean.over, counted(mean.of, "class", "classes")), "", "", optional_text(mean.mean), optional_text(mean_auprc.mean)});
+    text.push_back({mean_over(mean.over, mean.of), "", "", optional_text(mean.mean), optional_text(mean_auprc.mean)});
     out.table(text);
     if (o.threshold) report_confusion(*o.threshold, table.classes, metrics::confusion_per_class(*o.threshold, probabilities, known), j, out);
 

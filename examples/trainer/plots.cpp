@@ -91,13 +91,13 @@ void plot_losses(std::string const& path, std::vector<double> const& steps, std:
     });
 }
 
-void plot_auroc(std::string const& path, std::string const& classes, std::vector<double> const& steps, std::vector<double> const& auroc) {
+void plot_auroc(std::string const& path, std::string const& over, std::vector<double> const& steps, std::vector<double> const& auroc) {
     write_picture(path, 960, 560, [&](canvas& c) {
         double low = 0.5;
         for (double const a : auroc)
             if (std::isfinite(a)) low = std::min(low, a);
         panel p(c, {90, 50}, 830, 430, {0, largest({&steps})}, {std::floor(low * 10) / 10, 1});
-        p.title("AUROC on the validation set, mean over " + classes);
+        p.title("AUROC on the validation set, " + over);
         p.y_axis("AUROC");
         p.x_axis("step");
         p.curve(steps, auroc, blue);

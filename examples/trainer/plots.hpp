@@ -24,8 +24,8 @@ void plot_co_occurrence(std::string const& path, std::vector<std::string> const&
 void plot_losses(std::string const& path, std::vector<double> const& steps, std::vector<double> const& losses, std::vector<double> const& epoch_ends, std::vector<double> const& train_losses,
                  std::vector<double> const& valid_losses);
 
-/// Mean validation AUROC over steps; `classes` says in words over how many classes it goes.
-void plot_auroc(std::string const& path, std::string const& classes, std::vector<double> const& steps, std::vector<double> const& auroc);
+/// Mean validation AUROC over steps; `over` is what `mean_over` says of it.
+void plot_auroc(std::string const& path, std::string const& over, std::vector<double> const& steps, std::vector<double> const& auroc);
 
 /// The ROC curve of a class.
 struct roc_line {

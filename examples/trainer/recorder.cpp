@@ -7,9 +7,9 @@
 #include "cxr/metrics/roc.hpp"
 
 #include <algorithm>
-#include <cstddef>
 #include <iterator>
 #include <optional>
+#include <string>
 #include <vector>
 
 namespace cxr::trainer {
@@ -71,8 +71,8 @@ void recorder::on_step(train::step_report const& r) {
 void recorder::on_epoch(train::epoch_report const& r) {
     bar_.finish();
     folder_.add(log_row{r.epoch, r.step, rate_, r.train_loss, r.valid_loss, r.valid_auroc_mean, r.images_per_second, peak_rss_mb(), r.valid_auroc});
-    out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} (mean over {} of {}) · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
-               number(r.valid_auroc_mean), metrics::defined(r.valid_auroc), counted(r.valid_auroc.size(), "class", "classes"), r.images_per_second);
+    out_.print("epoch {}{} · step {} · loss {:.4f} · valid loss {:.4f} · valid AUROC {} ({}) · {:.1f} images/s", r.epoch, r.complete ? "" : " (part)", r.step, r.train_loss, r.valid_loss,
+               number(r.valid_auroc_mean), mean_over(metrics::defined(r.valid_auroc), r.valid_auroc.size()), r.images_per_second);
 }
 
 void recorder::on_checkpoint(train::fit_state const& s, bool best) {
@@ -95,8 +95,7 @@ void recorder::on_checkpoint(train::fit_state const& s, bool best) {
 
 void plot_run(run_folder const& folder) {
     std::vector<double> steps, losses, at, train_loss, valid_loss, auroc_at, auroc;
-    std::vector<std::size_t> classes;  // that the means go over
-    std::size_t of = 0;
+    std::string over;  // the validation's labels decide it, so it is the same of every row
     for (auto const& s : folder.steps()) {
         steps.push_back(static_cast<double>(s.step));
         losses.push_back(s.loss);
@@ -108,14 +107,11 @@ void plot_run(run_folder const& folder) {
         if (r.valid_auroc_mean) {
             auroc_at.push_back(static_cast<double>(r.step));
             auroc.push_back(*r.valid_auroc_mean);
-            classes.push_back(metrics::defined(r.valid_auroc));
-            of = r.valid_auroc.size();
+            over = mean_over(metrics::defined(r.valid_auroc), r.valid_auroc.size());
         }
     }
     plot_losses(folder.file("loss"), steps, losses, at, train_loss, valid_loss);
-    if (auroc.empty()) return;
-    auto const [least, most] = std::minmax_element(classes.begin(), classes.end());
-    plot_auroc(folder.file("auroc"), fmt::format("{} of {}", *least == *most ? fmt::to_string(*most) : fmt::format("{} to {}", *least, *most), counted(of, "class", "classes")), auroc_at, auroc);
+    if (!auroc.empty()) plot_auroc(folder.file("auroc"), over, auroc_at, auroc);
 }
 
 }  // namespace cxr::trainer

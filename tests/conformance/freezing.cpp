@@ -18,6 +18,7 @@
 
 #include <algorithm>
 #include <cstddef>
+#include <functional>
 #include <map>
 #include <string>
 #include <utility>
@@ -32,8 +33,8 @@ constexpr models::densenet_options options{.blocks = {2, 1, 2, 1}, .growth = 8, 
 using arrays = std::map<std::string, std::vector<float>>;
 
 /// Parameters, running statistics, and the gradients of parameters as "gradient of …", after one step with those that `learns` names, the first block's statistics fixed or not.
-template <class Backend, class Spec, class Learns>
-arrays after_a_step(Spec const& spec, bool fixed, Learns learns) {
+template <class Backend, class Spec>
+arrays after_a_step(Spec const& spec, bool fixed, std::function<bool(std::string const&)> const& learns) {
     auto ctx = test::with_threads<Backend>(2);
     train::network<Backend, Spec, optim::sgd<memory_of<Backend>>> network(
         ctx, spec, shape{40, 32, 1}, loss::weighted_loss<Backend>(ctx, std::vector<double>{0.7, 0.6}, std::vector<double>{0.3, 0.4}), optim::sgd_options{.learning_rate = 0.5},

@@ -38,9 +38,9 @@ set(cxr_onednn_pc_libs -ldnnl -lgomp)
 
 set(cxr_image_parents core)
 set(cxr_image_headers data/png.hpp data/jpeg.hpp data/image_file.hpp data/identical_images.hpp data/image_cache.hpp data/prepared_images.hpp data/loader.hpp)
-set(cxr_image_packages PNG:libpng-dev JPEG:libjpeg62-turbo-dev)
-set(cxr_image_links PNG::PNG JPEG::JPEG)
-set(cxr_image_pc_requires libpng libjpeg)
+set(cxr_image_packages PNG:libpng-dev JPEG:libjpeg62-turbo-dev ZLIB:zlib1g-dev)
+set(cxr_image_links PNG::PNG JPEG::JPEG ZLIB::ZLIB)
+set(cxr_image_pc_requires libpng libjpeg zlib)
 
 set(cxr_table_parents core)
 set(cxr_table_headers data/gzip.hpp data/label_table.hpp)

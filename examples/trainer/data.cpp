@@ -135,7 +135,7 @@ void fit_featurewise(model_options& model, data::label_table const& table, std::
     auto const fitted = data::fit_featurewise(table, images, how, 100, seed);
     for (std::size_t c = 0; c < fitted.deviation.size(); ++c)
         if (!(fitted.deviation[c] > 0))
-            throw error(fmt::format("--preprocess featurewise: all pixels of the training images that it was fitted on have one value in channel {}, so there is no deviation to divide by", c));
+            throw error(fmt::format("{}: all pixels of its images in {} have one value in channel {}, so --preprocess featurewise has no deviation to divide by; expected images that differ", table.path, images, c));
     model.mean = fitted.mean;
     model.deviation = fitted.deviation;
 }

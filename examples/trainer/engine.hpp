@@ -33,7 +33,8 @@ struct engine_options {
     double head_share = 1;               ///< of the learning rate that the head takes
     double clip_norm = 0;                ///< largest norm of a gradient; 0: any
     std::vector<std::string> frozen;     ///< patterns of the parameters that do not learn
-    bool frozen_statistics = true;       ///< whether batch norms that they match normalise by their running statistics, and leave them as they are
+    bool frozen_statistics = true;       ///< whether batch norms whose weight and bias they match normalise by their running statistics, and leave them as they are
+    bool frozen_norms_expected = false;  ///< whether it is an error where there is no such batch norm
     stats::class_weights weights;        ///< of the loss; empty where the network only predicts
     ops::loss_form form;                 ///< of the loss; plain as it stands
     std::uint64_t seed = 0;              ///< of the initial weights
@@ -61,8 +62,9 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
 /// Whether one of the patterns, as a shell has them, matches a parameter's path; `*` matches dots too.
 bool matches(std::vector<std::string> const& patterns, std::string const& path);
 
-/// Throws `usage_error` where a pattern matches no path of a parameter, or all paths are matched and nothing would learn.
-void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths);
+/// Throws `usage_error` where a pattern matches no path of a parameter, where all paths are matched and nothing would learn, or where a frozen batch norm is expected and both
+/// parameters of none are matched.
+void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths, bool norms_expected);
 
 /// Numbers that a training step keeps of one image, estimated for layers that fuse nothing: in each dense layer its normalised input and the
 /// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.

@@ -18,7 +18,7 @@ backend_entry simd_entry() {
         if (best == simd::instruction_set::portable && o.what == "Adam") o.by = reference_backend::name;
     entry.operations.push_back({"class counts and loss of more than " + std::to_string(simd::most_classes) + " classes", std::string(reference_backend::name), asked_for::by_programs});
     entry.operations.push_back({"class counts and loss in C++ with masks or of strided tables, loss of soft labels, of labels of double or of integers of 16 or 64 bits, with an epsilon below 1e-9 or above 1, "
-                                "of logits beyond 10000",
+                                "of logits beyond 10000, of predictions of double",
                                 std::string(reference_backend::name), asked_for::by_programs});
     entry.has_bf16 = simd::has_bf16();
     if (!entry.has_bf16) entry.bf16_problem = " on this processor, which lacks AVX512_BF16";

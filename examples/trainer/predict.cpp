@@ -23,10 +23,10 @@ namespace {
 
 namespace fs = std::filesystem;
 
-// A table without known labels: the loader wants one.
-data::label_table unlabelled(std::vector<std::string> images, std::vector<std::string> const& classes) {
+// A table without known labels: the loader wants one. `path`: where the names are from.
+data::label_table unlabelled(std::string path, std::vector<std::string> images, std::vector<std::string> const& classes) {
     data::label_table t;
-    t.path = "the images";
+    t.path = std::move(path);
     t.classes = classes;
     t.labels = tensor<std::int8_t, 2>({images.size(), classes.size()}, std::int8_t{-1});
     t.images = std::move(images);
@@ -85,7 +85,7 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
     for (auto const& name : labels.classes)
         require_usage(std::find(model.classes.begin(), model.classes.end(), name) != model.classes.end(), "--classes " + name + ": not among the classes of " + model.path);
     auto [names, folder] = images_of(o, labels);
-    auto const table = unlabelled(std::move(names), model.classes);
+    auto const table = unlabelled(o.csv.empty() ? folder : o.csv, std::move(names), model.classes);
     if (!folder.empty()) data::check_images(table, folder);
     auto loading = loader_options(o.batch, false, 0, static_cast<std::size_t>(global.threads), false);
     loading.notice = warn_once_a_run(out);

@@ -43,7 +43,7 @@ std::vector<double> parse_fractions(std::string const& text) {
     }
     if (fractions.size() < 2 || fractions.size() > part_names.size()) refuse(counted(fractions.size(), "number", "numbers"));
     auto const sum = std::accumulate(fractions.begin(), fractions.end(), 0.0);
-    if (std::abs(sum - 1) > 1e-6) refuse(fmt::format("the sum is {:g}", sum));
+    if (std::abs(sum - 1) > 1e-6) refuse(fmt::format("the sum is {}", sum));
     return fractions;
 }
 

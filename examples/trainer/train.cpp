@@ -151,6 +151,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.clip_norm = o.clip_norm;
     engine_for.frozen = o.freeze;
     engine_for.frozen_statistics = o.frozen_batch_norm == "running";
+    engine_for.frozen_norms_expected = o.given.contains("frozen-batch-norm");
     engine_for.seed = static_cast<std::uint64_t>(global.seed);
     engine_for.threads = threads;
     engine_for.bf16 = bf16;

@@ -230,7 +230,7 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_option("--clip-norm", o.clip_norm, "largest norm of the gradient of a step, over all parameters that learn; longer ones are shortened to it")->group(group);
     c.add_option("--freeze", o.freeze, "parameters that do not learn, as patterns of their paths, such as 'features.conv0.*,features.norm0.*,features.denseblock1.*'; none lets a run that --resume continues learn as a whole")->delimiter(',')->group(group);
     c.add_option("--frozen-batch-norm", o.frozen_batch_norm,
-                  "what batch norms that --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
+                  "what batch norms whose weight and bias --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
                   "running statistics go on; as PyTorch's requires_grad = False)")
         ->capture_default_str()
         ->group(group);

@@ -121,6 +121,7 @@ class Predict(CommandTest):
         self.good(*self.predict(), "--csv", table)
         for content, says in (("A\n1\n", ["header"]), ("Image\n", ["no rows"]), ("Image\na.png\na.png\n", ["two rows"]), (b"Image\n\xff.png\n", ["row 1", "UTF-8"])):
             self.bad(1, *self.predict(), "--csv", self.write("t.csv", content), says=["t.csv", *says])
+        self.bad(1, *self.predict(), "--csv", self.write("t.csv", "Image\nnone.png\nvalid-01.png\n"), says=[f"1 of the 2 images of {self.path('t.csv')} are not there: none.png"])
 
     def test_a_folder_among_the_images_is_passed_over(self):
         os.mkdir(self.path("images"))

@@ -113,6 +113,16 @@ class Check(CommandTest):
         self.assertEqual(result.returncode, 3, result.stderr)
         self.assertEqual(json.loads(result.stdout)["pairs"][0]["identical_pixels"], [["gray.png", name + ".png"] for name in kinds if name != "gray"])
 
+    def test_identical_colours_of_8_and_16_bits(self):
+        pixels = [i * 7 % 256 for i in range(400)]
+        of = lambda v: [v, 255 - v, v // 3]
+        self.write("images/8.png", picture(pixels, 20, 8, 2, lambda v: bytes(of(v))))
+        self.write("images/16.png", picture(pixels, 20, 16, 2, lambda v: bytes(b for c in of(v) for b in (c, c))))
+        train, valid = (self.write(f"{bits}.csv", f"Image,PatientId,A\n{bits}.png,{bits},1\n") for bits in (8, 16))
+        result = self.run_cxr("check", "--train", train, "--valid", valid, "--images", self.path("images"), "--json", "-")
+        self.assertEqual(result.returncode, 3, result.stderr)
+        self.assertEqual(json.loads(result.stdout)["pairs"][0]["identical_pixels"], [["8.png", "16.png"]])
+
     def test_a_patients_number_however_it_is_written(self):
         a = self.write("a.csv", "Image,PatientId,A\n1.png,13,0\n2.png,00014,1\n3.png,15,1\n")
         b = self.write("b.csv", "Image,PatientId,A\n4.png,13.0,0\n5.png,14,1\n6.png,150,1\n")
@@ -258,6 +268,7 @@ class Split(CommandTest):
         with self.unchanged():
             for fractions in ("0.8,0.1,0.2", "0.5,0.4", "1", "0.5,0.2,0.2,0.1", "1,0", "1.5,-0.5", "0.8,nan,0.1", "0.8,0.1,", "a,b,c", "80,10,10"):
                 self.bad(2, "split", "--csv", table, "--fractions=" + fractions, "--out", self.path("parts"), says=["--fractions " + fractions, "sum to 1"])
+            self.bad(2, "split", "--csv", table, "--fractions", "0.8,0.1,0.100002", "--out", self.path("parts"), says=["the sum is 1.000002"])
         self.good("split", "--csv", table, "--fractions", "0.7,0.2,0.1", "--out", self.path("parts"))
 
     def test_a_part_of_an_earlier_split_is_not_left_beside_others(self):

@@ -294,6 +294,7 @@ class Run(CommandTest):
             (["--freeze", "*"], ["--freeze *", "nothing is left that learns"]),
             (["--frozen-batch-norm", "running"], ["--frozen-batch-norm", "--freeze"]),
             (["--freeze", "features.conv0.*", "--frozen-batch-norm", "neither"], ["--frozen-batch-norm neither", "running or batch"]),
+            (["--freeze", "*.norm1.weight,features.norm0.weight,classifier.*", "--frozen-batch-norm", "running"], ["--frozen-batch-norm", "both weight and bias of no batch norm", "features.norm0.*"]),
         ):
             with self.unchanged():
                 self.bad(2, *arguments, "--steps", "1", *options, says=says)

@@ -32,11 +32,11 @@ namespace detail {
 
 // Gray and 16 bits, so that a picture is the same in whatever format it was stored.
 [[nodiscard]] inline image read_comparable(label_table const& table, std::size_t row, std::string const& folder) {
-    auto gray = to_gray(read_image(image_path(folder, table.images[row])));
-    if (gray.bits == 8)
-        for (auto& sample : gray.pixels) sample = static_cast<std::uint16_t>(257U * sample);
-    gray.bits = 16;
-    return gray;
+    auto picture = read_image(image_path(folder, table.images[row]));
+    if (picture.bits == 8)
+        for (auto& sample : picture.pixels) sample = static_cast<std::uint16_t>(257U * sample);
+    picture.bits = 16;
+    return to_gray(std::move(picture));
 }
 
 // FNV-1a over samples instead of bytes.

@@ -13,6 +13,18 @@
 
 #include <jerror.h>
 
+// The decoder of blocks, for what follows the last one. The header is written for C and defines macros of everybody's names.
+#pragma push_macro("MIN")
+#pragma push_macro("MAX")
+extern "C" {
+#include <jpegint.h>
+}
+#pragma pop_macro("MIN")
+#pragma pop_macro("MAX")
+#undef LEFT_SHIFT
+#undef RIGHT_SHIFT
+#undef SHIFT_TEMPS
+
 #include <algorithm>
 #include <csetjmp>
 #include <cstddef>
@@ -100,6 +112,26 @@ struct jpeg_reader {
             JSAMPROW row = first + jpeg.output_scanline * row_bytes;
             jpeg_read_scanlines(&jpeg, &row, 1);
         }
+        return true;
+    }
+
+    // After the pixels: whether blocks follow the last of them in what libjpeg has read ahead, up to eight bytes, which it would drop without a word.
+    // Then one more can be decoded; the padding of the last byte is no block.
+    bool holds_more() {
+        if (jpeg.arith_code != FALSE) return false;  // its decoder makes blocks of nothing
+        if (setjmp(leave) != 0) return false;
+        JBLOCK blocks[D_MAX_BLOCKS_IN_MCU] = {};
+        JBLOCKROW places[D_MAX_BLOCKS_IN_MCU];
+        for (int i = 0; i < D_MAX_BLOCKS_IN_MCU; ++i) places[i] = blocks + i;
+        if (jpeg.inputctl->eoi_reached != FALSE) jpeg.unread_marker = JPEG_EOI;  // several scans: all was read before the pixels
+        if (jpeg.entropy->decode_mcu(&jpeg, places) == FALSE) return false;
+        std::snprintf(message, sizeof message, "blocks of pixels are left over");
+        return true;
+    }
+
+    // After the pixels: the rest of the file.
+    bool finish() {
+        if (setjmp(leave) != 0) return false;
         jpeg_finish_decompress(&jpeg);
         return true;
     }
@@ -160,9 +192,10 @@ private:
     image decoded;
     auto const channels = static_cast<std::size_t>(j.num_components);
     decoded.pixels = tensor<std::uint16_t, 3>({height, width, channels});
-    if (!reader.pixels(detail::upper_half(decoded.pixels), width * channels))
+    bool const whole = reader.pixels(detail::upper_half(decoded.pixels), width * channels), more = whole && reader.holds_more();
+    if (!whole || more || !reader.finish())
         fail(" (its header " + claim +
-             (reader.errors.msg_code == JWRN_EXTRANEOUS_DATA ? ", and its data hold more" : "; " + std::to_string(reader.rows_read()) + " of " + std::to_string(height) + " rows could be read") +
+             (more || reader.errors.msg_code == JWRN_EXTRANEOUS_DATA ? ", and its data hold more" : "; " + std::to_string(reader.rows_read()) + " of " + std::to_string(height) + " rows could be read") +
              (j.input_scan_number > 1 ? " in scan " + std::to_string(j.input_scan_number) : "") + ")");
     detail::widen_upper_half(decoded.pixels);
     return decoded;

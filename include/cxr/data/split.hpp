@@ -26,8 +26,9 @@ namespace cxr::data {
 /// number above 0, or a sum that is not 1 (within 1e-6).
 inline void require_fractions(std::span<double const> fractions) {
     require(fractions.size() >= 2, "cxr::data::split: expected at least two fractions");
-    for (auto const f : fractions)
-        require(std::isfinite(f) && f > 0, "cxr::data::split: a fraction that is not a number above 0");
+    for (std::size_t part = 0; part < fractions.size(); ++part)
+        if (!std::isfinite(fractions[part]) || fractions[part] <= 0)
+            throw contract_violation("cxr::data::split: the fraction of part " + std::to_string(part) + " is " + std::to_string(fractions[part]) + ", expected a number above 0");
     double const sum = std::accumulate(fractions.begin(), fractions.end(), 0.0);
     if (!(std::abs(sum - 1) <= 1e-6))
         throw contract_violation("cxr::data::split: fractions that sum to " + std::to_string(sum) + ", expected 1");

@@ -134,6 +134,23 @@ TEST_CASE("JPEG: other dimensions in the header than the data has are an error t
     CHECK(failure(jpeg_bytes::claiming(whole, 40, 0)) == "x.jpg: damaged JPEG: it claims 0 x 40 pixels, expected at least 1 x 1");
 }
 
+TEST_CASE("JPEG: data of one block more than the header says are an error, however few bits it takes") {
+    // Blocks of one value take six bits, and libjpeg reads eight bytes ahead. In colour four of them go with two of half the resolution.
+    for (int const channels : {1, 3})
+        for (bool const progressive : {false, true}) {
+            std::size_t const unit = channels == 1 ? 8 : 16, side = 9 * unit;
+            auto const whole = jpeg_bytes::file(side, side, channels, std::vector<std::uint8_t>(side * side * static_cast<std::size_t>(channels), 9), progressive);
+            for (std::size_t height = 1; height <= 9; ++height)
+                for (std::size_t width = 1; width <= 20; ++width) {
+                    INFO(height << " x " << width << " blocks of " << channels << (progressive ? ", progressive" : ""));
+                    auto const why = failure(jpeg_bytes::claiming(whole, height * unit, width * unit));
+                    if (height * width < 81) CHECK_THAT(why, Catch::StartsWith("x.jpg: damaged JPEG: ") && Catch::Contains(", and its data hold more"));
+                    if (height * width == 81) CHECK(why.empty());
+                    if (height * width > 81) CHECK_THAT(why, Catch::Contains(" rows could be read"));
+                }
+        }
+}
+
 TEST_CASE("JPEG: other dimensions of as many blocks fit the data, and are read as the header says") {
     for (bool const progressive : {false, true})
         for (auto const& [height, width] : {std::pair<std::size_t, std::size_t>(200, 8), {8, 200}, {39, 40}, {40, 39}}) {

@@ -42,7 +42,7 @@ THIRD_PARTY = {
     "eigen": r"Eigen/|omp\.h",
     "xtensor": r"(xtensor|xtl)/",
     "onednn": r"(dnnl\w*\.h|oneapi/dnnl/|omp\.h)",
-    "image": r"(png|jpeglib|jerror|zlib)\.h",
+    "image": r"(png|jpeglib|jerror|jpegint|zlib)\.h",
     "thrust": r"thrust/|omp\.h|tbb/|cuda_runtime(_api)?\.h",
     "cuda": r"(cuda_runtime(_api)?|cuda_bf16|cublasLt|cudnn(_\w+)?|nccl|driver_types)\.h",
     "table": r"zlib\.h",

@@ -27,13 +27,12 @@ namespace {
 
 using results = std::map<std::string, std::vector<double>>;
 
-/// Everything that a training step and inference make of a network, by name; some batch norms, in blocks beside others, by their running statistics where `fixed`.
+/// A network with numbers of `seed` in it, which take longer to draw than a step takes; some batch norms, in blocks beside others, go by their running statistics where `fixed`.
 template <template <class, class, class> class Layer, class T, class Backend, class Spec>
-results everything(context<Backend>& ctx, Spec const& spec, shape const& in, bool wants_input, std::uint64_t seed, bool fixed = false) {
-    using layer_type = Layer<Backend, Spec, T>;
+Layer<Backend, Spec, T> drawn(Spec const& spec, shape const& in, std::uint64_t seed, bool fixed = false) {
     cxr::random const numbers(seed);
     nn::builder_of<Backend, T> b(numbers);
-    layer_type layer(b, spec, in);
+    Layer<Backend, Spec, T> layer(b, spec, in);
     nn::visit(layer, [&](std::string const& path, auto& p) {
         if (p.shape.rank() != 1) return;
         auto const in_part = [&](char const* name) { return path.find(name) != std::string::npos; };
@@ -41,16 +40,25 @@ results everything(context<Backend>& ctx, Spec const& spec, shape const& in, boo
         for (std::size_t i = 0; i < p.values.size(); ++i)
             p.values[i] = static_cast<T>(path.ends_with("var") || path.ends_with("weight") ? 0.5 + numbers.stream(path).uniform(i) : 0.2 * numbers.stream(path).normal(i));
     });
+    return layer;
+}
+
+/// Everything that a training step and inference make of a network, by name. What is held against the measure is computed in used memory, for images one by one and by Winograd's
+/// filtering, too.
+template <class T, class Backend, class Layer, class Spec>
+results everything(context<Backend>& ctx, Layer layer, Spec const& spec, shape const& in, bool wants_input, std::uint64_t seed) {
+    cxr::random const numbers(seed);
     tensor<T, 4> x({in[0], in[1], in[2], in[3]}), d_x(x.extents(), T{0.5});
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<T>(static_cast<float>(numbers.stream("x").normal(i)));
     auto const out = infer(spec, in).output;
     tensor<T, 4> y({out[0], out[1], out[2], out[3]}), d_y(y.extents()), z(y.extents());
     for (std::size_t i = 0; i < y.size(); ++i) d_y[i] = static_cast<T>(static_cast<float>(numbers.stream("d").normal(i)));
     tensor<T, 1> gradients({nn::parameter_count(layer)});
-    typename layer_type::tape tape;
+    typename Layer::tape tape;
     results all;
     auto const add = [&](std::string const& name, auto const* from, std::size_t n) { all[name].assign(from, from + n); };
-    for (int step = 0; step < 2; ++step) {  // the second in used memory
+    constexpr bool measure = std::is_same_v<Backend, reference_backend>;
+    for (int step = 0; step < (measure ? 1 : 2); ++step) {
         layer.forward(ctx, x.view(), y.view(), tape);
         add("output", y.data(), y.size());
         auto d = d_y;
@@ -68,6 +76,7 @@ results everything(context<Backend>& ctx, Spec const& spec, shape const& in, boo
     nn::no_observer nobody;
     nn::freeze(ctx, layer).infer(ctx, x.view(), z.view(), nobody, "");
     add("inference", z.data(), z.size());
+    if constexpr (measure) return all;
     for (std::size_t i = 0; i < in[0]; ++i)  // an image alone
         nn::freeze(ctx, layer).infer(ctx, view<T const, 4>(x.view().slice(0, i, 1)), y.view().slice(0, i, 1), nobody, "");
     add("inference one by one", y.data(), y.size());
@@ -132,8 +141,10 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
                                         {{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {3, 64, 64, 3}, true}};
     for (auto const& e : examples) {
         context<reference_backend> plain(2);
+        auto const spec = models::densenet_features(e.options);
         struct measures {
             results exact, single;
+            decltype(drawn<nn::layer, float, simd_backend>(spec, e.in, 0)) layer;
         };
         std::map<std::uint64_t, measures> of_seed;  // the same for all instruction sets
         for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512})) {
@@ -144,15 +155,16 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
             std::size_t right = 0;
             for (std::uint64_t seed = 5; seed < 9 && right < 2; ++seed) {
                 if (!of_seed.contains(seed))
-                    of_seed[seed] = {everything<nn::generic_layer, double, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed),
-                                     everything<nn::generic_layer, float, reference_backend>(plain, models::densenet_features(e.options), e.in, true, seed, e.fixed)};
-                auto const& [exact, single] = of_seed.at(seed);
-                auto const mine = everything<nn::layer, float, simd_backend>(ctx, models::densenet_features(e.options), e.in, true, seed, e.fixed);
-                REQUIRE(mine.size() == exact.size() + 1);
+                    of_seed.emplace(seed, measures{everything<double, reference_backend>(plain, drawn<nn::generic_layer, double, reference_backend>(spec, e.in, seed, e.fixed), spec, e.in, true, seed),
+                                                   everything<float, reference_backend>(plain, drawn<nn::generic_layer, float, reference_backend>(spec, e.in, seed, e.fixed), spec, e.in, true, seed),
+                                                   drawn<nn::layer, float, simd_backend>(spec, e.in, seed, e.fixed)});
+                auto const& [exact, single, layer] = of_seed.at(seed);
+                auto const mine = everything<float, simd_backend>(ctx, layer, spec, e.in, true, seed);
+                REQUIRE(mine.size() == exact.size() + 2);
                 CHECK(mine.at("inference") == mine.at("inference one by one"));
                 context<simd_backend> alone(1, s);
                 alone.set_recompute(true);
-                CHECK(everything<nn::layer, float, simd_backend>(alone, models::densenet_features(e.options), e.in, true, seed, e.fixed) == mine);  // one thread, bottlenecks computed again
+                CHECK(everything<float, simd_backend>(alone, layer, spec, e.in, true, seed) == mine);  // one thread, bottlenecks computed again
                 std::string of_these;
                 for (auto const& [name, values] : exact) {
                     auto const own = relative(single.at(name), values), ours = relative(mine.at(name), values);
@@ -181,15 +193,17 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
     tensor<float, 4> x({in[0], in[1], in[2], in[3]});
     for (std::size_t i = 0; i < x.size(); ++i) x[i] = static_cast<float>(numbers.stream("x").normal(i));
     nn::no_observer nobody;
-    auto const features = [&](auto& ctx, auto const& spec) {
-        auto const layer = nn::build<float>(ctx, spec, in, cxr::random(5));
-        auto const out = infer(spec, in).output;
+    auto const spec = models::densenet_features(options);
+    auto const out = infer(spec, in).output;
+    auto const features = [&](auto& ctx, auto const& layer) {
         tensor<float, 4> y({out[0], out[1], out[2], out[3]});
         nn::freeze(ctx, layer).infer(ctx, x.view(), y.view(), nobody, "");
         return std::vector<double>(y.data(), y.data() + y.size());
     };
     context<reference_backend> plain(2);
-    auto const exact = features(plain, models::densenet_features(options));
+    auto const exact = features(plain, nn::build<float>(plain, spec, in, cxr::random(5)));
+    context<simd_backend> any(1);
+    auto const wide = nn::build<float>(any, spec, in, cxr::random(5));
     if (!simd::has_bf16()) WARN("this processor has no AVX512_BF16: bfloat16 is skipped");
     for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx})) {
         for (bool const winograd : {false, true})
@@ -198,7 +212,7 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
                 auto const on = [&](std::size_t threads) {
                     context<simd_backend> ctx(threads, s);
                     ctx.set_winograd(winograd);
-                    return in_bf16 ? features(ctx, nn::in_bf16(models::densenet_features(options))) : features(ctx, models::densenet_features(options));
+                    return in_bf16 ? features(ctx, nn::build<float>(ctx, nn::in_bf16(spec), in, cxr::random(5))) : features(ctx, wide);
                 };
                 auto const alone = on(1);
                 INFO(to_string(s) << (winograd ? ", by Winograd's filtering" : in_bf16 ? ", in bfloat16" : ""));
@@ -212,15 +226,17 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
 }
 
 TEST_CASE("a training step has the same bits for any number of threads, however these share the work", "[conformance][nn]") {
+    auto const spec = models::densenet_features({.blocks = {1, 1, 2, 2}});
+    auto const narrow = nn::in_bf16(spec);
+    shape const in{3, 96, 64, 3};
+    auto const layer = drawn<nn::layer, float, simd_backend>(spec, in, 5);
     if (!simd::has_bf16()) WARN("this processor has no AVX512_BF16: bfloat16 is skipped");
     for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512, simd::instruction_set::amx})) {
         for (bool const in_bf16 : {false, true}) {
             if (in_bf16 && (s < simd::instruction_set::avx512 || !simd::has_bf16())) continue;
             auto const on = [&](std::size_t threads) {
                 context<simd_backend> ctx(threads, s);
-                auto const spec = models::densenet_features({.blocks = {1, 1, 2, 2}});
-                shape const in{3, 96, 64, 3};
-                return in_bf16 ? everything<nn::layer, float, simd_backend>(ctx, nn::in_bf16(spec), in, true, 5) : everything<nn::layer, float, simd_backend>(ctx, spec, in, true, 5);
+                return in_bf16 ? everything<float, simd_backend>(ctx, drawn<nn::layer, float, simd_backend>(narrow, in, 5), narrow, in, true, 5) : everything<float, simd_backend>(ctx, layer, spec, in, true, 5);
             };
             auto const alone = on(1);
             INFO(to_string(s) << (in_bf16 ? ", in bfloat16" : ""));
@@ -250,14 +266,16 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
     std::vector<example> const examples{{{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}}, {{.blocks = {1, 2, 1, 2}, .growth = 32, .stem = 64}, {4, 96, 70, 1}},
                                         {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}},
                                         {{.blocks = {1, 2, 1, 1}, .growth = 10, .stem = 34, .compression = 0.7}, {2, 64, 64, 3}}};
-    for (auto const& e : examples)
+    for (auto const& e : examples) {
+        context<reference_backend> plain(2);
+        auto const spec = models::densenet_features(e.options);
+        auto const narrow = nn::in_bf16(spec);
+        auto const exact = everything<double, reference_backend>(plain, drawn<nn::generic_layer, double, reference_backend>(spec, e.in, 5), spec, e.in, true, 5);
+        auto const layer = drawn<nn::layer, float, simd_backend>(narrow, e.in, 5);
         for (auto const s : test::available({simd::instruction_set::avx512, simd::instruction_set::amx})) {
-            context<reference_backend> plain(2);
             context<simd_backend> one(1, s), two(2, s), again(2, s);
             again.set_recompute(true);
-            auto const spec = models::densenet_features(e.options);
-            auto const exact = everything<nn::generic_layer, double, reference_backend>(plain, spec, e.in, true, 5);
-            auto const mine = everything<nn::layer, float, simd_backend>(two, nn::in_bf16(spec), e.in, true, 5);
+            auto const mine = everything<float, simd_backend>(two, layer, narrow, e.in, true, 5);
             CHECK(mine.at("inference") == mine.at("inference one by one"));
             // Factors are off by at most 2⁻⁹ and by a third of the root of that in the mean, in every convolution anew.
             double layers = 3;
@@ -269,8 +287,9 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
                 // is missing, doubled or another tensor's, all of which is off by 1 or more.
                 CHECK(relative(mine.at(name), values) < (name.starts_with("gradient") ? 0.8 : 2 * rounding));
             }
-            for (auto* const other : {&one, &again}) CHECK(everything<nn::layer, float, simd_backend>(*other, nn::in_bf16(spec), e.in, true, 5) == mine);
+            for (auto* const other : {&one, &again}) CHECK(everything<float, simd_backend>(*other, layer, narrow, e.in, true, 5) == mine);
         }
+    }
 }
 
 TEST_CASE("what is held to fewer instructions multiplies no bfloat16", "[conformance][nn][bf16]") {

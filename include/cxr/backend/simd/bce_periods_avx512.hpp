@@ -95,7 +95,9 @@ template <bool Gradient, class Label>
             }
         }
     }
-    return wrong == 0 && _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(0x3F800000)) == 0;
+    bool const all_right = wrong == 0 && _mm512_cmpgt_epu32_mask(largest, _mm512_set1_epi32(0x3F800000)) == 0;
+    _mm256_zeroupper();
+    return all_right;
 }
 
 }  // namespace cxr::simd

@@ -90,6 +90,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+        _mm256_zeroupper();
     }
 
     /// The same where each step is two of bfloat16: a(m, k) · b(k, n) + a(m, k + 1) · b(k + 1, n).
@@ -121,6 +122,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v) _mm512_storeu_ps(out + m * q.out_row + v * q.out_half, q.rectify ? (c[m][v] < 0 ? __m512{} : c[m][v]) : c[m][v]);
+        _mm256_zeroupper();
     }
 
     /// 2 · M · V registers of sums; AVX2 has sixteen in all.
@@ -152,6 +154,7 @@ struct product_kernel {
 #pragma GCC unroll 4
             for (int h = 0; h < 2 * V; ++h)
                 _mm256_storeu_ps(out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8, q.rectify ? (c[m][h] < 0 ? __m256{} : c[m][h]) : c[m][h]);
+        _mm256_zeroupper();
     }
 #endif
 

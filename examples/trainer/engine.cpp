@@ -35,19 +35,14 @@ bool matches(std::vector<std::string> const& patterns, std::string const& path) 
     return std::any_of(patterns.begin(), patterns.end(), [&](auto const& p) { return fnmatch(p.c_str(), path.c_str(), 0) == 0; });
 }
 
-void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths, bool norms_expected) {
+void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths, bool norms_as_expected) {
     for (auto const& p : patterns)
         require_usage(std::any_of(paths.begin(), paths.end(), [&](auto const& path) { return matches({p}, path); }),
                       "--freeze " + p + ": matches no parameter, expected a pattern of paths such as " + paths.front() + ", features.denseblock1.* or " + paths.back());
     if (patterns.empty()) return;
     require_usage(!std::all_of(paths.begin(), paths.end(), [&](auto const& path) { return matches(patterns, path); }),
                   "--freeze " + patterns.back() + ": nothing is left that learns, expected patterns that leave some parameters");
-    // Of the network's parts, batch norms and the head have a bias.
-    auto const frozen_norm = [&](std::string const& path) {
-        return path.ends_with(".bias") && !path.starts_with("classifier.") && matches(patterns, path) && matches(patterns, path.substr(0, path.size() - 4) + "weight");
-    };
-    require_usage(!norms_expected || std::any_of(paths.begin(), paths.end(), frozen_norm),
-                  "--frozen-batch-norm: --freeze matches both weight and bias of no batch norm, expected a pattern such as features.norm0.*");
+    require_usage(norms_as_expected, "--frozen-batch-norm: --freeze matches both weight and bias of no batch norm, expected a pattern such as features.norm0.*");
 }
 
 std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& path, std::string const& name) {

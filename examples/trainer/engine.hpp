@@ -62,9 +62,9 @@ std::uint64_t optimizer_steps(io::checkpoint const& from, std::string const& pat
 /// Whether one of the patterns, as a shell has them, matches a parameter's path; `*` matches dots too.
 bool matches(std::vector<std::string> const& patterns, std::string const& path);
 
-/// Throws `usage_error` where a pattern matches no path of a parameter, where all paths are matched and nothing would learn, or where a frozen batch norm is expected and both
-/// parameters of none are matched.
-void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths, bool norms_expected);
+/// Throws `usage_error` where a pattern matches no path of a parameter, where all paths are matched and nothing would learn, or where not `norms_as_expected`: a batch norm was to be
+/// frozen, and none is.
+void check_frozen(std::vector<std::string> const& patterns, std::vector<std::string> const& paths, bool norms_as_expected);
 
 /// Numbers that a training step keeps of one image, estimated for layers that fuse nothing: in each dense layer its normalised input and the
 /// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.

@@ -59,10 +59,14 @@ class layered_engine : public engine {
 public:
     explicit layered_engine(engine_options const& o) : options_(o), network_(make(o)) {
         std::vector<std::string> paths;
+        bool frozen_norm = false;
         network_.visit([&](std::string const& path, typename network_type::parameter_type const& p) {
-            if (p.trainable) paths.push_back(path);
+            if (p.trainable)
+                paths.push_back(path);
+            else
+                frozen_norm |= norm_is_frozen(path);
         });
-        check_frozen(o.frozen, paths, o.frozen_norms_expected);
+        check_frozen(o.frozen, paths, frozen_norm || !o.frozen_norms_expected);
         network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : path.starts_with("classifier.") ? o.head_share : 1.0; });
         if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return norm_is_frozen(path); });
         if (o.clip_norm != 0) network_.clip_norm(o.clip_norm);

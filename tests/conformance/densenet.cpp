@@ -27,7 +27,7 @@ namespace {
 
 using results = std::map<std::string, std::vector<double>>;
 
-/// A network with numbers of `seed` in it, which take longer to draw than a step takes; some batch norms, in blocks beside others, go by their running statistics where `fixed`.
+/// A network with numbers of `seed` in it, drawn once for all contexts that go through it; some batch norms, in blocks beside others, go by their running statistics where `fixed`.
 template <template <class, class, class> class Layer, class T, class Backend, class Spec>
 Layer<Backend, Spec, T> drawn(Spec const& spec, shape const& in, std::uint64_t seed, bool fixed = false) {
     cxr::random const numbers(seed);

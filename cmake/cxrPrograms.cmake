@@ -11,11 +11,6 @@ if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU" AND CMAKE_CXX_COMPILER_VERSION VERSION_L
     list(APPEND cxr_warning_options -Wno-restrict) # mistaken about "literal" + std::string: GCC's bug 105651
 endif()
 
-if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
-    set(cxr_heap --param=ggc-min-heapsize=400000) # in kB: below it g++ does not look for memory to give back, which takes a tenth of its time
-    list(APPEND cxr_warning_options ${cxr_heap})
-endif()
-
 if(CMAKE_CXX_COMPILER_ID MATCHES "Clang")
     list(APPEND cxr_warning_options -Wno-sign-conversion -Wno-shorten-64-to-32) # -Wconversion as GCC has it, which leaves signs alone and looks at ranges
 endif()
@@ -27,8 +22,9 @@ target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxr_w
 set(cxr_cuda_architectures 80-real 90)
 set(cxr_cuda_test_architectures 80) # and its PTX: for programs that need no more than to run; the trainer has its code for all
 target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra>")
-if(DEFINED cxr_heap)
-    target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${cxr_heap}>")
+if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
+    set(heap --param=ggc-min-heapsize=400000) # in kB: below it g++ does not look for memory to give back, which takes a tenth of its time
+    target_compile_options(cxr_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${heap}> $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${heap}>)
 endif()
 if(CXR_WERROR)
     target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-Werror=all-warnings;-Xcompiler=-Werror>")

@@ -82,6 +82,11 @@ int run(int argc, char** argv) {
         app.parse(argc, argv);
     } catch (CLI::Success const& e) {
         return app.exit(e);
+    } catch (CLI::ConversionError const& e) {
+        // "Could not convert: --lr = abc": of what is converted, numbers alone can fail.
+        std::string said = e.what();
+        if (auto const at = said.find("--"); at != std::string::npos) said.erase(0, at);
+        return fail(usage, said + ": expected a number");
     } catch (CLI::ParseError const& e) {
         return fail(usage, e.what());
     }

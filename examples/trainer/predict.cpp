@@ -110,7 +110,10 @@ predictions run_predict(predict_options const& o, label_options const& labels, g
         model.network->predict(batch.images.view(), probabilities.view());
         for (std::size_t i = 0; i < n; ++i, ++row)
             for (std::size_t c = 0; c < model.classes.size(); ++c) {
-                if (!std::isfinite(probabilities(i, c))) throw io_error(model.path + ": the probability of " + model.classes[c] + " in " + table.images[row] + " is not finite");
+                if (!std::isfinite(probabilities(i, c))) {
+                    loader.tell();
+                    throw io_error(model.path + ": the probability of " + model.classes[c] + " in " + table.images[row] + " is not finite");
+                }
                 p.probabilities(row, c) = static_cast<double>(probabilities(i, c));
             }
         bar.update("predict", ++done_batches, loader.batches(), n, "");

@@ -85,7 +85,8 @@ void recorder::on_checkpoint(train::fit_state const& s, bool best) {
     folder_.flush();
     // First the best: where the run ends between the two, it goes on from the checkpoint before and finds the same best again.
     if (best) {
-        io::checkpoint network{checkpoint.metadata, {}};  // who predicts needs no moments of the optimizer
+        io::checkpoint network{checkpoint.metadata, {}};  // who predicts needs no optimizer
+        network.metadata.erase("cxr.optimizer");
         std::copy_if(checkpoint.tensors.begin(), checkpoint.tensors.end(), std::back_inserter(network.tensors), [](auto const& t) { return !t.name.starts_with("optimizer."); });
         network.save(folder_.file("best.safetensors"));
     }

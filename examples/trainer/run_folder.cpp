@@ -3,10 +3,13 @@
 
 #include "console.hpp"
 
+#include "cxr/core/atomic_file.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/data/csv.hpp"
 #include "cxr/metrics/roc.hpp"
 
+#include <fcntl.h>
+#include <sys/file.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -14,6 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
+#include <csignal>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -29,6 +33,7 @@ namespace {
 constexpr std::array run_files{"config.json", "log.csv", "steps.csv", "last.safetensors", "best.safetensors"};
 constexpr auto log_head = "epoch,step,lr,train_loss,valid_loss,valid_auroc_mean,images_per_second,peak_rss_mb";
 constexpr auto steps_head = "step,loss,lr";
+constexpr auto already_there = ": already holds a run; continue it with --resume or choose another --out";
 
 std::string optional_cell(std::optional<double> const& value) { return value ? fmt::format("{}", *value) : std::string(); }
 
@@ -53,6 +58,18 @@ std::vector<std::vector<std::string>> read_rows(std::string const& path, std::st
 
 double number(std::string const& text) { return std::strtod(text.c_str(), nullptr); }
 std::optional<double> optional_number(std::string const& text) { return text.empty() ? std::optional<double>() : number(text); }
+
+// What processes that were killed had begun to write.
+void remove_partial_files(std::string const& path) {
+    std::error_code code;
+    for (fs::directory_iterator entry(path, code), end; !code && entry != end; entry.increment(code)) {
+        auto const name = entry->path().filename().string();
+        if (!name.starts_with(atomic_file::partial_prefix)) continue;
+        auto const process = static_cast<pid_t>(std::strtol(name.c_str() + atomic_file::partial_prefix.size(), nullptr, 10));
+        std::error_code ignored;
+        if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) fs::remove(entry->path(), ignored);
+    }
+}
 
 }  // namespace
 
@@ -81,21 +98,29 @@ run_folder::run_folder(std::string path, std::vector<std::string> classes) : pat
 
 run_folder::run_folder(run_folder&& other) noexcept
     : path_(std::move(other.path_)), classes_(std::move(other.classes_)), log_(std::move(other.log_)), steps_(std::move(other.steps_)),
-      steps_file_(std::move(other.steps_file_)), created_(std::exchange(other.created_, {})), temporary_(std::exchange(other.temporary_, false)) {}
+      steps_file_(std::move(other.steps_file_)), lock_(std::exchange(other.lock_, -1)), created_(std::exchange(other.created_, {})), temporary_(std::exchange(other.temporary_, false)) {}
 
 run_folder::~run_folder() {
     steps_file_.reset();
-    if (!temporary_) return;
-    std::error_code ignored;
-    for (auto const* f : run_files) fs::remove(fs::path(path_) / f, ignored);
-    for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) fs::remove(*folder, ignored);
+    if (temporary_) {
+        std::error_code ignored;
+        for (auto const* f : run_files) fs::remove(fs::path(path_) / f, ignored);
+        for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) fs::remove(*folder, ignored);
+    }
+    if (lock_ >= 0) ::close(lock_);
+}
+
+void run_folder::lock() {
+    lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+    // A file system that has no locks is used without one.
+    if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) throw io_error(path_ + ": another process trains in this folder, expected one at a time");
 }
 
 run_folder run_folder::create(std::string const& path, std::vector<std::string> const& classes) {
     std::error_code ignored;
     auto const status = fs::status(path, ignored);
     if (fs::exists(status) && !fs::is_directory(status)) throw io_error(path + ": is a file, expected a folder for the run");
-    if (holds_run(path)) throw io_error(path + ": already holds a run; continue it with --resume or choose another --out");
+    if (holds_run(path)) throw io_error(path + already_there);
     run_folder folder(path, classes);
     folder.temporary_ = true;
     fs::path grown;
@@ -106,11 +131,17 @@ run_folder run_folder::create(std::string const& path, std::vector<std::string> 
         folder.created_.push_back(grown.string());
     }
     if (::access(path.c_str(), W_OK | X_OK) != 0) throw io_error(path + ": no permission to write into the folder of the run: " + std::strerror(errno));
+    folder.temporary_ = false;  // what is in it is another's, until it is locked and empty
+    folder.lock();
+    if (holds_run(path)) throw io_error(path + already_there);
+    folder.temporary_ = true;
     return folder;
 }
 
 run_folder run_folder::resume(std::string const& path, std::vector<std::string> const& classes, train::fit_state const& state) {
     run_folder folder(path, classes);
+    folder.lock();
+    remove_partial_files(path);
     std::error_code ignored;
     if (fs::exists(folder.file("log.csv"), ignored))
         for (auto const& cells : read_rows(folder.file("log.csv"), log_head)) {

@@ -37,9 +37,9 @@ struct step_row {
 /// A run's folder, being written.
 class run_folder {
 public:
-    /// Creates `path` for a new run. Throws `io_error` where it cannot, or where it already holds a run.
+    /// Creates `path` for a new run. Throws `io_error` where it cannot, where it already holds a run, or where another process trains in it.
     static run_folder create(std::string const& path, std::vector<std::string> const& classes);
-    /// Opens the folder of a run to continue it: rows after `state` are dropped. Throws `io_error`.
+    /// Opens the folder of a run to continue it: rows after `state` are dropped, and what a killed process had half written. Throws `io_error`, also where another process trains in it.
     static run_folder resume(std::string const& path, std::vector<std::string> const& classes, train::fit_state const& state);
 
     /// The names of the files that a run writes, plots included.
@@ -75,6 +75,7 @@ public:
 
 private:
     run_folder(std::string path, std::vector<std::string> classes);
+    void lock();
     void write_log();
     void rewrite_steps();
 
@@ -87,6 +88,7 @@ private:
     std::vector<log_row> log_;
     std::vector<step_row> steps_;
     std::unique_ptr<std::FILE, closer> steps_file_;
+    int lock_ = -1;                     // the folder, while this process trains in it
     std::vector<std::string> created_;  // folders made by `create`, outermost first
     bool temporary_ = false;
 };

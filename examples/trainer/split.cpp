@@ -107,7 +107,7 @@ void add_split(CLI::App& app, chosen_command& chosen) {
         [](CLI::App& c, split_options& o) {
             c.add_option("--csv", o.csv, "label table")->required();
             c.add_option("--fractions", o.fractions, "of train, valid and, if wanted, test; they sum to 1")->capture_default_str();
-            c.add_option("--out", o.out, "folder for the tables")->required();
+            c.add_option("--out", o.out, "folder for the tables, of images, patients and labels; other columns are left out")->required();
         },
         [](split_options const& o, label_options const& labels, global_options const& global, console const& out) {
             out.expect_result({{"--csv", o.csv, "the table"}}, {{"--out", o.out, "a file", {"train.csv", "valid.csv", "test.csv"}}});

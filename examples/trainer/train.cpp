@@ -156,6 +156,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     engine_for.threads = threads;
     engine_for.bf16 = bf16;
     engine_for.weights = weights_for(o, frequencies, classes);
+    auto const weights_by_now = engine_for.weights;
+    if (o.resume) engine_for.weights = weights_of_run(o, old_config, classes.size());
     engine_for.form = loss_form_of(o);
 
     if (o.model.preprocess == "featurewise" && !o.resume) settle_featurewise(o, training, engine_for.seed, out);
@@ -202,6 +204,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
+    if (weights_by_now.positive != engine_for.weights.positive || weights_by_now.negative != engine_for.weights.negative)
+        out.warn("{} would weigh labels otherwise by now; the run goes on with the weights that it began with",
+                 is_weight_rule(o.class_weights) ? "--class-weights " + o.class_weights + " of " + o.train : o.class_weights);
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (auto const little = little_to_normalise_by(o, engine_for, training.rows()); !little.empty()) out.warn("{}", little);
     auto operations = operations_for(backend, classes.size());
@@ -271,10 +276,17 @@ train_outcome run_training(train_options o, label_options labels, global_options
         auto history = old_config.value("resumed_at_steps", json::array());
         history.push_back(state.step);
         config["resumed_at_steps"] = history;
+        auto earlier = old_config.value("earlier", json::array());
+        if (auto part = earlier_part(old_config, config, state.step); !part.is_null()) earlier.push_back(std::move(part));
+        if (!earlier.empty()) config["earlier"] = earlier;
     }
 
     auto folder = o.resume ? run_folder::resume(o.out, classes, state) : run_folder::create(o.out, classes);
-    folder.write_config(config.dump(2) + "\n");
+    bool const all_done = o.steps != 0 ? state.step >= o.steps && !state.validation_due : state.epoch >= o.epochs;
+    if (all_done)
+        out.print("the run has taken {} of {} already: there is nothing left to train", o.steps != 0 ? counted(state.step, "step", "steps") : counted(state.epoch, "epoch", "epochs"), o.steps != 0 ? o.steps : o.epochs);
+    else
+        folder.write_config(config.dump(2) + "\n");
 
     catch_interrupts();
     train::scheduled scheduled(*network, schedule);
@@ -283,9 +295,18 @@ train_outcome run_training(train_options o, label_options labels, global_options
     auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
     train_outcome outcome;
     cache_report cache(o.cache, train_loader, valid_loader, out);
-    outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled, cache);
-    cache.tell();
-    train_loader.tell();
+    auto const tell = [&] {
+        cache.tell();
+        train_loader.tell();
+        valid_loader.tell();
+    };
+    try {
+        outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled, cache);
+    } catch (...) {
+        tell();  // what was noticed may be why it failed
+        throw;
+    }
+    tell();
     plot_run(folder);
 
     outcome.classes = classes;

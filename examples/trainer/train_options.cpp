@@ -160,6 +160,27 @@ void check_resumed_rows(train_options const& o, json const& config, std::size_t 
                           " is laid out, so --resume cannot change them");
 }
 
+stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes) {
+    auto const path = run_folder::file(o.out, "config.json");
+    try {
+        stats::class_weights const w{config.at("positive_weights").get<std::vector<double>>(), config.at("negative_weights").get<std::vector<double>>()};
+        for (auto const* const weights : {&w.positive, &w.negative})
+            if (weights->size() != classes || !std::all_of(weights->begin(), weights->end(), [](double x) { return x >= 0; }))
+                throw io_error(path + ": expected positive_weights and negative_weights of at least 0 for each of " + counted(classes, "class", "classes"));
+        return w;
+    } catch (json::exception const& e) {
+        throw io_error(path + ": lacks a field: " + e.what());
+    }
+}
+
+json earlier_part(json const& before, json const& now, std::uint64_t step) {
+    json part;
+    for (auto const* const field : {"cxr", "versions", "options"})
+        if (before.contains(field) && before.at(field) != now.at(field)) part[field] = before.at(field);
+    if (!part.is_null()) part["until_step"] = step;
+    return part;
+}
+
 double memory_limit(std::string const& text) {
     double value = 0;
     char unit = 0;
@@ -235,7 +256,7 @@ void add_train_options(CLI::App& c, train_options& o) {
         ->capture_default_str()
         ->group(group);
     c.add_option("--dropout", o.model.dropout, "share of the pooled features that a step leaves out before the head, 0 to below 1")->capture_default_str()->group(group);
-    c.add_option("--schedule", o.schedule, "how --lr changes, as PyTorch's schedulers: constant, cosine (over the whole run), step, plateau (of the validation loss) or one-cycle")
+    c.add_option("--schedule", o.schedule, "how --lr changes, as PyTorch's schedulers: constant, cosine (over the whole run), step, plateau (of the validation loss) or one-cycle (of the rate alone: momentum stays)")
         ->capture_default_str()
         ->group(group);
     expect_whole_number(c.add_option("--warmup", o.warmup, "steps in which the learning rate rises to --lr")->capture_default_str()->group(group), 0, most);

@@ -4,6 +4,10 @@
 
 #include "train.hpp"
 
+#include "cxr/stats/class_weights.hpp"
+
+#include <cstddef>
+#include <cstdint>
 #include <string>
 
 namespace cxr::trainer {
@@ -24,6 +28,12 @@ json resume_options(train_options& o, label_options& l, global_options& g);
 /// Holds the rows of a training table that a run is continued with against those in its config.json, where its schedule is laid out over all steps of its epochs. Throws `usage_error` for
 /// another number, and `io_error` where the configuration has none.
 void check_resumed_rows(train_options const& o, json const& config, std::size_t rows);
+
+/// What labels weigh in the run that is continued, by its config.json: a loss that changes midway could not be compared. Throws `io_error` where that has no such numbers.
+stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes);
+
+/// The entry of `earlier` in a run's config.json: what in `before` is otherwise in `now`, options as a whole, where the run went on from `step`; null where nothing is.
+json earlier_part(json const& before, json const& now, std::uint64_t step);
 
 /// The MB that --memory names. Throws `usage_error`.
 double memory_limit(std::string const& text);

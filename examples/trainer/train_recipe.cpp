@@ -80,10 +80,12 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
         for (auto const& name : classes) {
             auto const found = std::find_if(list.begin(), list.end(), [&](auto const& c) { return c.at("name") == name; });
             if (found == list.end()) throw io_error(path + ": no weights of class " + name);
-            w.positive.push_back(found->at("positive_weight").template get<double>());
-            w.negative.push_back(found->at("negative_weight").template get<double>());
-            if (!std::isfinite(w.positive.back()) || !std::isfinite(w.negative.back()) || w.positive.back() < 0 || w.negative.back() < 0)
-                throw io_error(path + ": weights of class " + name + ", expected finite numbers of at least 0");
+            for (auto const& [field, weights] : {std::pair("positive_weight", &w.positive), std::pair("negative_weight", &w.negative)}) {
+                auto const weight = found->find(field);
+                if (weight == found->end() || !weight->is_number() || !std::isfinite(weight->template get<double>()) || weight->template get<double>() < 0)
+                    throw io_error(path + ": " + field + " of class " + name + " is " + (weight == found->end() ? "not there" : weight->dump()) + ", expected a finite number of at least 0");
+                weights->push_back(weight->template get<double>());
+            }
         }
         return w;
     } catch (json::exception const& e) {

@@ -171,6 +171,21 @@ class Formats(CommandTest):
         self.assertRegex(p, r"train-03\.png: .* \(such images so far: 3 of 18\)\n")
         self.assertEqual(self.good(*data[:-1], self.path("again"), "--epochs", "1", "--quiet").stderr, "")
 
+    def test_what_was_noticed_is_told_where_a_run_fails(self):
+        data = self.train_arguments()
+        for i in range(12):
+            self.write(f"images/train-{i:02}.png", png(40, 40, [(i + j) % 2 for j in range(1600)]))
+        told = r"^cxr: warning: .*train-\d\d\.png: no sample is above 1 of 255.* \(such images so far: {}\)\n"
+        failed = self.run_cxr(*data, "--epochs", "3", "--lr", "1e39")
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, "(?m)" + told.format(r"\d+ of \d+"))
+        self.assertRegex(failed.stderr, r"cxr: error: training diverged[^\n]*\n$")
+        self.good(*data[:-1], self.path("good"), "--steps", "1", "--quiet")
+        self.write("images/train-11.png", self.read("images/train-11.png")[:-20])
+        failed = self.run_cxr("predict", "--model", self.path("good"), "--images", *(self.path("images", f"train-{i:02}.png") for i in range(12)), "--batch", "1", "--out", self.path("p.csv"))
+        self.assertEqual(failed.returncode, 1)
+        self.assertRegex(failed.stderr, told.format("11 of 11") + r"cxr: error: [^\n]*train-11\.png[^\n]*\n$")
+
     def test_10_and_12_bits_in_16_are_warned_of_once_a_run_and_samplewise_does_not_see_them(self):
         data = self.train_arguments()
         for most in (1023, 4095):

@@ -140,12 +140,13 @@ class Check(CommandTest):
         self.assertEqual(len(pairs["train", "valid"]["images"]), 198)
         for other in (("train", "test"), ("valid", "test")):
             self.assertEqual((pairs[other]["patients"], pairs[other]["images"]), ([], []))
+        self.assertTrue(all(p["identical_pixels"] == [] and not p["pixels_compared"] for p in pairs.values()))
 
     def test_the_sample_does_not_leak(self):
         files = [os.path.join(SAMPLE, f) for f in ("train.csv", "valid.csv", "test.csv")]
         result = self.good_json("check", "--train", files[0], "--valid", files[1], "--test", files[2], "--images", os.path.join(SAMPLE, "images"))
         self.assertFalse(result["leak"])
-        self.assertEqual([p["identical_pixels"] for p in result["pairs"]], [[], [], []])
+        self.assertEqual([(p["identical_pixels"], p["pixels_compared"]) for p in result["pairs"]], [([], True)] * 3)
 
     def test_identical_pixels_under_other_names(self):
         self.data_set()

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """`train`: the run folder, continuing, stopping, and what can go wrong with checkpoints and disks."""
 
+import fcntl
 import math
 import platform
 import re
@@ -305,9 +306,24 @@ class Run(CommandTest):
         self.good(*arguments[:-1], self.path("part"), "--epochs", "1", "--quiet")
         self.good("train", "--resume", "--out", self.path("part"), "--epochs", "3", "--quiet")
         self.assertEqual(self.read("run", "last.safetensors"), self.read("part", "last.safetensors"))
-        before = self.read("part", "last.safetensors")
-        self.good("train", "--resume", "--out", self.path("part"), "--epochs", "3")
-        self.assertEqual(before, self.read("part", "last.safetensors"))
+        with self.unchanged():
+            self.assertIn("3 epochs of 3 already: there is nothing left", self.good("train", "--resume", "--out", self.path("part"), "--epochs", "3").stdout)
+            self.assertIn("3 epochs of 2 already", self.good("train", "--resume", "--out", self.path("part"), "--epochs", "2").stdout)
+            self.assertIn("9 steps of 4 already", self.good("train", "--resume", "--out", self.path("part"), "--steps", "4").stdout)
+
+    def test_what_resuming_changes_is_kept_beside_what_was_before(self):
+        self.good(*self.train_arguments(), "--steps", "2", "--lr", "0.01", "--freeze", "features.conv0.*", "--threads", "1", "--quiet")
+        first = json.loads(self.read("run", "config.json"))
+        self.assertNotIn("earlier", first)
+        self.good("train", "--resume", "--out", self.path("run"), "--steps", "3", "--lr", "0.001", "--freeze", "none", "--backend", "eigen", "--threads", "1", "--quiet")
+        self.good("train", "--resume", "--out", self.path("run"), "--steps", "5", "--quiet")
+        config = json.loads(self.read("run", "config.json"))
+        self.assertEqual(config["resumed_at_steps"], [2, 3])
+        self.assertEqual([part["until_step"] for part in config["earlier"]], [2, 3])
+        self.assertEqual(config["earlier"][0]["options"], first["options"])
+        self.assertEqual([part["options"]["steps"] for part in config["earlier"]] + [config["options"]["steps"]], [2, 3, 5])
+        self.assertEqual((config["earlier"][1]["options"]["lr"], config["earlier"][1]["options"]["freeze"], config["earlier"][1]["options"]["backend"]), (0.001, [], "eigen"))
+        self.assertEqual([set(part) for part in config["earlier"]], [{"until_step", "options"}] * 2)  # the same version throughout
 
     def test_all_backends_train_alike(self):
         losses = {}
@@ -504,10 +520,29 @@ class Run(CommandTest):
         self.good(*arguments, "--steps", "1", "--class-weights", weights)
         config = json.loads(self.read("run", "config.json"))
         self.assertEqual((config["positive_weights"], config["negative_weights"]), ([0.5, 0.5], [0.25, 0.25]))
+        stats["classes"][1]["positive_weight"] = 0.75
+        self.write("weights.json", json.dumps(stats))
+        self.assertRegex(self.good("train", "--resume", "--out", self.path("run"), "--steps", "2").stderr, r"^cxr: warning: .*weights\.json would weigh labels otherwise by now; the run goes on with the weights that it began with\n")
+        config = json.loads(self.read("run", "config.json"))
+        self.assertEqual((config["positive_weights"], config["negative_weights"]), ([0.5, 0.5], [0.25, 0.25]))
         bad = self.write("bad.json", "{}")
+        stats["classes"][0]["negative_weight"] = "heavy"
+        text = self.write("text.json", json.dumps(stats))
         with self.unchanged():
+            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", text, says=["text.json", "negative_weight of class A", '"heavy"', "expected a finite number"])
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", bad, says=["bad.json"])
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", self.path("none.json"), says=["none.json"])
+
+    def test_class_weights_of_another_table_do_not_change_a_run(self):
+        for out, table in (("same", "train.csv"), ("other", "fewer.csv")):
+            self.good(*self.train_arguments(out), "--steps", "2", "--threads", "1", "--quiet")
+            lines = self.read("train.csv").decode().splitlines(keepends=True)
+            self.write("fewer.csv", "".join(line.replace(",1\n", ",0\n") for line in lines[:9]) + "".join(lines[9:]))
+            resumed = self.good("train", "--resume", "--out", self.path(out), "--train", self.path(table), "--steps", "3", "--threads", "1")
+            self.assertEqual("--class-weights train of" in resumed.stderr, table != "train.csv", resumed.stderr)
+        configs = [json.loads(self.read(out, "config.json")) for out in ("same", "other")]
+        for field in ("positive_weights", "negative_weights"):
+            self.assertEqual(configs[0][field], configs[1][field])
 
     def test_class_weights_by_rule(self):
         data = self.data_set()
@@ -609,6 +644,27 @@ class BadRuns(CommandTest):
         self.good(*arguments)
         with self.unchanged():
             self.bad(1, *arguments, says=[self.path("run"), "--resume"])
+
+    def test_a_folder_in_which_another_process_trains(self):
+        arguments = [*self.train_arguments(), "--steps", "1"]
+        os.makedirs(self.path("run"))
+        folder = os.open(self.path("run"), os.O_RDONLY)
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        refused = r"cxr: error: [^\n]*/run: another process trains in this folder, expected one at a time\n$"
+        with self.unchanged():
+            self.assertRegex(self.run_cxr(*arguments).stderr, refused)
+        fcntl.flock(folder, fcntl.LOCK_UN)
+        self.good(*arguments, "--quiet")
+        fcntl.flock(folder, fcntl.LOCK_EX)
+        with self.unchanged():
+            self.assertRegex(self.run_cxr("train", "--resume", "--out", self.path("run"), "--steps", "2").stderr, refused)
+        os.close(folder)
+
+    def test_what_a_killed_process_had_half_written_goes(self):
+        self.good(*self.train_arguments(), "--steps", "1", "--quiet")
+        left, others = self.write("run/.cxr-partial-2147483647-0", "half"), self.write(f"run/.cxr-partial-{os.getpid()}-0", "in work")
+        self.good("train", "--resume", "--out", self.path("run"), "--steps", "2", "--quiet")
+        self.assertEqual((os.path.exists(left), os.path.exists(others)), (False, True))
 
     def test_resuming_where_no_run_is(self):
         arguments = self.train_arguments()

@@ -71,6 +71,7 @@ class Usage(CommandTest):
             self.bad(2, *train, "--lr", "inf", says=["--lr", "finite"])
             self.bad(2, *train, "--lr", "-1", says=["--lr"])
             self.bad(2, *train, "--lr", "0", says=["--lr"])
+            self.bad(2, *train, "--lr", "abc", says=["--lr = abc: expected a number"])
             self.bad(2, *train, "--steps", "3", "--epochs", "3", says=["--steps", "--epochs"])
             self.bad(2, *train, "--blocks", "1,2", says=["--blocks", "4"])
             self.bad(2, *train, "--class-weights", self.path("none.json"), "--loss", "no", says=["--loss"])

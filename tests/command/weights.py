@@ -3,6 +3,7 @@
 
 import json
 import os
+import re
 import shutil
 import struct
 import unittest
@@ -64,6 +65,10 @@ class Weights(CommandTest):
                 if name != "w.safetensors":
                     more += ["--size", "32", "--resize", "area", "--classes", "A,B"]
                 self.assertEqual(self.predict(self.path(name), *more), expected)
+                told = self.good("predict", "--model", self.path(name), "--images", self.images, "--out", self.path("p.csv"), *more).stderr
+                self.assertEqual(re.findall("does not say how its images were prepared: (.*) is taken", told), [] if name in ("w.safetensors", "w.onnx") else ["--preprocess samplewise"])
+        told = self.good("predict", "--model", self.path("w.weights.h5"), "--images", self.images, "--out", self.path("p.csv"), "--classes", "A,B", "--convention", "torchvision").stderr
+        self.assertRegex(told, "w.weights.h5 does not say how its images were prepared: --size 320 --resize nearest --preprocess samplewise is taken for granted")
 
     def test_training_from_every_format(self):
         data = self.data_set()
@@ -169,6 +174,7 @@ class Weights(CommandTest):
         with self.unchanged():
             self.bad(1, "train", *data, *small, "--weights", self.path("plain.safetensors"), "--keep-optimizer", "--out", self.path("x"), says=["plain.safetensors", "no state of an optimizer"])
             self.bad(1, "train", *data, *small, "--weights", kept, "--keep-optimizer", "--optimizer", "sgd", "--out", self.path("x"), says=["kept.safetensors", "adam", "sgd"])
+            self.bad(1, "train", *data, *small, "--weights", os.path.join(run, "best.safetensors"), "--keep-optimizer", "--out", self.path("x"), says=["best.safetensors", "no state of an optimizer"])
             self.bad(2, "train", *data, *small, "--keep-optimizer", "--out", self.path("x"), says=["--keep-optimizer", "--weights"])
             self.bad(2, "train", *data, *small, "--weights", kept, "--keep-optimizer", "--new-head", "--out", self.path("x"), says=["--keep-optimizer", "--new-head"])
             self.bad(2, "train", "--resume", "--out", self.path("run0"), "--keep-optimizer", says=["--keep-optimizer", "--resume"])

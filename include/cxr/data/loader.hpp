@@ -46,8 +46,8 @@ struct loader_options {
     std::string cache_folder{};  ///< keeps resized images in this folder for the next runs; empty: does not
     image_change augment{};      ///< what happens to an image between resizing and normalising; called by every thread
     /// Told at most once about each notice, on the thread that uses the loader: of the cache at once; of images after
-    /// `images_before_notice` of an epoch, at its end, by `tell`, or by `start` where that gives the epoch up, of the
-    /// first in its order and of how many there are.
+    /// `images_before_notice` of an epoch, at its end, by `tell`, where an image cannot be read, or by `start` where that
+    /// gives the epoch up, of the first in its order and of how many there are.
     std::function<void(loader_notice, std::string const&)> notice{};
 };
 
@@ -145,7 +145,12 @@ public:
         if (taken_ >= end_) return false;
         auto& slot = slots_[taken_ % slots_.size()];
         ready_.wait(lock, [&] { return begun_ > taken_ && slot.left == 0; });
-        if (slot.failure) std::rethrow_exception(slot.failure);
+        if (slot.failure) {
+            auto const failure = slot.failure;
+            lock.unlock();
+            tell();
+            std::rethrow_exception(failure);
+        }
         std::swap(into.images, slot.content.images);
         std::swap(into.targets, slot.content.targets);
         std::swap(into.rows, slot.content.rows);

@@ -391,6 +391,22 @@ TEST_CASE("loader: of a long epoch it tells after a hundred images, of one that 
     CHECK_THAT(told[loader_notice::blank][0], Catch::StartsWith(s.folder / "i24.png") && Catch::EndsWith(" (such images so far: 8 of 8)"));
 }
 
+TEST_CASE("loader: where an image cannot be read it tells of those before") {
+    scene const s(20);
+    s.folder.write("i13.png", "no image");
+    told_by_notice told;
+    auto const source = s.open(telling(told, {.batch = 4, .shuffle = false}));
+    source->start(0);
+    batch b;
+    for (int i = 0; i < 3; ++i) REQUIRE(source->next(b));
+    CHECK(told.empty());
+    CHECK_THROWS_WITH(source->next(b), Catch::Contains("i13.png"));
+    REQUIRE(told[loader_notice::blank].size() == 1);
+    CHECK_THAT(told[loader_notice::blank][0], Catch::EndsWith(" (such images so far: 12 of 12)"));
+    CHECK_THROWS_WITH(source->next(b), Catch::Contains("i13.png"));
+    CHECK(told[loader_notice::blank].size() == 1);
+}
+
 TEST_CASE("loader: of an epoch that is given up it tells when the next begins") {
     scene const s(60);
     told_by_notice told;

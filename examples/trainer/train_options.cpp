@@ -163,7 +163,7 @@ void check_resumed_rows(train_options const& o, json const& config, std::size_t 
 stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes) {
     auto const path = run_folder::file(o.out, "config.json");
     try {
-        stats::class_weights const w{config.at("positive_weights").get<std::vector<double>>(), config.at("negative_weights").get<std::vector<double>>()};
+        stats::class_weights w{config.at("positive_weights").get<std::vector<double>>(), config.at("negative_weights").get<std::vector<double>>()};
         for (auto const* const weights : {&w.positive, &w.negative})
             if (weights->size() != classes || !std::all_of(weights->begin(), weights->end(), [](double x) { return x >= 0; }))
                 throw io_error(path + ": expected positive_weights and negative_weights of at least 0 for each of " + counted(classes, "class", "classes"));

@@ -36,7 +36,7 @@ namespace detail {
     if (picture.bits == 8)
         for (auto& sample : picture.pixels) sample = static_cast<std::uint16_t>(257U * sample);
     picture.bits = 16;
-    return to_gray(std::move(picture));
+    return to_gray(picture);
 }
 
 // FNV-1a over samples instead of bytes.

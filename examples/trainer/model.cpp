@@ -321,13 +321,9 @@ opened_model open_model(std::string const& path, model_options const& given, std
         io::match_input_channels(weights, m.options.channels);
         print_coverage(weights, m.path, out);
         std::string assumed;
-        auto const assume = [&](char const* option, std::string const& value) {
-            if (!names.contains(option)) assumed += fmt::format("{}--{} {}", assumed.empty() ? "" : " ", option, value);
-        };
-        if (weights.height == 0 || weights.width == 0) assume("size", to_string(m.options.size));
-        assume("resize", m.options.resize);
-        assume("preprocess", m.options.preprocess);
-        if (!assumed.empty()) out.warn("{} does not say how its images were prepared: {} is taken for granted, and other images make other probabilities", m.path, assumed);
+        for (auto const& [option, value] : {std::pair("size", weights.height != 0 ? "" : to_string(m.options.size)), std::pair("resize", m.options.resize), std::pair("preprocess", m.options.preprocess)})
+            if (!value.empty() && !names.contains(option)) assumed += fmt::format("--{} {} ", option, value);
+        if (!assumed.empty()) out.warn("{} does not say how its images were prepared: {}is taken for granted, and other images make other probabilities", m.path, assumed);
         require_usage(m.options.preprocess != "featurewise", "--preprocess featurewise: a weight file carries no mean and deviation; only a checkpoint of cxr does");
     }
     auto e = engine_options_for(m.options, m.classes.size());

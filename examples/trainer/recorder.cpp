@@ -10,6 +10,7 @@
 #include <iterator>
 #include <optional>
 #include <string>
+#include <utility>
 #include <vector>
 
 namespace cxr::trainer {
@@ -92,6 +93,18 @@ void recorder::on_checkpoint(train::fit_state const& s, bool best) {
     }
     checkpoint.save(folder_.file("last.safetensors"));
     out_.debug("step {}: {} written{}", s.step, folder_.file("last.safetensors"), best ? ", and best.safetensors" : "");
+}
+
+void image_report::tell() {
+    tell_of_cache();
+    training_.tell();
+    validation_.tell();
+}
+
+void image_report::tell_of_cache() {
+    auto const t = training_.cached(), v = validation_.cached();
+    if (t.asked + v.asked == 0 || std::exchange(told_, true)) return;
+    out_.print("cache {}: {} of {} found, {} added", cache_, t.found + v.found, counted(t.asked + v.asked, "image", "images"), t.added + v.added);
 }
 
 void plot_run(run_folder const& folder) {

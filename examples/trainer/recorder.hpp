@@ -7,6 +7,7 @@
 #include "progress.hpp"
 #include "run_folder.hpp"
 
+#include "cxr/data/loader.hpp"
 #include "cxr/io/checkpoint.hpp"
 #include "cxr/optim/schedule.hpp"
 #include "cxr/train/fit.hpp"
@@ -43,6 +44,27 @@ private:
     console const& out_;
     double rate_ = 0;  // of the last step
     progress_bar bar_;
+};
+
+/// An observer of a training that says once, behind the first validation, what the cache on disk was good for.
+class image_report {
+public:
+    /// All must live as long as this; `cache` is the folder.
+    image_report(std::string const& cache, data::loader& training, data::loader& validation, console const& out) : cache_(cache), training_(training), validation_(validation), out_(out) {}
+
+    /// Behind the first validation.
+    void on_epoch(train::epoch_report const&) { tell_of_cache(); }
+    /// For a run that ends, or fails, before; says too what the loaders have noticed in images and not told yet.
+    void tell();
+
+private:
+    void tell_of_cache();
+
+    std::string const& cache_;
+    data::loader& training_;
+    data::loader& validation_;
+    console const& out_;
+    bool told_ = false;
 };
 
 /// Draws losses and AUROC of a run into its folder.

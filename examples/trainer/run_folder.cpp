@@ -17,7 +17,7 @@
 #include <algorithm>
 #include <array>
 #include <cerrno>
-#include <csignal>
+#include <chrono>
 #include <cstdlib>
 #include <cstring>
 #include <filesystem>
@@ -33,7 +33,6 @@ namespace {
 constexpr std::array run_files{"config.json", "log.csv", "steps.csv", "last.safetensors", "best.safetensors"};
 constexpr auto log_head = "epoch,step,lr,train_loss,valid_loss,valid_auroc_mean,images_per_second,peak_rss_mb";
 constexpr auto steps_head = "step,loss,lr";
-constexpr auto already_there = ": already holds a run; continue it with --resume or choose another --out";
 
 std::string optional_cell(std::optional<double> const& value) { return value ? fmt::format("{}", *value) : std::string(); }
 
@@ -58,18 +57,6 @@ std::vector<std::vector<std::string>> read_rows(std::string const& path, std::st
 
 double number(std::string const& text) { return std::strtod(text.c_str(), nullptr); }
 std::optional<double> optional_number(std::string const& text) { return text.empty() ? std::optional<double>() : number(text); }
-
-// What processes that were killed had begun to write.
-void remove_partial_files(std::string const& path) {
-    std::error_code code;
-    for (fs::directory_iterator entry(path, code), end; !code && entry != end; entry.increment(code)) {
-        auto const name = entry->path().filename().string();
-        if (!name.starts_with(atomic_file::partial_prefix)) continue;
-        auto const process = static_cast<pid_t>(std::strtol(name.c_str() + atomic_file::partial_prefix.size(), nullptr, 10));
-        std::error_code ignored;
-        if (process > 0 && ::kill(process, 0) != 0 && errno == ESRCH) fs::remove(entry->path(), ignored);
-    }
-}
 
 }  // namespace
 
@@ -102,27 +89,30 @@ run_folder::run_folder(run_folder&& other) noexcept
 
 run_folder::~run_folder() {
     steps_file_.reset();
-    if (temporary_) {
-        std::error_code ignored;
+    std::error_code ignored;
+    if (temporary_)
         for (auto const* f : run_files) fs::remove(fs::path(path_) / f, ignored);
-        for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) fs::remove(*folder, ignored);
-    }
+    for (auto folder = created_.rbegin(); folder != created_.rend(); ++folder) fs::remove(*folder, ignored);  // where it is empty
     if (lock_ >= 0) ::close(lock_);
 }
 
 void run_folder::lock() {
     lock_ = ::open(path_.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     // A file system that has no locks is used without one.
-    if (lock_ >= 0 && ::flock(lock_, LOCK_EX | LOCK_NB) != 0 && errno == EWOULDBLOCK) throw io_error(path_ + ": another process trains in this folder, expected one at a time");
+    if (lock_ < 0 || ::flock(lock_, LOCK_EX | LOCK_NB) == 0 || errno != EWOULDBLOCK) return;
+    created_.clear();  // they are the other's
+    throw io_error(path_ + ": another process trains in this folder, expected one at a time");
+}
+
+void run_folder::require_none(std::string const& path) {
+    if (holds_run(path)) throw io_error(path + ": already holds a run; continue it with --resume or choose another --out");
 }
 
 run_folder run_folder::create(std::string const& path, std::vector<std::string> const& classes) {
     std::error_code ignored;
     auto const status = fs::status(path, ignored);
     if (fs::exists(status) && !fs::is_directory(status)) throw io_error(path + ": is a file, expected a folder for the run");
-    if (holds_run(path)) throw io_error(path + already_there);
     run_folder folder(path, classes);
-    folder.temporary_ = true;
     fs::path grown;
     for (auto const& part : fs::path(path)) {
         grown /= part;
@@ -131,9 +121,8 @@ run_folder run_folder::create(std::string const& path, std::vector<std::string> 
         folder.created_.push_back(grown.string());
     }
     if (::access(path.c_str(), W_OK | X_OK) != 0) throw io_error(path + ": no permission to write into the folder of the run: " + std::strerror(errno));
-    folder.temporary_ = false;  // what is in it is another's, until it is locked and empty
     folder.lock();
-    if (holds_run(path)) throw io_error(path + already_there);
+    require_none(path);
     folder.temporary_ = true;
     return folder;
 }
@@ -141,7 +130,7 @@ run_folder run_folder::create(std::string const& path, std::vector<std::string> 
 run_folder run_folder::resume(std::string const& path, std::vector<std::string> const& classes, train::fit_state const& state) {
     run_folder folder(path, classes);
     folder.lock();
-    remove_partial_files(path);
+    remove_partial_files(path, std::chrono::minutes(1));
     std::error_code ignored;
     if (fs::exists(folder.file("log.csv"), ignored))
         for (auto const& cells : read_rows(folder.file("log.csv"), log_head)) {

@@ -46,6 +46,8 @@ public:
     static std::vector<std::string> files();
     /// Whether this folder holds a run.
     static bool holds_run(std::string const& path);
+    /// Throws `io_error` where it does.
+    static void require_none(std::string const& path);
     /// `path`/`file`.
     static std::string file(std::string const& path, std::string const& file);
 

@@ -57,29 +57,6 @@ void settle_featurewise(train_options& o, data::label_table const& training, std
         out.print("featurewise by figures fitted to {}: {}; {} has {}", o.train, text(o.model), o.weights, text(stored));
 }
 
-// An observer that says once, behind the first validation, what the cache on disk was good for.
-class cache_report {
-public:
-    cache_report(std::string const& folder, data::loader const& training, data::loader const& validation, console const& out)
-        : folder_(folder), training_(training), validation_(validation), out_(out) {}
-
-    void on_epoch(train::epoch_report const&) { tell(); }
-
-    // For a run that ends before.
-    void tell() {
-        auto const t = training_.cached(), v = validation_.cached();
-        if (t.asked + v.asked == 0 || std::exchange(told_, true)) return;
-        out_.print("cache {}: {} of {} found, {} added", folder_, t.found + v.found, counted(t.asked + v.asked, "image", "images"), t.added + v.added);
-    }
-
-private:
-    std::string const& folder_;
-    data::loader const& training_;
-    data::loader const& validation_;
-    console const& out_;
-    bool told_ = false;
-};
-
 }  // namespace
 
 train_outcome run_training(train_options o, label_options labels, global_options global, console const& out) {
@@ -90,8 +67,8 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (o.resume) {
         require_usage(!o.out.empty(), "--out is needed: the folder of the run to continue");
         old_config = resume_options(o, labels, global);
-    } else if (!o.out.empty() && run_folder::holds_run(o.out)) {
-        throw io_error(o.out + ": already holds a run; continue it with --resume or choose another --out");
+    } else if (!o.out.empty()) {
+        run_folder::require_none(o.out);
     }
     complete_recipe(o);
     check_train_options(o);
@@ -204,7 +181,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");
-    if (weights_by_now.positive != engine_for.weights.positive || weights_by_now.negative != engine_for.weights.negative)
+    if (weights_by_now != engine_for.weights)
         out.warn("{} would weigh labels otherwise by now; the run goes on with the weights that it began with",
                  is_weight_rule(o.class_weights) ? "--class-weights " + o.class_weights + " of " + o.train : o.class_weights);
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
@@ -271,19 +248,11 @@ train_outcome run_training(train_options o, label_options labels, global_options
                 {"seed", global.seed}};
     for (auto const& served : operations) config["operations"][served.what] = served.by;
     if (!weights_json.is_null()) config["weights"] = weights_json;
-    if (o.resume && old_config.contains("weights")) config["weights"] = old_config["weights"];
-    if (o.resume) {
-        auto history = old_config.value("resumed_at_steps", json::array());
-        history.push_back(state.step);
-        config["resumed_at_steps"] = history;
-        auto earlier = old_config.value("earlier", json::array());
-        if (auto part = earlier_part(old_config, config, state.step); !part.is_null()) earlier.push_back(std::move(part));
-        if (!earlier.empty()) config["earlier"] = earlier;
-    }
+    if (o.resume) keep_history(config, old_config, state.step);
 
     auto folder = o.resume ? run_folder::resume(o.out, classes, state) : run_folder::create(o.out, classes);
-    bool const all_done = o.steps != 0 ? state.step >= o.steps && !state.validation_due : state.epoch >= o.epochs;
-    if (all_done)
+    train::fit_options const fit_for{.epochs = o.epochs, .steps = o.steps, .patience = o.patience, .stop = &interrupt_requested};
+    if (train::is_finished(state, fit_for, train_loader.batches()))
         out.print("the run has taken {} of {} already: there is nothing left to train", o.steps != 0 ? counted(state.step, "step", "steps") : counted(state.epoch, "epoch", "epochs"), o.steps != 0 ? o.steps : o.epochs);
     else
         folder.write_config(config.dump(2) + "\n");
@@ -291,22 +260,16 @@ train_outcome run_training(train_options o, label_options labels, global_options
     catch_interrupts();
     train::scheduled scheduled(*network, schedule);
     recorder record(folder, *network, description, schedule, scheduled, out);
-    train::fit_options const fit_for{.epochs = o.epochs, .steps = o.steps, .patience = o.patience, .stop = &interrupt_requested};
     auto const loss = [&](view<float const, 2> targets, view<float const, 2> probabilities) { return network->loss(targets, probabilities); };
     train_outcome outcome;
-    cache_report cache(o.cache, train_loader, valid_loader, out);
-    auto const tell = [&] {
-        cache.tell();
-        train_loader.tell();
-        valid_loader.tell();
-    };
+    image_report images(o.cache, train_loader, valid_loader, out);
     try {
-        outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled, cache);
+        outcome.end = train::fit(*network, train_loader, valid_loader, loss, fit_for, state, record, scheduled, images);
     } catch (...) {
-        tell();  // what was noticed may be why it failed
+        images.tell();  // what was noticed may be why it failed
         throw;
     }
-    tell();
+    images.tell();
     plot_run(folder);
 
     outcome.classes = classes;

@@ -173,12 +173,16 @@ stats::class_weights weights_of_run(train_options const& o, json const& config, 
     }
 }
 
-json earlier_part(json const& before, json const& now, std::uint64_t step) {
+void keep_history(json& config, json const& before, std::uint64_t step) {
+    for (auto const* const field : {"weights", "resumed_at_steps", "earlier"})
+        if (before.contains(field)) config[field] = before.at(field);
+    config["resumed_at_steps"].push_back(step);
     json part;
     for (auto const* const field : {"cxr", "versions", "options"})
-        if (before.contains(field) && before.at(field) != now.at(field)) part[field] = before.at(field);
-    if (!part.is_null()) part["until_step"] = step;
-    return part;
+        if (before.contains(field) && before.at(field) != config.at(field)) part[field] = before.at(field);
+    if (part.is_null()) return;
+    part["until_step"] = step;
+    config["earlier"].push_back(part);
 }
 
 double memory_limit(std::string const& text) {

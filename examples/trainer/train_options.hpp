@@ -32,8 +32,8 @@ void check_resumed_rows(train_options const& o, json const& config, std::size_t 
 /// What labels weigh in the run that is continued, by its config.json: a loss that changes midway could not be compared. Throws `io_error` where that has no such numbers.
 stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes);
 
-/// The entry of `earlier` in a run's config.json: what in `before` is otherwise in `now`, options as a whole, where the run went on from `step`; null where nothing is.
-json earlier_part(json const& before, json const& now, std::uint64_t step);
+/// Puts into the config.json of a run that goes on from `step` what stays of the one `before`: the weights it came from, where it was resumed, and, as another entry of `earlier`, what was otherwise.
+void keep_history(json& config, json const& before, std::uint64_t step);
 
 /// The MB that --memory names. Throws `usage_error`.
 double memory_limit(std::string const& text);

@@ -149,12 +149,11 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
         std::map<std::uint64_t, measures> of_seed;  // the same for all instruction sets
         for (auto const s : test::available({simd::instruction_set::portable, simd::instruction_set::avx2, simd::instruction_set::avx512})) {
             context<simd_backend> ctx(2, s);
-            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change. One or two of sixteen draws of numbers have such a
-            // place, or an array that the generic layers happen to compute very well. Then other numbers decide, and twice: what is wrong is wrong for all of them. Outputs and running
-            // statistics, which hardly change by it, have no such excuse.
+            // Where a number falls between two roundings of 0, a rectifier lets it through or not, and all gradients before it change. Then other numbers decide, and twice: what is
+            // wrong is wrong for all of them. Outputs and running statistics, which hardly change by it, have no such excuse.
             std::string wrong, excused;
             std::size_t right = 0;
-            for (std::uint64_t seed = 5; seed < 17 && right < 2; ++seed) {
+            for (std::uint64_t seed = 5; seed < 9 && right < 2; ++seed) {
                 if (!of_seed.contains(seed))
                     of_seed.emplace(seed, measures{everything<double, reference_backend>(plain, drawn<nn::generic_layer, double, reference_backend>(spec, e.in, seed, e.fixed), spec, e.in, true, seed),
                                                    everything<float, reference_backend>(plain, drawn<nn::generic_layer, float, reference_backend>(spec, e.in, seed, e.fixed), spec, e.in, true, seed),

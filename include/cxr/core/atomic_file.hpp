@@ -7,6 +7,7 @@
 
 #include <cerrno>
 #include <charconv>
+#include <chrono>
 #include <concepts>
 #include <cstddef>
 #include <filesystem>
@@ -163,6 +164,19 @@ inline void write_atomically(std::string const& path, std::string_view text, ato
     atomic_file file(path);
     file.write(text);
     file.commit(on_disk);
+}
+
+/// Removes from `folder` the files that an `atomic_file` had begun and nobody has written to for `age`: those of processes
+/// that were killed. A folder that cannot be read, or a file that another process removes, is passed over.
+inline void remove_partial_files(std::string const& folder, std::chrono::seconds age) {
+    namespace fs = std::filesystem;
+    auto const before = fs::file_time_type::clock::now() - age;
+    std::error_code code;
+    for (fs::directory_iterator entry(folder, code), end; !code && entry != end; entry.increment(code)) {
+        if (!entry->path().filename().string().starts_with(atomic_file::partial_prefix)) continue;
+        std::error_code gone;
+        if (entry->last_write_time(gone) < before && !gone) fs::remove(entry->path(), gone);
+    }
 }
 
 }  // namespace cxr

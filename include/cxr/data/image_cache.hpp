@@ -65,13 +65,7 @@ public:
                            (code ? ": " + code.message() : std::string()));
         if (::access(folder_.c_str(), W_OK | X_OK) != 0)
             throw io_error(folder_ + ": cannot be written to, expected a folder for the cache of images");
-        // Processes that were killed leave what they had begun; an image takes far less than a day.
-        auto const yesterday = std::filesystem::file_time_type::clock::now() - std::chrono::hours(24);
-        for (std::filesystem::directory_iterator entry(folder_, code), end; !code && entry != end; entry.increment(code)) {
-            if (!entry->path().filename().string().starts_with(atomic_file::partial_prefix)) continue;
-            std::error_code gone;  // by another process that cleans up
-            if (entry->last_write_time(gone) < yesterday && !gone) std::filesystem::remove(entry->path(), gone);
-        }
+        remove_partial_files(folder_, std::chrono::hours(24));  // an image takes far less
     }
 
     /// The resized image of the file `path`, which is in `state`, put into the first channels of `out` as `resize` puts

@@ -16,6 +16,8 @@ namespace cxr::stats {
 struct class_weights {
     std::vector<double> positive;  ///< weight of positive labels
     std::vector<double> negative;  ///< weight of negative labels
+
+    friend bool operator==(class_weights const&, class_weights const&) = default;
 };
 
 /// The weights that make both kinds of labels contribute equally.

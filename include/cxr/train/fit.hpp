@@ -76,6 +76,12 @@ struct fit_state {
     std::size_t epochs_since_best = 0;    ///< completed epochs after the best one
 };
 
+/// Whether a run that stands there has nothing left to do, at so many batches an epoch.
+[[nodiscard]] inline bool is_finished(fit_state const& state, fit_options const& options, std::size_t batches) {
+    if (options.steps == 0) return state.epoch >= options.epochs;
+    return state.step >= options.steps && state.batch != batches && !state.validation_due;
+}
+
 /// One step, as observers see it.
 struct step_report {
     std::uint64_t step;       ///< number of the step, from 1
@@ -175,7 +181,6 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
     if (batches == 0) throw contract_violation("cxr::train::fit: the training source has no batch");
     auto const stopped = [&] { return options.stop != nullptr && options.stop->load(); };
     auto const steps_done = [&] { return options.steps != 0 && state.step >= options.steps; };
-    auto const finished = [&] { return options.steps != 0 ? steps_done() && state.batch != batches && !state.validation_due : state.epoch >= options.epochs; };
     auto const tell = [&](auto const& f) { (f(observers), ...); };
     auto const checkpoint = [&](bool best) {
         tell([&](auto& o) { if constexpr (requires { o.on_checkpoint(state, best); }) o.on_checkpoint(state, best); });
@@ -227,7 +232,7 @@ fit_end fit(Network& network, Training& training, Validation& validation, Loss c
         if (!training.next(into)) throw contract_violation("cxr::train::fit: the training source ended before its last batch");
         if constexpr (prefetching<Network>) network.prefetch(into.images, into.targets);
     };
-    while (!finished()) {
+    while (!is_finished(state, options, batches)) {
         if (options.patience != 0 && state.epochs_since_best >= options.patience) return fit_end::out_of_patience;
         // A run that was stopped while it validated has no batch left to take.
         auto const batches_left = [&] { return state.batch != batches && !steps_done(); };

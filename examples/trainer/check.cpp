@@ -32,6 +32,7 @@ json run_check(check_options const& o, label_options const& labels, global_optio
     if (!o.test.empty()) splits.emplace_back("test", read_table(o.test, labels));
     for (auto const& [name, table] : splits)
         if (table.patients.empty()) out.warn("{} has no patient column (see --patient-column): its patients are not compared", table.path);
+        else if (auto const unknown = data::rows_without_patient(table); unknown != 0) out.warn("{}: {} without a patient, which are not compared by patient", table.path, counted(unknown, "image", "images"));
     std::vector<std::vector<data::image_fingerprint>> prints;
     if (!o.images.empty())
         for (auto const& [name, table] : splits) {
@@ -52,13 +53,13 @@ json run_check(check_options const& o, label_options const& labels, global_optio
             bool const any = leak.any() || !identical.empty();
             if (any) j["leak"] = true;
             j["pairs"].push_back({{"a", splits[a].first}, {"b", splits[b].first}, {"patients", leak.patients}, {"images", leak.images}, {"identical_pixels", identical},
-                                  {"patients_compared", leak.patients_compared}, {"pixels_compared", !o.images.empty()}});
+                                  {"patients_compared", leak.rows_without_patient == 0}, {"rows_without_patient", leak.rows_without_patient}, {"pixels_compared", !o.images.empty()}});
             std::string found;
             if (any) {
                 found = " · " + counted(leak.patients.size(), "patient", "patients") + first_names(leak.patients) + " · " + counted(leak.images.size(), "image name", "image names") + first_names(leak.images);
                 if (!o.images.empty()) found += " · " + counted(identical.size(), "pair", "pairs") + " of identical pixels";
-            } else if (!leak.patients_compared) {
-                found = " by image names; patients not compared";
+            } else if (leak.rows_without_patient != 0) {
+                found = " by image names; patients not compared of " + counted(leak.rows_without_patient, "image", "images");
             }
             out.print("{} / {}: {}{}", splits[a].first, splits[b].first, any ? "LEAK" : "no leak", found);
         }

@@ -29,6 +29,7 @@ void catch_interrupts() {
     // A second Ctrl-C ends the process at once.
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);
     sigaction(SIGINT, &action, nullptr);
+    sigaction(SIGTERM, &action, nullptr);  // of a batch system whose time is up
 }
 
 void add_global_options(CLI::App& command, global_options& o, backend_use use) {
@@ -64,7 +65,7 @@ void add_global_options(CLI::App& command, global_options& o, backend_use use) {
 
 void add_label_options(CLI::App& command, label_options& o) {
     auto const group = "Label tables";
-    command.add_option("--classes", o.classes, "order of the outputs, A,B,…; default: every column of labels, in the file's order")->delimiter(',')->group(group);
+    command.add_option("--classes", o.classes, "order of the outputs, A,B,…; default: every column of labels, in the file's order, or the classes of a model")->delimiter(',')->group(group);
     command.add_option("--image-column", o.image_column, "default: Image, Image Index, Path, filename, the first that exists")->group(group);
     command.add_option("--patient-column", o.patient_column, "default: PatientId, Patient ID, patientid, the first that exists; else a folder patient<number> in the path of the image")->group(group);
     command.add_option("--uncertain", o.uncertain, "what a label of -1 means, as in CheXpert's table: ones, zeros, or ignore (unknown); without it -1 is an error")->group(group)->check([](std::string const& text) {

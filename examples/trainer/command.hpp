@@ -78,9 +78,9 @@ void add_demo(CLI::App& app, chosen_command& chosen);
 /// What `cxr --version` prints.
 std::string version_text();
 
-/// Becomes true when the user presses Ctrl-C after `catch_interrupts()`.
+/// Becomes true when the user presses Ctrl-C, or SIGTERM comes, after `catch_interrupts()`.
 extern std::atomic<bool> interrupt_requested;  // NOLINT(cppcoreguidelines-avoid-non-const-global-variables): all that a signal handler can reach
-/// From now on the first Ctrl-C is a request, and the second ends the process.
+/// From now on the first Ctrl-C or SIGTERM is a request, and a second ends the process.
 void catch_interrupts();
 
 /// A command that Ctrl-C ended: exit status 130.

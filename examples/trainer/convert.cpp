@@ -79,7 +79,7 @@ void add_convert(CLI::App& app, chosen_command& chosen) {
     };
     auto const o = std::make_shared<options>();
     auto* const c = app.add_subcommand("convert", "weights from one format to another, or what is in a file");
-    c->add_option("files", o->convert.files, "the file to read, and the one to write; its ending says the format: .safetensors (torchvision's names), .h5 or .hdf5 (a whole model of Keras 2),\n"
+    c->add_option("files", o->convert.files, "the file to read, and the one to write, beside which model.md and model.json describe the model; its ending says the format: .safetensors (torchvision's names), .h5 or .hdf5 (a whole model of Keras 2),\n"
                                              ".weights.h5 (weights of Keras 3), .keras (a whole model of Keras 3), .onnx (any batch, height and width, with the sigmoid)")
         ->required();
     c->add_flag("--list", o->convert.list, "print the names and shapes of the tensors of a file, and their names here, and write nothing");

@@ -12,6 +12,7 @@
 #include "cxr/metrics/precision_recall.hpp"
 #include "cxr/metrics/roc.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cmath>
 #include <filesystem>
@@ -69,10 +70,14 @@ void report_confusion(double threshold, std::vector<std::string> const& classes,
 json run_evaluate(evaluate_options const& o, label_options const& labels, console const& out) {
     auto const p = read_predictions(o.predictions, labels.image_column);
     auto wanted = labels;
+    std::vector<std::string> missing;
     if (wanted.classes.empty()) {
-        if (auto const strangers = classes_without_labels(o.csv, p.classes); !strangers.empty())
+        if (auto const strangers = classes_without_labels(o.csv, p.classes, labels); !strangers.empty())
             throw io_error(p.path + ": column '" + strangers.front() + "' is no class of " + o.csv + ", expected Image,<class>,…; --classes names those to evaluate");
-        wanted.classes = p.classes;
+        auto const in = [](std::vector<std::string> const& names, std::string const& name) { return std::find(names.begin(), names.end(), name) != names.end(); };
+        for (auto const& name : read_table(o.csv, labels).classes) (in(p.classes, name) ? wanted.classes : missing).push_back(name);
+        for (auto const& name : p.classes)
+            if (!in(wanted.classes, name)) wanted.classes.push_back(name);
     }
     auto const table = read_table(o.csv, wanted);
     auto const joined = join(table, p);
@@ -84,6 +89,7 @@ json run_evaluate(evaluate_options const& o, label_options const& labels, consol
     // Both are defined for the same classes, those with both values.
     auto const mean = metrics::average_over_classes(auroc), mean_auprc = metrics::average_over_classes(auprc);
 
+    if (!missing.empty()) out.warn("{}: no predictions of {}, of which {} has labels; means are over the other classes", p.path, data::listed(missing), o.csv);
     if (joined.without != 0) out.warn("{} of {} without a prediction left out", counted(joined.without, "row", "rows"), o.csv);
     out.print("{} of {} against {}", counted(rows, "row", "rows"), o.predictions, o.csv);
     std::vector<std::vector<std::string>> text{{"class", "positives", "negatives", "AUROC", "AUPRC"}};

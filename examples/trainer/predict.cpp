@@ -53,7 +53,7 @@ std::pair<std::vector<std::string>, std::string> images_of(predict_options const
     std::vector<std::string> names;
     if (folder) {
         for (auto const& entry : fs::directory_iterator(o.images.front(), ignored))
-            if (data::has_image_name(entry.path()) && !entry.is_directory(ignored)) names.push_back(entry.path().filename().string());
+            if (data::has_image_name(entry.path()) && !entry.path().filename().string().starts_with('.') && entry.is_regular_file(ignored)) names.push_back(entry.path().filename().string());
         if (ignored) throw io_error(o.images.front() + ": cannot be listed: " + ignored.message());
         if (names.empty()) throw io_error(o.images.front() + ": no .png, .jpg or .jpeg file in this folder");
         std::sort(names.begin(), names.end());

@@ -7,6 +7,7 @@
 #include "stats.hpp"
 
 #include "cxr/core/atomic_file.hpp"
+#include "cxr/data/leakage.hpp"
 #include "cxr/data/split.hpp"
 
 #include <algorithm>
@@ -16,12 +17,27 @@
 #include <filesystem>
 #include <list>
 #include <numeric>
+#include <set>
 #include <string>
+#include <string_view>
 #include <vector>
 
 namespace cxr::trainer {
 
 namespace {
+
+// Of how many patients positives of class c are; a row without a patient is one of its own.
+std::size_t count_patients_with(data::label_table const& table, std::size_t c) {
+    std::set<std::string_view> names;
+    std::size_t of_nobody = 0;
+    for (std::size_t i = 0; i < table.rows(); ++i) {
+        if (table.labels(i, c) != 1) continue;
+        auto const key = table.patients.empty() ? std::string_view() : data::patient_key(table.patients[i]);
+        if (key.empty()) ++of_nobody;
+        else names.insert(key);
+    }
+    return names.size() + of_nobody;
+}
 
 struct split_options {
     std::string csv, fractions = "0.8,0.1,0.1", out;
@@ -50,7 +66,7 @@ std::vector<double> parse_fractions(std::string const& text) {
 json run_split(split_options const& o, label_options const& labels, global_options const& global, console const& out) {
     auto const fractions = parse_fractions(o.fractions);
     auto const table = read_table(o.csv, labels);
-    auto const unknown = table.patients.empty() ? table.rows() : static_cast<std::size_t>(std::count(table.patients.begin(), table.patients.end(), ""));
+    auto const unknown = data::rows_without_patient(table);
     if (table.patients.empty())
         out.warn("{} has no patient column (see --patient-column): every image is taken for a patient of its own, so one patient may be in several parts", o.csv);
     else if (unknown != 0)
@@ -94,7 +110,11 @@ json run_split(split_options const& o, label_options const& labels, global_optio
         std::string without;
         for (std::size_t part = 0; part < parts.size(); ++part)
             if (count(parts[part], c, 1) == 0) without += (without.empty() ? "" : ", ") + std::string(part_names[part]);
-        if (!without.empty()) out.warn("class {} is too rare to be in each part: {} in {}, none of them in {}", table.classes[c], counted(positives, "positive", "positives"), o.csv, without);
+        if (without.empty()) continue;
+        auto const patients = count_patients_with(table, c);
+        out.warn("class {} is {}: {} of {} in {}, none of them in {}", table.classes[c],
+                 patients < parts.size() ? "too rare to be in each part" : "not in each part, since rarer ones have decided where its patients are", counted(positives, "positive", "positives"),
+                 counted(patients, "patient", "patients"), o.csv, without);
     }
     return j;
 }

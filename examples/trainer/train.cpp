@@ -115,7 +115,9 @@ train_outcome run_training(train_options o, label_options labels, global_options
     data::check_images(training, o.images);
     data::check_images(validation, o.images);
     auto const leak = data::find_leak(training, validation);
-    if (!leak.patients_compared) out.warn("no patient is known in {}, so a leak between the splits cannot be excluded", data::patients_known(training) ? o.valid : o.train);
+    for (auto const* const table : {&training, &validation})
+        if (auto const unknown = data::rows_without_patient(*table); unknown != 0)
+            out.warn("{}: no patient is known of {}, so a leak between the splits cannot be excluded", table->path, unknown == table->rows() ? "its images" : counted(unknown, "image", "images"));
     if (leak.any())
         out.warn("{} and {} share {} and {}; the validation will look better than it is", o.train, o.valid, counted(leak.patients.size(), "patient", "patients"),
                  counted(leak.images.size(), "image", "images"));
@@ -184,6 +186,10 @@ train_outcome run_training(train_options o, label_options labels, global_options
     if (weights_by_now != engine_for.weights)
         out.warn("{} would weigh labels otherwise by now; the run goes on with the weights that it began with",
                  is_weight_rule(o.class_weights) ? "--class-weights " + o.class_weights + " of " + o.train : o.class_weights);
+    if (o.resume && table_changed(old_config, "train", training))
+        out.warn("{} has other images, patients or labels than when the run began, or in another order: of an epoch that was begun, images are seen twice or not at all", o.train);
+    if (o.resume && table_changed(old_config, "valid", validation))
+        out.warn("{} has other images, patients or labels than when the run began: which checkpoint is the best is decided between figures of different tables", o.valid);
     if (!backend.warning.empty()) out.warn("{}", backend.warning);
     if (auto const little = little_to_normalise_by(o, engine_for, training.rows()); !little.empty()) out.warn("{}", little);
     auto operations = operations_for(backend, classes.size());
@@ -243,6 +249,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
                 {"positive_weights", engine_for.weights.positive},
                 {"negative_weights", engine_for.weights.negative},
                 {"rows", {{"train", training.rows()}, {"valid", validation.rows()}}},
+                {"tables", {{"train", table_checksum(training)}, {"valid", table_checksum(validation)}}},
                 {"drop_last", drop_last},
                 {"operations", json::object()},
                 {"seed", global.seed}};

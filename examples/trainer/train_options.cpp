@@ -6,6 +6,8 @@
 #include "train_recipe.hpp"
 
 #include "cxr/core/error.hpp"
+#include "cxr/core/random.hpp"
+#include "cxr/data/label_table.hpp"
 
 #include <algorithm>
 #include <array>
@@ -160,6 +162,13 @@ void check_resumed_rows(train_options const& o, json const& config, std::size_t 
                           " is laid out, so --resume cannot change them");
 }
 
+std::string table_checksum(data::label_table const& table) { return fmt::format("{:016x}", fnv1a(data::format_label_table(table))); }
+
+bool table_changed(json const& config, char const* part, data::label_table const& table) {
+    auto const before = config.find("tables");
+    return before != config.end() && before->value(part, json()) != table_checksum(table);
+}
+
 stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes) {
     auto const path = run_folder::file(o.out, "config.json");
     try {
@@ -178,7 +187,7 @@ void keep_history(json& config, json const& before, std::uint64_t step) {
         if (before.contains(field)) config[field] = before.at(field);
     config["resumed_at_steps"].push_back(step);
     json part;
-    for (auto const* const field : {"cxr", "versions", "options"})
+    for (auto const* const field : {"cxr", "versions", "options", "tables"})
         if (before.contains(field) && before.at(field) != config.at(field)) part[field] = before.at(field);
     if (part.is_null()) return;
     part["until_step"] = step;

@@ -4,6 +4,7 @@
 
 #include "train.hpp"
 
+#include "cxr/data/labels.hpp"
 #include "cxr/stats/class_weights.hpp"
 
 #include <cstddef>
@@ -28,6 +29,12 @@ json resume_options(train_options& o, label_options& l, global_options& g);
 /// Holds the rows of a training table that a run is continued with against those in its config.json, where its schedule is laid out over all steps of its epochs. Throws `usage_error` for
 /// another number, and `io_error` where the configuration has none.
 void check_resumed_rows(train_options const& o, json const& config, std::size_t rows);
+
+/// 16 hexadecimal digits that tell a table's images, patients and labels, in their order, from others.
+std::string table_checksum(data::label_table const& table);
+
+/// Whether `part` of the tables, train or valid, is another than the run's config.json says; false where that does not say.
+bool table_changed(json const& config, char const* part, data::label_table const& table);
 
 /// What labels weigh in the run that is continued, by its config.json: a loss that changes midway could not be compared. Throws `io_error` where that has no such numbers.
 stats::class_weights weights_of_run(train_options const& o, json const& config, std::size_t classes);

@@ -75,11 +75,16 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
     std::ifstream in(path);
     if (!in) throw io_error(path + ": cannot be read, expected class weights as `cxr stats --json` writes them, or one of the rules train, inverse, effective, pos-weight, none");
     try {
-        auto const list = json::parse(in).at("classes");
+        auto const file = json::parse(in);
+        auto const list = file.is_object() ? file.value("classes", json()) : json();
+        if (!list.is_array() || !std::all_of(list.begin(), list.end(), [](auto const& c) { return c.is_object() && c.contains("name"); }))
+            throw io_error(path + ": has no list `classes` of classes with a name and weights, expected class weights as `cxr stats --json` writes them");
         stats::class_weights w;
         for (auto const& name : classes) {
-            auto const found = std::find_if(list.begin(), list.end(), [&](auto const& c) { return c.at("name") == name; });
+            auto const is_it = [&](auto const& c) { return c.at("name") == name; };
+            auto const found = std::find_if(list.begin(), list.end(), is_it);
             if (found == list.end()) throw io_error(path + ": no weights of class " + name);
+            if (std::count_if(list.begin(), list.end(), is_it) != 1) throw io_error(path + ": class " + name + " is there twice");
             for (auto const& [field, weights] : {std::pair("positive_weight", &w.positive), std::pair("negative_weight", &w.negative)}) {
                 auto const weight = found->find(field);
                 if (weight == found->end() || !weight->is_number() || !std::isfinite(weight->template get<double>()) || weight->template get<double>() < 0)
@@ -88,8 +93,8 @@ stats::class_weights weights_from_file(std::string const& path, std::vector<std:
             }
         }
         return w;
-    } catch (json::exception const& e) {
-        throw io_error(path + ": expected class weights as `cxr stats --json` writes them: " + e.what());
+    } catch (json::parse_error const&) {
+        throw io_error(path + ": is not JSON, expected class weights as `cxr stats --json` writes them");
     }
 }
 

@@ -128,7 +128,7 @@ weight_format const& format_of(std::string const& path) {
     std::error_code ignored;
     if (std::filesystem::exists(path, ignored) && !std::filesystem::is_regular_file(path, ignored)) throw io_error(path + ": is not a file, expected one with weights");
     io::refuse_pickle(path);
-    std::string begin(8, '\0');
+    std::string begin(9, '\0');
     std::ifstream file(path, std::ios::binary);
     file.read(begin.data(), static_cast<std::streamsize>(begin.size()));
     begin.resize(static_cast<std::size_t>(std::max<std::streamsize>(file.gcount(), 0)));
@@ -137,8 +137,13 @@ weight_format const& format_of(std::string const& path) {
         if (!f.signature.empty() && begin.starts_with(f.signature) && ends_with(path, f.endings)) return f;
     for (auto const& f : all)
         if (!f.signature.empty() && begin.starts_with(f.signature)) return f;
-    for (auto const& f : all)
+    std::string endings;
+    for (auto const& f : all) {
         if (ends_with(path, f.endings)) return f;
+        for (auto const& e : f.endings) endings += (endings.empty() ? "" : ", ") + e;
+    }
+    // Behind the length of its header a file of safetensors goes on with JSON.
+    if (begin.size() == 9 && begin.back() != '{') throw io_error(path + ": begins as no weight file that is read here, expected one of " + endings);
     return all.front();
 }
 

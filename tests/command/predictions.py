@@ -123,9 +123,16 @@ class Predict(CommandTest):
             self.bad(1, *self.predict(), "--csv", self.write("t.csv", content), says=["t.csv", *says])
         self.bad(1, *self.predict(), "--csv", self.write("t.csv", "Image\nnone.png\nvalid-01.png\n"), says=[f"1 of the 2 images of {self.path('t.csv')} are not there: none.png"])
 
+    def test_a_pipe_of_a_table_is_no_image(self):
+        os.mkdir(self.path("images"))
+        os.mkfifo(self.path("images", "x.png"))
+        self.bad(1, *self.predict(self.path("images")), "--csv", self.write("t.csv", "Image\nx.png\n"), says=["1 of the 1 images of", "are not there: x.png"])
+
     def test_a_folder_among_the_images_is_passed_over(self):
         os.mkdir(self.path("images"))
         os.mkdir(self.path("images", "x.png"))
+        os.mkfifo(self.path("images", "y.png"))
+        self.write("images/._train-01.png", "macOS keeps attributes so")
         shutil.copy(self.maker.path("images", "train-01.png"), self.path("images"))
         self.good(*self.predict(self.path("images")))
         self.assertEqual([r["Image"] for r in read_csv(self.path("p.csv"))], ["train-01.png"])
@@ -233,6 +240,8 @@ class Evaluate(CommandTest):
         text = self.good("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv")).stdout
         self.assertIn("undefined", text)
         self.assertIn("mean over 2 of 3 classes", text)
+        # Without --classes they come in the order of the table of labels, not of the predictions.
+        self.assertEqual([line[0] for line in text.splitlines() if line[1:2] == " " and line[0] in "ABC"], ["A", "B", "C"])
 
     def test_confusion_at_a_threshold(self):
         self.tables()
@@ -263,6 +272,7 @@ class Evaluate(CommandTest):
         self.tables()
         with gzip.open(self.path("p.csv.gz"), "wt") as file:
             file.write("Image Index,prob_A\n4.png,0.8\n1.png,0.1\n")
+        self.assertIn("p.csv.gz: no predictions of B, C, of which", self.good("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv.gz")).stderr)
         result = self.good_json("evaluate", "--csv", self.path("labels.csv"), "--predictions", self.path("p.csv.gz"))
         self.assertEqual((result["rows"], result["rows_without_prediction"], result["classes"][0]["auroc"]), (2, 2, 1.0))
 
@@ -296,7 +306,8 @@ class Evaluate(CommandTest):
         refused("Image,A,B\n1.png,0.5\n", "2 cells", "3")
         refused("Image,A\n1.png,0.5\n1.png,0.6\n", "1.png", "two rows")
         refused("Image,A\n1.png,0.5\nx.png,0.6\n", "x.png", "labels.csv")
-        refused("Image,PatientId,Z,A\n1.png,7,3,0.5\n", "column 'Z'", "no class of", "labels.csv")
+        refused("Image,Z,A\n1.png,3,0.5\n", "column 'Z'", "no class of", "labels.csv")
+        refused("Image,PatientId,A\n1.png,1,0.5\n", "column 'PatientId'", "no class of", "labels.csv")
         refused(",Image,A\n0,1.png,0.5\n", "column ''", "no class of", "labels.csv")
         refused("Image,A\n1.png,1e999\n", "1e999", "finite")
         refused("Image,A\n1.png,+-1\n", "+-1", "finite")

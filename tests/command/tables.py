@@ -163,7 +163,17 @@ class Check(CommandTest):
         result = self.good("check", "--train", a, "--valid", b)
         self.assertIn("patients not compared", result.stdout)
         self.assertIn("a.csv has no patient column", result.stderr)
-        self.assertFalse(self.good_json("check", "--train", a, "--valid", b)["pairs"][0]["patients_compared"])
+        pair = self.good_json("check", "--train", a, "--valid", b)["pairs"][0]
+        self.assertEqual((pair["patients_compared"], pair["rows_without_patient"]), (False, 1))
+
+    def test_rows_without_a_patient_are_counted(self):
+        a, b = self.write("a.csv", "Image,PatientId,A\n1.png,,1\n2.png,,0\n3.png,4,0\n"), self.write("b.csv", "Image,PatientId,A\n5.png,7,1\n")
+        result = self.good("check", "--train", a, "--valid", b)
+        self.assertIn("no leak by image names; patients not compared of 2 images", result.stdout)
+        self.assertIn("a.csv: 2 images without a patient", result.stderr)
+        pair = self.good_json("check", "--train", a, "--valid", b)["pairs"][0]
+        self.assertEqual((pair["patients_compared"], pair["rows_without_patient"]), (False, 2))
+        self.assertTrue(self.good_json("check", "--train", b, "--valid", self.write("c.csv", "Image,PatientId,A\n6.png,8,1\n"))["pairs"][0]["patients_compared"])
 
 
 CHEXPERT = (
@@ -253,7 +263,17 @@ class Split(CommandTest):
 
     def test_a_class_too_rare_for_each_part_is_said_and_not_failed(self):
         result = self.good("split", "--csv", self.table(), "--out", self.path("parts"))
-        self.assertRegex(result.stderr, r"^cxr: warning: class C is too rare to be in each part: 1 positive in [^\n]*, none of them in valid, test\n$")
+        self.assertRegex(result.stderr, r"^cxr: warning: class C is too rare to be in each part: 1 positive of 1 patient in [^\n]*, none of them in valid, test\n$")
+
+    def test_a_class_that_rarer_ones_keep_from_a_part_is_not_called_too_rare(self):
+        # C and D are dealt out before B, each to the largest part, and so two of B's three patients are there.
+        rows = ["0.png,0,1,1,0", "1.png,1,1,0,1", "2.png,2,1,0,0"] + [f"{i}.png,{i},0,0,0" for i in range(3, 30)]
+        table = self.write("few.csv", "Image,PatientId,B,C,D\n" + "\n".join(rows) + "\n")
+        said = self.good("split", "--csv", table, "--out", self.path("parts")).stderr.splitlines()
+        self.assertEqual(len(said), 3, said)
+        self.assertRegex(said[0], r"class B is not in each part, since rarer ones have decided where its patients are: 3 positives of 3 patients in [^\n]*, none of them in (valid|test)$")
+        for line, name in zip(said[1:], "CD"):
+            self.assertIn(f"class {name} is too rare to be in each part: 1 positive of 1 patient in", line)
 
     def test_a_class_that_nobody_has_is_said_to_be_one(self):
         self.table()

@@ -442,9 +442,9 @@ class Run(CommandTest):
         config = json.loads(self.read("run", "config.json"))
         self.assertEqual((config["positive_weights"][1], config["negative_weights"][1]), (1.0, 0.0))
 
-    def test_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(self):
+    def test_sigterm_as_ctrl_c_writes_a_checkpoint_and_the_run_goes_on_to_the_same_bits(self):
         arguments = self.train_arguments(train=18)
-        self.interrupted_after([*arguments, "--epochs", "100000"], lines=8, pause=0.05)
+        self.interrupted_after([*arguments, "--epochs", "100000"], lines=8, pause=0.05, by=signal.SIGTERM)
         header, _ = read_safetensors(self.path("run", "last.safetensors"))
         taken = int(header["__metadata__"]["cxr.step"])
         self.assertEqual(taken, len(read_csv(self.path("run", "steps.csv"))))
@@ -465,14 +465,14 @@ class Run(CommandTest):
         self.good(*arguments[:-1], self.path("whole"), "--steps", "2", "--quiet")
         self.assertEqual(self.read("run", "last.safetensors"), self.read("whole", "last.safetensors"))
 
-    def interrupted_after(self, arguments, lines, pause):
-        """Trains, with a Ctrl-C when steps.csv has so many lines, which is looked for every `pause` seconds, or else after half a minute."""
+    def interrupted_after(self, arguments, lines, pause, by=signal.SIGINT):
+        """Trains, with this signal when steps.csv has so many lines, which is looked for every `pause` seconds, or else after half a minute."""
         process = subprocess.Popen([EXECUTABLE, *arguments], stdout=subprocess.PIPE, stderr=subprocess.PIPE, cwd=self.folder)
         for _ in range(round(30 / pause)):
             time.sleep(pause)
             if os.path.exists(self.path("run", "steps.csv")) and len(self.read("run", "steps.csv").splitlines()) >= lines:
                 break
-        process.send_signal(signal.SIGINT)
+        process.send_signal(by)
         process.communicate(timeout=60)
         self.assertEqual(process.returncode, 130)
 
@@ -525,13 +525,19 @@ class Run(CommandTest):
         self.assertRegex(self.good("train", "--resume", "--out", self.path("run"), "--steps", "2").stderr, r"^cxr: warning: .*weights\.json would weigh labels otherwise by now; the run goes on with the weights that it began with\n")
         config = json.loads(self.read("run", "config.json"))
         self.assertEqual((config["positive_weights"], config["negative_weights"]), ([0.5, 0.5], [0.25, 0.25]))
-        bad = self.write("bad.json", "{}")
+        bad = self.write("bad.json", "{")
         stats["classes"][0]["negative_weight"] = "heavy"
         text = self.write("text.json", json.dumps(stats))
         with self.unchanged():
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", text, says=["text.json", "negative_weight of class A", '"heavy"', "expected a finite number"])
-            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", bad, says=["bad.json"])
+            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", bad, says=["bad.json", "is not JSON"])
             self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", self.path("none.json"), says=["none.json"])
+        for content in ({}, {"classes": ["A", "B"]}, {"positive_weights": [1, 1]}, [1, 2], {"classes": {"A": 1}}):
+            other = self.write("other.json", json.dumps(content))
+            self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", other, says=["other.json: has no list `classes`", "cxr stats --json"])
+        twice = self.write("twice.json", json.dumps({"classes": [{"name": n, "positive_weight": 1, "negative_weight": 1} for n in "ABA"]}))
+        self.bad(1, *arguments[:-1], self.path("other"), "--class-weights", twice, says=["twice.json: class A is there twice"])
+        self.assertFalse(os.path.exists(self.path("other")))
 
     def test_class_weights_of_another_table_do_not_change_a_run(self):
         for out, table in (("same", "train.csv"), ("other", "fewer.csv")):
@@ -543,6 +549,26 @@ class Run(CommandTest):
         configs = [json.loads(self.read(out, "config.json")) for out in ("same", "other")]
         for field in ("positive_weights", "negative_weights"):
             self.assertEqual(configs[0][field], configs[1][field])
+
+    def test_a_table_that_changed_is_warned_of_when_a_run_goes_on(self):
+        self.good(*self.train_arguments("run"), "--steps", "2", "--loss", "bce", "--quiet")
+        tables = {name: self.read(name).decode().splitlines() for name in ("train.csv", "valid.csv")}
+        before = json.loads(self.read("run", "config.json"))["tables"]
+        step = 2
+        for name, lines, says in (
+            ("train.csv", None, None),
+            ("train.csv", [tables["train.csv"][0], *reversed(tables["train.csv"][1:])], "seen twice or not at all"),
+            ("valid.csv", tables["valid.csv"][:-1], "figures of different tables"),
+        ):
+            if lines:
+                self.write(name, "\n".join(lines) + "\n")
+            step += 1
+            result = self.good("train", "--resume", "--out", self.path("run"), "--steps", str(step))
+            self.assertEqual([says in line for line in result.stderr.splitlines() if "than when the run began" in line], [True] if says else [], result.stderr)
+            self.assertEqual("tables" in json.dumps(json.loads(self.read("run", "config.json")).get("earlier", [])[-1:]), bool(says))
+        config = json.loads(self.read("run", "config.json"))
+        self.assertNotEqual(config["tables"]["train"], before["train"])
+        self.assertNotEqual(config["tables"]["valid"], before["valid"])
 
     def test_class_weights_by_rule(self):
         data = self.data_set()

@@ -26,7 +26,7 @@ inline void check_images(label_table const& table, std::string const& folder) {
     std::size_t missing = 0;
     std::string first;
     for (auto const& name : table.images) {
-        if (std::filesystem::exists(image_path(folder, name), ignored)) continue;
+        if (std::filesystem::is_regular_file(image_path(folder, name), ignored)) continue;
         if (++missing <= 5) first += (first.empty() ? "" : ", ") + name;
     }
     if (missing != 0)

@@ -14,6 +14,7 @@
 #include <cstdint>
 #include <map>
 #include <string>
+#include <tuple>
 #include <utility>
 #include <vector>
 
@@ -62,23 +63,36 @@ namespace detail {
 
 /// The pairs (row of `a`, row of `b`) whose images have the same height, width and pixels; sorted by row of `b`, then of
 /// `a`. Gray and colour, 8 and 16 bits, PNG and JPEG are compared as gray of 16 bits. `a_prints` and `b_prints` are the
-/// tables' `fingerprints`; images of the same fingerprint are read again and compared sample by sample.
-/// Throws what reading an image throws.
+/// tables' `fingerprints`; images of a fingerprint that both tables have are read again, each once, and compared sample by
+/// sample. Throws what reading an image throws.
 [[nodiscard]] inline std::vector<std::pair<std::size_t, std::size_t>> find_identical_images(
     label_table const& a, std::vector<image_fingerprint> const& a_prints, label_table const& b,
     std::vector<image_fingerprint> const& b_prints, std::string const& folder) {
     require(a_prints.size() == a.rows() && b_prints.size() == b.rows(),
             "cxr::data::find_identical_images: expected one fingerprint a row of each table");
-    std::multimap<image_fingerprint, std::size_t> first;
-    for (std::size_t row = 0; row < a.rows(); ++row) first.emplace(a_prints[row], row);
+    struct rows_of {
+        std::vector<std::size_t> a, b;
+    };
+    std::map<image_fingerprint, rows_of> alike;
+    for (std::size_t row = 0; row < a.rows(); ++row) alike[a_prints[row]].a.push_back(row);
+    for (std::size_t row = 0; row < b.rows(); ++row) alike[b_prints[row]].b.push_back(row);
     std::vector<std::pair<std::size_t, std::size_t>> pairs;
-    for (std::size_t row = 0; row < b.rows(); ++row)
-        for (auto [at, end] = first.equal_range(b_prints[row]); at != end; ++at) {
-            auto const x = detail::read_comparable(a, at->second, folder), y = detail::read_comparable(b, row, folder);
-            if (x.pixels.extents() == y.pixels.extents() &&
-                std::equal(x.pixels.begin(), x.pixels.end(), y.pixels.begin()))
-                pairs.emplace_back(at->second, row);
-        }
+    for (auto const& [print, rows] : alike) {
+        if (rows.a.empty() || rows.b.empty()) continue;
+        std::vector<std::pair<image, rows_of>> pictures;  // one, but where pictures that differ have the same hash
+        auto const same = [&](label_table const& table, std::size_t row) -> rows_of& {
+            auto picture = detail::read_comparable(table, row, folder);
+            for (auto& [other, whose] : pictures)
+                if (picture.pixels.extents() == other.pixels.extents() && std::equal(picture.pixels.begin(), picture.pixels.end(), other.pixels.begin())) return whose;
+            return pictures.emplace_back(std::move(picture), rows_of{}).second;
+        };
+        for (auto const row : rows.a) same(a, row).a.push_back(row);
+        for (auto const row : rows.b) same(b, row).b.push_back(row);
+        for (auto const& [picture, whose] : pictures)
+            for (auto const y : whose.b)
+                for (auto const x : whose.a) pairs.emplace_back(x, y);
+    }
+    std::sort(pairs.begin(), pairs.end(), [](auto const& p, auto const& q) { return std::tie(p.second, p.first) < std::tie(q.second, q.first); });
     return pairs;
 }
 

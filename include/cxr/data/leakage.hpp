@@ -5,6 +5,7 @@
 #include "cxr/data/labels.hpp"
 
 #include <algorithm>
+#include <cstddef>
 #include <iterator>
 #include <string>
 #include <string_view>
@@ -14,19 +15,23 @@ namespace cxr::data {
 
 /// What two splits have in common; each list is sorted and names everything once.
 struct leak {
-    std::vector<std::string> patients;  ///< in both tables
-    std::vector<std::string> images;    ///< names in both tables
-    bool patients_compared = false;     ///< false where a table knows of no patient: then nothing is known about them
+    std::vector<std::string> patients;     ///< in both tables
+    std::vector<std::string> images;       ///< names in both tables
+    std::size_t rows_without_patient = 0;  ///< of the two tables: of these it is not known whose they are
 
     /// Whether there is anything.
     [[nodiscard]] bool any() const { return !patients.empty() || !images.empty(); }
 };
 
 /// What tells a patient from others: of a number its digits without leading zeros, since tables write 13 also as 13.0
-/// and 00013; of any other name all of it.
+/// and 00013, and CheXpert's folders as patient00013; of any other name all of it but blanks around it.
 [[nodiscard]] inline std::string_view patient_key(std::string_view name) {
-    auto const digits = name.substr(0, name.find('.'));
-    auto const zeros = name.substr(std::min(name.size(), digits.size() + 1));
+    constexpr std::string_view blanks = " \t", folder = "patient";
+    name.remove_prefix(std::min(name.find_first_not_of(blanks), name.size()));
+    name.remove_suffix(name.size() - (name.find_last_not_of(blanks) + 1));
+    auto const after = name.starts_with(folder) ? name.substr(folder.size()) : name;
+    auto const digits = after.substr(0, after.find('.'));
+    auto const zeros = after.substr(std::min(after.size(), digits.size() + 1));
     bool const number = !digits.empty() && digits.find_first_not_of("0123456789") == std::string_view::npos &&
                         zeros.find_first_not_of('0') == std::string_view::npos;
     return number ? digits.substr(std::min(digits.find_first_not_of('0'), digits.size() - 1)) : name;
@@ -43,9 +48,10 @@ struct leak {
     return both;
 }
 
-/// Whether it is known of any row whose it is.
-[[nodiscard]] inline bool patients_known(label_table const& table) {
-    return std::any_of(table.patients.begin(), table.patients.end(), [](auto const& patient) { return !patient.empty(); });
+/// The number of rows of which it is not known whose they are: all where the table has no patients.
+[[nodiscard]] inline std::size_t rows_without_patient(label_table const& table) {
+    auto const nobody = [](auto const& patient) { return patient_key(patient).empty(); };
+    return table.rows() - table.patients.size() + static_cast<std::size_t>(std::count_if(table.patients.begin(), table.patients.end(), nobody));
 }
 
 /// The patients, compared by `patient_key`, and image names of `a` that are also in `b`. Empty patients (not known
@@ -56,7 +62,7 @@ struct leak {
         for (auto& name : names) name = std::string(patient_key(name));
         return names;
     };
-    leak found{shared_names(keys(a.patients), keys(b.patients)), shared_names(a.images, b.images), patients_known(a) && patients_known(b)};
+    leak found{shared_names(keys(a.patients), keys(b.patients)), shared_names(a.images, b.images), rows_without_patient(a) + rows_without_patient(b)};
     std::erase(found.patients, std::string());
     return found;
 }

@@ -272,6 +272,8 @@ private:
                 auto const found = column(name);
                 require(!found || std::find(columns.begin(), columns.end(), *found) == columns.end(),
                         "cxr::data::read_label_table: a class is asked for twice");
+                if (found && (*found == image_ || found == patient_))
+                    csv_.fail(1, "the column " + name + " is that of " + (*found == image_ ? "images" : "patients") + ", expected one of labels for a class");
                 if (found)
                     columns.push_back(*found);
                 else

@@ -113,7 +113,7 @@ std::optional<double> auroc_of(view<Score const, 1> scores, view<Label const, 1>
 ///
 ///     AUROC = (pairs in order + pairs tied / 2) / (positives · negatives)
 ///
-/// computed from whole numbers, so the result is the correctly rounded one. `scores`: n floating numbers, infinities
+/// computed from whole numbers, so the result is within one unit in its last place. `scores`: n floating numbers, infinities
 /// allowed; `labels`: n of any arithmetic type, 1 positive, 0 negative, NaN or a negative integer unknown (left out). Views,
 /// tensors, vectors and spans; Eigen's and xtensor's objects with their header in interop/. Returns nothing where no
 /// row is positive or none negative. Throws `contract_violation` for other lengths, and with the row for any other label

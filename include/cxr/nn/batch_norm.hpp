@@ -30,17 +30,20 @@ class generic_layer<Backend, batch_norm, T> {
 public:
     /// The input and the statistics it was normalised with.
     struct tape {
-        view<T const, 4> in;
-        statistics_buffer<memory_of<Backend>> own;
-        batch_statistics* statistics = nullptr;
-        bool of_batch = true;  ///< false: they are the running ones
-        tensor<double, 1, memory_of<Backend>> inverse_deviation;
-        tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;
+        view<T const, 4> in;                                      ///< where the input lies
+        statistics_buffer<memory_of<Backend>> own;                ///< for an input without, and for the running ones
+        batch_statistics* statistics = nullptr;                   ///< those in use: the input's, or `own`
+        bool of_batch = true;                                     ///< false: they are the running ones
+        tensor<double, 1, memory_of<Backend>> inverse_deviation;  ///< 1 / √(variance + epsilon) (C)
+        tensor<master_t<T>, 1, memory_of<Backend>> scale;         ///< γ · inverse deviation (C)
+        tensor<master_t<T>, 1, memory_of<Backend>> shift;         ///< β − mean · scale (C)
     };
 
+    /// Makes weight and running_var of ones, bias and running_mean of zeros.
     generic_layer(builder_of<Backend, T>& b, batch_norm const& s, shape const& in)
         : spec_(s), weight_(b.constant({in[3]}, 1)), bias_(b.constant({in[3]}, 0)), mean_(b.constant({in[3]}, 0, false)), variance_(b.constant({in[3]}, 1, false)) {}
 
+    /// out = scale · in + shift, of the affine map that `prepare` leaves in the tape.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         prepare(ctx, in, t);
         ops::scale_shift<Backend, T>(ctx, in.values, t.scale.view(), t.shift.view(), out.values);
@@ -81,13 +84,15 @@ public:
                                                     t.shift.view(), d_out, d_in, accumulate, t.of_batch, weight_.of(gradients), bias_.of(gradients));
     }
 
+    /// d_in (+)= the gradient, through mean and variance where they are the batch's; writes d_weight and d_bias.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         ops::batch_norm_backward<Backend, T>(ctx, t.in, first(t.statistics->mean, weight_.values.size()), t.inverse_deviation.view(), weight_.as_vector(), d_out, d_in, accumulate,
                                              t.of_batch, weight_.of(gradients), bias_.of(gradients));
     }
 
-    [[nodiscard]] bool learns() const { return weight_.learns || bias_.learns; }
+    [[nodiscard]] bool learns() const { return weight_.learns || bias_.learns; }  ///< whether weight or bias does
 
+    /// Blends the batch's moments, M counted over all devices, into the running ones, unless both are `fixed`.
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
         if (!t.of_batch) return;
         auto const channels = mean_.values.size();
@@ -99,6 +104,7 @@ public:
                                                             mean_.values.view(), variance_.values.view());
     }
 
+    /// weight, bias, running_mean, running_var.
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
         f(join(path, "weight"), self.weight_);
@@ -112,16 +118,19 @@ public:
 
     /// One scale and shift a channel.
     struct frozen {
-        tensor<master_t<T>, 1, memory_of<Backend>> scale, shift;
+        tensor<master_t<T>, 1, memory_of<Backend>> scale;  ///< γ / √(running_var + epsilon) (C)
+        tensor<master_t<T>, 1, memory_of<Backend>> shift;  ///< β − running_mean · scale (C)
 
         /// out = max(scale · in + shift, 0).
         void normalise_rectify(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out) const { ops::normalise_rectify<Backend, T>(ctx, in, scale.view(), shift.view(), out); }
 
+        /// out = scale · in + shift.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             ops::scale_shift<Backend, T>(ctx, in, scale.view(), shift.view(), out);
         }
     };
+    /// Makes scale and shift of the running statistics, weight and bias.
     [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
         frozen f;
         f.scale.resize({weight_.values.size()});

@@ -86,12 +86,15 @@ public:
 
     /// The parts' tapes and what flows between them.
     struct tape {
-        std::tuple<typename layer<Backend, Parts, T>::tape...> parts;
+        std::tuple<typename layer<Backend, Parts, T>::tape...> parts;  ///< the parts', in order
+        /// At i where part i owns one (`buffer_owners`); the last part's is the output.
         std::array<image_buffer<T, memory_of<Backend>>, sizeof...(Parts)> buffers;
     };
 
+    /// Makes the parts in order, each for the shape that the one before leaves, at its name or position.
     generic_layer(builder_of<Backend, T>& b, spec_type const& s, shape const& in) : generic_layer(b, s, shapes(s, in), std::index_sequence_for<Parts...>{}) {}
 
+    /// Each part reads what the one before it wrote; parts that share the last one's buffer write into `out`.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         auto const shape_of = shapes(spec_, in.shape());
         activation<T const> current = in;
@@ -104,6 +107,7 @@ public:
         });
     }
 
+    /// From the last part to the first, or without d_in to the first that learns; gradients of `buffers` are scratch.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         // Only two neighbouring buffers have a gradient at a time, so two pieces of scratch serve all of them in turn.
         std::array<std::size_t, 2> largest{};
@@ -134,7 +138,7 @@ public:
         });
     }
 
-    [[nodiscard]] bool learns() const { return learns_before(n); }
+    [[nodiscard]] bool learns() const { return learns_before(n); }  ///< whether a part does
 
     /// Whether one of the first `count` parts learns.
     [[nodiscard]] bool learns_before(std::size_t count) const {
@@ -143,10 +147,12 @@ public:
         return any;
     }
 
+    /// Commits the parts, in order.
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
         for_each_index<n>([&](auto i) { std::get<i>(layers_).commit(ctx, std::get<i>(t.parts), gate); });
     }
 
+    /// The parts' parameters, in order, each part at its name or position behind `path`.
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
         for_each_index<n>([&](auto i) {
@@ -162,8 +168,8 @@ public:
 
     /// The parts frozen; what flows between them lies in the context's scratch.
     struct frozen {
-        spec_type spec;
-        std::tuple<typename layer<Backend, Parts, T>::frozen...> parts;
+        spec_type spec;                                                  ///< what shapes and names are taken from
+        std::tuple<typename layer<Backend, Parts, T>::frozen...> parts;  ///< the parts frozen, in order
 
         /// Calls observer(path, images) after each part with its output, which the next part may overwrite.
         template <class Observer>
@@ -187,6 +193,7 @@ public:
             });
         }
     };
+    /// Freezes the parts.
     [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
         return std::apply([&](auto const&... part) { return frozen{spec_, {part.freeze(ctx)...}}; }, layers_);
     }

@@ -30,19 +30,22 @@ public:
     using spec_type = conv<Size, Stride, Padding>;  ///< the description
     /// The input, for the derivative of the weights.
     struct tape {
-        view<T const, 4> in;
+        view<T const, 4> in;  ///< where it lies
     };
 
+    /// Makes weight. Throws `contract_violation` without channels on either side or for too small an image.
     generic_layer(builder_of<Backend, T>& b, spec_type const& s, shape const& in)
         : spec_(s), weight_(b.weight("weight", {s.out, in[3], Size, Size}, s.initial)) {
         static_cast<void>(infer(s, in));  // an image too small for the window throws here
     }
 
+    /// out = the convolution of `in` with weight; the tape refers to `in`.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         t.in = in.values;
         ops::convolution<Backend, T>(ctx, spec_.window, in.values, weight_.template as<4>(), out.values);
     }
 
+    /// Writes d_weight, from d_out and the tape's input; d_in (+)= the gradient from d_out and weight.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         auto const g = weight_.of(gradients);
         ops::convolution_backward_weights<Backend, T>(ctx, spec_.window, t.in, d_out, view<master_t<T>, 4>(g.data(), weight_.template as<4>().extents()));
@@ -50,13 +53,14 @@ public:
             ops::convolution_backward_data<Backend, T>(ctx, spec_.window, d_out, weight_.template as<4>(), d_in, accumulate);
     }
 
-    [[nodiscard]] bool learns() const { return weight_.learns; }
+    [[nodiscard]] bool learns() const { return weight_.learns; }  ///< whether weight does
 
-    void commit(context<Backend>&, tape&, double const*) {}
+    void commit(context<Backend>&, tape&, double const*) {}  ///< no running statistics
 
     /// The weights (O, I, Size, Size).
     [[nodiscard]] parameter_of<Backend, T> const& weight() const { return weight_; }
 
+    /// weight.
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
         f(join(path, "weight"), self.weight_);
@@ -64,13 +68,14 @@ public:
 
     /// Weights that no longer change.
     struct frozen {
-        parameter_of<Backend, T> weight;
+        parameter_of<Backend, T> weight;  ///< (O, I, Size, Size)
+        /// out = the convolution of `in` with weight.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             ops::convolution<Backend, T>(ctx, spec_type::window, in, weight.template as<4>(), out);
         }
     };
-    [[nodiscard]] frozen freeze(context<Backend>&) const { return {weight_}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {weight_}; }  ///< copies weight
 
 private:
     spec_type spec_;

@@ -37,24 +37,28 @@ public:
         (void)mask();
     }
 
+    /// out = in · factor of this step's mask, at rate 0 `in` itself; the statistics of `out`'s buffer are forgotten.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
         if (out.statistics != nullptr) out.statistics->known = 0;
         if (rate_ == 0) return pass(ctx, in.values, out.values, false);
         ops::dropout<Backend, T>(ctx, mask(), in.values, out.values, false);
     }
 
+    /// d_in (+)= d_out · factor of the same mask: only commit counts the step.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<master_t<T>, 1>) const {
         if (d_in.data() == nullptr) return;
         if (rate_ == 0) return pass(ctx, d_out, d_in, accumulate);
         ops::dropout<Backend, T>(ctx, mask(), d_out, d_in, accumulate);
     }
 
-    [[nodiscard]] static constexpr bool learns() { return false; }
+    [[nodiscard]] static constexpr bool learns() { return false; }  ///< nothing to learn
 
+    /// steps += 1, unless the number at `gate` is not finite; at rate 0 nothing.
     void commit(context<Backend>& ctx, tape&, double const* gate) {
         if (rate_ != 0) ops::count_step<Backend, master_t<T>>(ctx, gate, steps_.values.view());
     }
 
+    /// steps; at rate 0 nothing.
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
         if (self.rate_ != 0) f(join(path, "steps"), self.steps_);
@@ -62,12 +66,13 @@ public:
 
     /// The identity.
     struct frozen {
+        /// out = in; nothing is copied where they are the same elements.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             pass(ctx, in, out, false);
         }
     };
-    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }  ///< the identity
 
 private:
     // The identity, in place or not.

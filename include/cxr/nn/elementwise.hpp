@@ -56,28 +56,32 @@ class generic_layer<Backend, S, T> : public without_parameters {
 public:
     /// The output.
     struct tape {
-        view<T const, 4> out;
+        view<T const, 4> out;  ///< where it lies
     };
 
-    generic_layer(builder_of<Backend, T>&, S const&, shape const&) {}
+    generic_layer(builder_of<Backend, T>&, S const&, shape const&) {}  ///< a function of one element has no parameters
 
+    /// out = `S::apply` of in; the tape refers to `out`, and the statistics of `out`'s buffer are forgotten.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         if (out.statistics != nullptr) out.statistics->known = 0;
         S::template apply<Backend, T>(ctx, in.values, out.values);
         t.out = out.values;
     }
 
+    /// d_in (+)= `S::derive` of the output and d_out.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1>) const {
         if (d_in.data() != nullptr) S::template derive<Backend, T>(ctx, t.out, d_out, d_in, accumulate);
     }
 
     /// The same function.
     struct frozen {
+        /// out = `S::apply` of in.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             S::template apply<Backend, T>(ctx, in, out);
         }
     };
+    /// A function of one element has nothing to keep.
     [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
 };
 

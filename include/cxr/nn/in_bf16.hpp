@@ -40,12 +40,15 @@ public:
     using part_type = layer<Backend, Spec, bf16>;  ///< the part
     /// The part's tape, its input and its output.
     struct tape {
-        typename part_type::tape part;
-        image_buffer<bf16, memory_of<Backend>> in, out;
+        typename part_type::tape part;               ///< the part's
+        image_buffer<bf16, memory_of<Backend>> in;   ///< what the part read
+        image_buffer<bf16, memory_of<Backend>> out;  ///< what it wrote
     };
 
+    /// Makes the part, and no parameter of its own.
     generic_layer(builder_of<Backend, float>& b, in_bf16_spec<Spec> const& s, shape const& in) : part_(b, unnamed(s.part), in) {}
 
+    /// Rounds `in` into the tape, runs the part on it, and widens its output into `out`.
     void forward(context<Backend>& ctx, activation<float const> in, activation<float> out, tape& t) const {
         t.in.begin(in.shape());
         t.out.begin(out.shape());
@@ -54,6 +57,7 @@ public:
         ops::convert<Backend, bf16, float>(ctx, t.out.values.view(), out.values);
     }
 
+    /// Rounds d_out for the part's backward; d_in (+)= what that gives, widened. The gradients of parameters are float.
     void backward(context<Backend>& ctx, view<float, 4> d_out, view<float, 4> d_in, bool accumulate, tape& t, view<float, 1> gradients) const {
         auto scratch = ctx.scratch().open();
         view<bf16, 4> const d(scratch.template take<bf16>(d_out.size()), d_out.extents());
@@ -64,10 +68,12 @@ public:
         ops::convert<Backend, bf16, float>(ctx, d_before, d_in, accumulate);
     }
 
-    [[nodiscard]] bool learns() const { return part_.learns(); }
+    [[nodiscard]] bool learns() const { return part_.learns(); }  ///< whether the part does
 
+    /// Commits the part.
     void commit(context<Backend>& ctx, tape& t, double const* gate) { part_.commit(ctx, t.part, gate); }
 
+    /// The part's parameters, at `path` itself.
     template <class Self, class F>
     static void visit(Self& self, std::string const& path, F& f) {
         part_type::visit(self.part_, path, f);
@@ -75,7 +81,8 @@ public:
 
     /// The part frozen.
     struct frozen {
-        typename part_type::frozen part;
+        typename part_type::frozen part;  ///< on bfloat16 images
+        /// Rounds `in`, runs the part, and widens its output; the observer is shown bfloat16 images.
         template <class Observer>
         void infer(context<Backend>& ctx, view<float const, 4> in, view<float, 4> out, Observer& observer, std::string const& path) const {
             auto scratch = ctx.scratch().open();
@@ -85,7 +92,7 @@ public:
             ops::convert<Backend, bf16, float>(ctx, y, out);
         }
     };
-    [[nodiscard]] frozen freeze(context<Backend>& ctx) const { return {part_.freeze(ctx)}; }
+    [[nodiscard]] frozen freeze(context<Backend>& ctx) const { return {part_.freeze(ctx)}; }  ///< freezes the part
 
 private:
     part_type part_;

@@ -48,28 +48,32 @@ public:
     using spec_type = max_pool<Size, Stride, Padding>;  ///< the description
     /// Which element of each window was the largest.
     struct tape {
-        tensor<std::uint8_t, 4, memory_of<Backend>> chosen;
+        tensor<std::uint8_t, 4, memory_of<Backend>> chosen;  ///< row · Size + column in the window, one for each output
     };
 
+    /// Has no parameters. Throws `contract_violation` for an image too small for the window.
     generic_layer(builder_of<Backend, T>&, spec_type const& s, shape const& in) { static_cast<void>(infer(s, in)); }
 
+    /// out = the largest element of each window; the tape keeps which it was.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         t.chosen.resize(out.values.extents());
         ops::max_pool<Backend, T>(ctx, spec_type::window, in.values, out.values, t.chosen.view());
     }
 
+    /// d_in (+)= d_out of the windows that chose the element, 0 where none did.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1>) const {
         if (d_in.data() != nullptr) ops::max_pool_backward<Backend, T>(ctx, spec_type::window, t.chosen.view(), d_out, d_in, accumulate);
     }
 
     /// The same function, without a record of what was chosen.
     struct frozen {
+        /// out = the largest element of each window.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
             ops::max_pool<Backend, T>(ctx, spec_type::window, in, out, {});
         }
     };
-    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }  ///< nothing to keep
 };
 
 /// A spec whose layer takes means.
@@ -80,31 +84,35 @@ template <std::size_t Size, std::size_t Stride>
 inline constexpr bool averages<average_pool<Size, Stride>> = true;
 
 /// No parameters.
-template <class Backend, class S, class T>
-    requires averages<S>
-class generic_layer<Backend, S, T> : public without_parameters {
+template <class Backend, class Mean, class T>
+    requires averages<Mean>
+class generic_layer<Backend, Mean, T> : public without_parameters {
 public:
     /// Means need no record.
     struct tape {};
 
-    generic_layer(builder_of<Backend, T>&, S const& s, shape const& in) { static_cast<void>(infer(s, in)); }
+    /// Has no parameters. Throws `contract_violation` for an image too small for the window.
+    generic_layer(builder_of<Backend, T>&, Mean const& s, shape const& in) { static_cast<void>(infer(s, in)); }
 
+    /// out = the mean of each window, or of the whole image.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape&) const {
-        ops::average_pool<Backend, T>(ctx, S::window, in.values, out.values);
+        ops::average_pool<Backend, T>(ctx, Mean::window, in.values, out.values);
     }
 
+    /// d_in (+)= d_out / pixels of the window, from each window that the element is in.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape&, view<master_t<T>, 1>) const {
-        if (d_in.data() != nullptr) ops::average_pool_backward<Backend, T>(ctx, S::window, d_out, d_in, accumulate);
+        if (d_in.data() != nullptr) ops::average_pool_backward<Backend, T>(ctx, Mean::window, d_out, d_in, accumulate);
     }
 
     /// The same function.
     struct frozen {
+        /// out = the mean of each window, or of the whole image.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer&, std::string const&) const {
-            ops::average_pool<Backend, T>(ctx, S::window, in, out);
+            ops::average_pool<Backend, T>(ctx, Mean::window, in, out);
         }
     };
-    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }
+    [[nodiscard]] frozen freeze(context<Backend>&) const { return {}; }  ///< nothing to keep
 };
 
 }  // namespace cxr::nn

@@ -47,9 +47,10 @@ public:
 
     /// One tape a layer.
     struct tape {
-        std::vector<typename part_type::tape> parts;
+        std::vector<typename part_type::tape> parts;  ///< of the layers, in order
     };
 
+    /// Makes the layers, each for the shape that the one before leaves, at `name1`, `name2`, … .
     generic_layer(builder_of<Backend, T>& b, repeat_spec<Spec> const& s, shape const& in) : name_(s.name) {
         channels_.push_back(in[3]);
         auto current = in;
@@ -63,6 +64,7 @@ public:
         }
     }
 
+    /// Each layer's output is the first channels of `out`, where the next reads them.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
         t.parts.resize(layers_.size());
         activation<T const> current = in;
@@ -73,6 +75,7 @@ public:
         }
     }
 
+    /// From the last layer to the first, or without d_in to the first that learns; gradients between overwrite d_out.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         auto const wanted_before = [&](std::size_t k) { return d_in.data() != nullptr || learns_before(k); };
         for (std::size_t k = layers_.size(); k-- > 0;) {
@@ -82,17 +85,19 @@ public:
         }
     }
 
-    [[nodiscard]] bool learns() const { return learns_before(layers_.size()); }
+    [[nodiscard]] bool learns() const { return learns_before(layers_.size()); }  ///< whether a layer does
 
     /// Whether one of the first `k` layers learns.
     [[nodiscard]] bool learns_before(std::size_t k) const {
         return std::any_of(layers_.begin(), layers_.begin() + static_cast<std::ptrdiff_t>(k), [](auto const& l) { return l.learns(); });
     }
 
+    /// Commits the layers, in order.
     void commit(context<Backend>& ctx, tape& t, double const* gate) {
         for (std::size_t k = 0; k < layers_.size(); ++k) layers_[k].commit(ctx, t.parts[k], gate);
     }
 
+    /// The layers' parameters, at `name1`, `name2`, … behind `p`.
     template <class Self, class F>
     static void visit(Self& self, std::string const& p, F& f) {
         for (std::size_t k = 0; k < self.layers_.size(); ++k) part_type::visit(self.layers_[k], self.path(p, k), f);
@@ -103,9 +108,10 @@ public:
 
     /// The layers frozen.
     struct frozen {
-        std::string name;
-        std::vector<std::size_t> channels;
-        std::vector<typename part_type::frozen> parts;
+        std::string name;                               ///< of a layer, before its number
+        std::vector<std::size_t> channels;              ///< before the first layer and after each
+        std::vector<typename part_type::frozen> parts;  ///< the layers frozen, in order
+        /// Each layer into the first channels of `out`, as in forward; the observer is handed on with its path.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& p) const {
             view<T const, 4> current = in;
@@ -116,6 +122,7 @@ public:
             }
         }
     };
+    /// Freezes the layers.
     [[nodiscard]] frozen freeze(context<Backend>& ctx) const {
         frozen f{name_, channels_, {}};
         for (auto const& l : layers_) f.parts.push_back(l.freeze(ctx));

@@ -63,20 +63,22 @@ TEST_CASE("leak check: images alone are a leak; each name is listed once; unknow
     auto const leak = find_leak(a, b);
     CHECK(leak.patients == names{"0", "5"});
     CHECK(leak.images == names{"0_2.png"});
-    CHECK(leak.patients_compared);
+    CHECK(leak.rows_without_patient == 2);
 }
 
 TEST_CASE("leak check: a patient's number is the same however it is written") {
     CHECK(find_leak(of_patients({"13", "7", "0", "p1"}), of_patients({"00013", "7.0", "000", "P1"})).patients == names{"0", "13", "7"});
-    CHECK_FALSE(find_leak(of_patients({"13", "1.5", "-2", "p01"}), of_patients({"130", "15", "2", "p1"})).any());
+    CHECK(find_leak(of_patients({"13 ", "patient00007", "patient", " Ann "}), of_patients({" 00013", "7", "Ann", "\t"})).patients == names{"13", "7", "Ann"});
+    CHECK_FALSE(find_leak(of_patients({"13", "1.5", "-2", "p01", "patient"}), of_patients({"130", "15", "2", "p1", "patient0"})).any());
 }
 
 TEST_CASE("leak check: without patients only names are compared, and it says so") {
     auto a = of_patients({"0", "1"}), b = of_patients({"0", "1"});
     b.patients.clear();
     auto const leak = find_leak(a, b);
-    CHECK_FALSE(leak.patients_compared);
+    CHECK(leak.rows_without_patient == 2);
     CHECK(leak.patients.empty());
     CHECK(leak.images.size() == 2);
-    CHECK_FALSE(find_leak(a, of_patients({"", ""})).patients_compared);  // a column of nobody
+    CHECK(find_leak(a, of_patients({"", " ", ""})).rows_without_patient == 3);  // a column of nobody
+    CHECK(find_leak(a, a).rows_without_patient == 0);
 }

@@ -40,31 +40,37 @@ void transform(context& ctx, view<T, 4> out, bool accumulate, F f, In... in) {
     run(ops::pixels(in)...);
 }
 
+/// out = max(in, 0); NaN stays NaN.
 template <class T>
 void kernel(ops::relu_key, tag, context& ctx, view<T const, 4> in, view<T, 4> out) {
     transform(ctx, out, false, [](T x) { return x < 0 ? T{0} : x; }, in);  // NaN stays NaN
 }
 
+/// d_in (+)= d_out where out > 0, else 0.
 template <class T>
 void kernel(ops::relu_backward_key, tag, context& ctx, view<T const, 4> out, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate) {
     transform(ctx, d_in, accumulate, [](T y, T d) { return y > 0 ? d : T{0}; }, out, d_out);
 }
 
+/// out = 1 / (1 + e^−in), computed in double.
 template <class T>
 void kernel(ops::sigmoid_key, tag, context& ctx, view<T const, 4> in, view<T, 4> out) {
     transform(ctx, out, false, [](T x) { return static_cast<T>(1 / (1 + std::exp(-static_cast<double>(x)))); }, in);
 }
 
+/// d_in (+)= d_out · out · (1 − out), computed in `T`.
 template <class T>
 void kernel(ops::sigmoid_backward_key, tag, context& ctx, view<T const, 4> out, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate) {
     transform(ctx, d_in, accumulate, [](T y, T d) { return d * y * (1 - y); }, out, d_out);
 }
 
+/// out (+)= in.
 template <class T>
 void kernel(ops::add_key, tag, context& ctx, view<T const, 4> in, view<T, 4> out, bool accumulate) {
     transform(ctx, out, accumulate, [](T x) { return x; }, in);
 }
 
+/// out (+)= in, by way of `master_t` of `To`, in which the two are added.
 template <class From, class To>
 void kernel(ops::convert_key, tag, context& ctx, view<From const, 4> in, view<To, 4> out, bool accumulate) {
     auto const x = ops::pixels(in);
@@ -78,6 +84,7 @@ void kernel(ops::convert_key, tag, context& ctx, view<From const, 4> in, view<To
     });
 }
 
+/// out(n, y, x, c) += bias(c).
 template <class T>
 void kernel(ops::add_bias_key, tag, context& ctx, view<T const, 1> bias, view<T, 4> out) {
     auto const y = ops::pixels(out);
@@ -86,6 +93,7 @@ void kernel(ops::add_bias_key, tag, context& ctx, view<T const, 1> bias, view<T,
     });
 }
 
+/// d_bias(c) = Σ d_out(·, ·, ·, c), summed in double, pixel after pixel.
 template <class T>
 void kernel(ops::bias_backward_key, tag, context&, view<T const, 4> d_out, view<T, 1> d_bias) {
     auto const d = ops::pixels(d_out);

@@ -38,7 +38,12 @@ std::vector<float> numbers(std::size_t n, std::uint64_t seed) {
     return v;
 }
 
-enum class work { pointwise, window, window_backward, pointwise_backward };
+enum class work {
+    pointwise,
+    window,
+    window_backward,
+    pointwise_backward
+};
 
 /// Blocks of 16 channels in bfloat16, two blocks a plane, as a step of training keeps what is between its two convolutions; and back.
 std::vector<float> in_planes(std::vector<float> const& v, std::size_t blocks, std::size_t pixels) {

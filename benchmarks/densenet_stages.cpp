@@ -304,7 +304,7 @@ void add(contender const& c, std::size_t stage, double peak) {
     }
     std::sort(seconds.begin(), seconds.end());
     // Nothing asks for the gradient of the images.
-    double const count = c.training ? batch : 1, passes = !c.training ? 1 : stage == 0 ? 2 : 3, middle = seconds[seconds.size() / 2];
+    double const count = c.training ? batch : 1, passes = !c.training ? 1 : (stage == 0 ? 2 : 3), middle = seconds[seconds.size() / 2];
     bool const of_network = stage < stages;
     double const gflops = of_network ? 1e-9 * count * passes * costs[stage].flops / middle : 0, gb = of_network ? 1e-9 * count * bytes(stage, c.training) / middle : 0;
     benchmark::RegisterBenchmark((std::string(c.training ? "training/" : "inference/").append(name_of(stage)) + "/" + c.name).c_str(),

@@ -37,7 +37,7 @@ struct contender {
     backend_entry const& backend;
     bool bf16 = false, winograd = false;
 
-    [[nodiscard]] std::string name(operation what) const { return std::string(name_of(what)) + (bf16 ? "-bfloat16/" : winograd ? "-winograd/" : "/") + backend.name; }
+    [[nodiscard]] std::string name(operation what) const { return std::string(name_of(what)) + (bf16 ? "-bfloat16/" : (winograd ? "-winograd/" : "/")) + backend.name; }
 };
 
 /// Throws where so many bytes are not free.
@@ -78,7 +78,7 @@ void time(benchmark::State& state, contender const& c, operation what, std::vect
     for (int more = c.backend.work.device ? 3 : 0; more > 0; --more) work.run();
     for (auto _ : state) work.run();
     using benchmark::Counter;
-    auto const peak = on_table(what) ? most.memory_gb_per_s : c.bf16 ? most.bf16_gflops : most.fma_gflops;
+    auto const peak = on_table(what) ? most.memory_gb_per_s : (c.bf16 ? most.bf16_gflops : most.fma_gflops);
     state.counters[on_table(what) ? "GB/s" : "GFLOP/s"] = Counter(1e-9 * amount, Counter::kIsIterationInvariantRate);
     if (peak > 0) state.counters["share"] = Counter(1e-9 * amount / peak, Counter::kIsIterationInvariantRate);
     state.counters["deviation"] = off.largest();

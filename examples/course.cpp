@@ -34,8 +34,8 @@ std::string const course = CXR_SOURCE_DIR "/examples/data/course-csv/", sample =
 
 // The order of the model's outputs, which is not that of the tables' columns.
 std::vector<std::string> const labels{
-    "Cardiomegaly", "Emphysema",    "Effusion",           "Hernia",    "Infiltration", "Mass",  "Nodule",
-    "Atelectasis",  "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis",     "Edema", "Consolidation"};
+    "Cardiomegaly", "Emphysema", "Effusion", "Hernia", "Infiltration", "Mass", "Nodule",
+    "Atelectasis", "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
 
 void expect(bool fact, char const* what) {
     if (!fact) throw std::runtime_error(std::string("not as expected: ") + what);

@@ -55,7 +55,9 @@ private:
 
 public:
     /// One that is open already, and stays so.
-    static hdf5_builder of(hid_t file) { return hdf5_builder(object(file, [](hid_t) -> herr_t { return 0; })); }
+    static hdf5_builder of(hid_t file) {
+        return hdf5_builder(object(file, [](hid_t) -> herr_t { return 0; }));
+    }
 
     /// The file, for the library.
     [[nodiscard]] hid_t id() const { return file_.id(); }
@@ -136,7 +138,7 @@ inline std::vector<tiny_layer> tiny_layers(std::size_t classes = 3) {
         auto const dot = t.name.rfind('.');
         auto const path = t.name.substr(0, dot), part = t.name.substr(dot + 1);
         bool const norm = path.find("norm") != std::string::npos;
-        std::string const word = norm ? (part == "weight" ? "gamma" : part == "bias" ? "beta" : part == "running_mean" ? "moving_mean" : "moving_variance") : (part == "weight" ? "kernel" : "bias");
+        std::string const word = norm ? (part == "weight" ? "gamma" : (part == "bias" ? "beta" : (part == "running_mean" ? "moving_mean" : "moving_variance"))) : (part == "weight" ? "kernel" : "bias");
         // OIHW to HWIO and OI to IO, element by element.
         auto const s = t.shape;
         io::named_tensor turned{t.name, s, t.values};
@@ -200,7 +202,7 @@ inline void write_keras3(std::string const& path, bool named, std::size_t classe
     std::size_t convolutions = 0, norms = 0;
     for (auto const& l : tiny_layers(classes)) {
         auto const numbered = [](std::string const& kind, std::size_t n) { return kind + (n == 0 ? "" : "_" + std::to_string(n)); };
-        auto const kind = l.weights.size() == 4 ? numbered("batch_normalization", norms++) : l.weights.size() == 2 ? std::string("dense") : numbered("conv2d", convolutions++);
+        auto const kind = l.weights.size() == 4 ? numbered("batch_normalization", norms++) : (l.weights.size() == 2 ? std::string("dense") : numbered("conv2d", convolutions++));
         auto const vars = "/layers/" + kind + "/vars";
         file.group(vars);
         if (named) file.strings(vars, "name", {*io::keras::keras_layer(l.path, "dense_1")}, true);

@@ -242,9 +242,9 @@ std::string measure_all(options const& o, char const* labels) {
         }
         return "\"check\": " + listed({value}) + ", \"gradient_deviation\": " + listed({std::isfinite(worst) ? worst : 1e300});
     };
-    return measure(o, "frequencies", labels, [&] { return contender.frequencies(); }, [](auto const& f) { return "\"check\": " + listed(f); }, labels_alone) + ", " +
-           measure(o, "loss", labels, [&] { return contender.value(); }, value_of, both) + ", " +
-           measure(o, "loss, gradient", labels, [&] { return contender.gradient(); }, gradient_of, both);
+    auto const frequencies = measure(o, "frequencies", labels, [&] { return contender.frequencies(); }, [](auto const& f) { return "\"check\": " + listed(f); }, labels_alone);
+    auto const loss = measure(o, "loss", labels, [&] { return contender.value(); }, value_of, both);
+    return frequencies + ", " + loss + ", " + measure(o, "loss, gradient", labels, [&] { return contender.gradient(); }, gradient_of, both);
 }
 
 template <template <class> class Contender>

@@ -110,9 +110,20 @@ std::vector<std::size_t> table_sizes(bench_options const& o, console const& out)
 }
 
 json machine(processor_peaks const& p, std::size_t threads, bench& b, std::vector<backend_entry const*> const& chosen) {
-    json j{{"processor", processor_name()}, {"hardware_threads", executor::hardware_threads()}, {"threads", threads}, {"memory_bytes", total_memory()}, {"fma_isa", p.isa},
-           {"fma_peak_gflops", p.fma_gflops}, {"bf16_isa", p.bf16_isa.empty() ? json(nullptr) : json(p.bf16_isa)}, {"bf16_peak_gflops", p.bf16_gflops > 0 ? json(p.bf16_gflops) : json(nullptr)},
-           {"memory_gb_per_s", p.memory_gb_per_s}, {"devices", json::array()}, {"version", cxr::version}, {"compiler", __VERSION__}};
+    json j{
+        {"processor", processor_name()},
+        {"hardware_threads", executor::hardware_threads()},
+        {"threads", threads},
+        {"memory_bytes", total_memory()},
+        {"fma_isa", p.isa},
+        {"fma_peak_gflops", p.fma_gflops},
+        {"bf16_isa", p.bf16_isa.empty() ? json(nullptr) : json(p.bf16_isa)},
+        {"bf16_peak_gflops", p.bf16_gflops > 0 ? json(p.bf16_gflops) : json(nullptr)},
+        {"memory_gb_per_s", p.memory_gb_per_s},
+        {"devices", json::array()},
+        {"version", cxr::version},
+        {"compiler", __VERSION__},
+    };
     for (auto const* const e : chosen)
         if (e->work.device) {
             auto const most = b.peaks_of(*e);

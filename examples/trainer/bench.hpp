@@ -51,7 +51,7 @@ struct bench_row {
     std::optional<double> transfer;                ///< seconds to move operands there and results back; none on the host
 
     /// The type of what it works on.
-    [[nodiscard]] std::string dtype() const { return what == operation::frequencies ? "int8" : bf16 ? "bfloat16" : "float32"; }
+    [[nodiscard]] std::string dtype() const { return what == operation::frequencies ? "int8" : (bf16 ? "bfloat16" : "float32"); }
     /// That, and Winograd where it is by his filtering: what tells rows of one backend and shape apart.
     [[nodiscard]] std::string kind() const { return dtype() + (winograd ? " Winograd" : ""); }
     /// 10⁹ additions and multiplications, or bytes, a second.

@@ -114,7 +114,7 @@ void bench::time(std::vector<contender>& all) {
         }
         auto warm = c.first;
         // A device chooses algorithms in its first run, and its second and third record a network's work.
-        for (int more = own_memory ? 3 : warm < shortest_measurement ? 1 : 0; more > 0; --more) {
+        for (int more = own_memory ? 3 : (warm < shortest_measurement ? 1 : 0); more > 0; --more) {
             auto const begin = now();
             c.work->run();
             warm = std::max(now() - begin, 1e-8);
@@ -186,7 +186,7 @@ std::vector<bench_row> bench::table(operation what, std::size_t entries) {
     for (auto const* const b : backends_) {
         rows.push_back(row(what, *b, {n, classes}));
         rows.back().bytes = bytes_of(what, n * classes);
-        rows.back().check = what == operation::frequencies ? "all counts, of this shape" : what == operation::loss ? "the value, of this shape" : "the value, and all derivatives relative to the largest, of this shape";
+        rows.back().check = what == operation::frequencies ? "all counts, of this shape" : (what == operation::loss ? "the value, of this shape" : "the value, and all derivatives relative to the largest, of this shape");
     }
     return run(std::move(rows), make, expected);
 }

@@ -72,7 +72,7 @@ void plot_times(std::string const& path, std::vector<bench_row> const& rows) {
     write_picture(path, legend + (moved ? 230 : 150), 560, [&](canvas& c) {
         for (std::size_t k = 0; k < panels.size(); ++k) {
             panel p(c, {left + static_cast<double>(k) * (width + gap), 50}, width, height, x, y);
-            p.title(panels[k] == operation::frequencies ? "class frequencies" : panels[k] == operation::loss ? "weighted loss" : "weighted loss with gradient");
+            p.title(panels[k] == operation::frequencies ? "class frequencies" : (panels[k] == operation::loss ? "weighted loss" : "weighted loss with gradient"));
             p.y_decades(k == 0 ? "time of one run, median" : "", [&](int e) { return k == 0 ? time_name(e) : std::string(); });
             p.x_decades("elements (rows × 14 classes)", size_name);
             for (auto const& s : all) {

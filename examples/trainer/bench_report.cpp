@@ -110,7 +110,7 @@ comparison compare(operation what, std::vector<bench_row> const& rows) {
     if (all.empty()) {
         bool const device = std::any_of(rows.begin(), rows.end(), [&](auto const& r) { return r.what == what && r.device; });
         bool const any = std::any_of(backends().begin(), backends().end(), [](auto const& b) { return b.work.device; });
-        c.sentence = fmt::format("{}: {}", name_of(what), device ? "only the device was measured" : any ? "no device backend was measured" : "no device backend is built in");
+        c.sentence = fmt::format("{}: {}", name_of(what), device ? "only the device was measured" : (any ? "no device backend was measured" : "no device backend is built in"));
         return c;
     }
     c.cpu = all.back().cpu->backend;

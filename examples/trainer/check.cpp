@@ -52,8 +52,16 @@ json run_check(check_options const& o, label_options const& labels, global_optio
             }
             bool const any = leak.any() || !identical.empty();
             if (any) j["leak"] = true;
-            j["pairs"].push_back({{"a", splits[a].first}, {"b", splits[b].first}, {"patients", leak.patients}, {"images", leak.images}, {"identical_pixels", identical},
-                                  {"patients_compared", leak.rows_without_patient == 0}, {"rows_without_patient", leak.rows_without_patient}, {"pixels_compared", !o.images.empty()}});
+            j["pairs"].push_back({
+                {"a", splits[a].first},
+                {"b", splits[b].first},
+                {"patients", leak.patients},
+                {"images", leak.images},
+                {"identical_pixels", identical},
+                {"patients_compared", leak.rows_without_patient == 0},
+                {"rows_without_patient", leak.rows_without_patient},
+                {"pixels_compared", !o.images.empty()},
+            });
             std::string found;
             if (any) {
                 found = " · " + counted(leak.patients.size(), "patient", "patients") + first_names(leak.patients) + " · " + counted(leak.images.size(), "image name", "image names") + first_names(leak.images);

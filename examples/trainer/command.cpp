@@ -24,7 +24,7 @@ extern "C" void on_interrupt(int) { interrupt_requested.store(true); }
 }  // namespace
 
 void catch_interrupts() {
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_handler = on_interrupt;
     // A second Ctrl-C ends the process at once.
     action.sa_flags = static_cast<int>(SA_RESETHAND | SA_RESTART);

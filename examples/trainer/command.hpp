@@ -21,7 +21,13 @@ public:
 };
 
 /// Exit statuses.
-enum exit_status : int { done = 0, world = 1, usage = 2, leak = 3, interrupted = 130 };
+enum exit_status : int {
+    done = 0,
+    world = 1,
+    usage = 2,
+    leak = 3,
+    interrupted = 130
+};
 
 /// The options that every command has.
 struct global_options {

@@ -56,7 +56,7 @@ data::label_table read_table(std::string const& path, label_options const& o) {
     options.classes = o.classes;
     options.image_column = o.image_column;
     options.patient_column = o.patient_column;
-    if (!o.uncertain.empty()) options.uncertain = o.uncertain == "ones" ? data::uncertainty::ones : o.uncertain == "zeros" ? data::uncertainty::zeros : data::uncertainty::ignore;
+    if (!o.uncertain.empty()) options.uncertain = o.uncertain == "ones" ? data::uncertainty::ones : (o.uncertain == "zeros" ? data::uncertainty::zeros : data::uncertainty::ignore);
     auto table = data::read_label_table(path, options);
     for (auto const& name : table.classes) require_name(name, path + ": the name of a class in the header");
     for (std::size_t i = 0; i < table.rows(); ++i) {

@@ -15,7 +15,13 @@ namespace cxr::trainer {
 
 std::vector<backend_entry> const& backends() {
     static std::vector<backend_entry> const all{
-        reference_entry(), simd_entry(), eigen_entry(), xtensor_entry(), onednn_entry(), thrust_cpp_entry(), thrust_tbb_entry(),
+        reference_entry(),
+        simd_entry(),
+        eigen_entry(),
+        xtensor_entry(),
+        onednn_entry(),
+        thrust_cpp_entry(),
+        thrust_tbb_entry(),
 #if defined(CXR_WITH_THRUST_OMP)
         thrust_omp_entry(),
 #endif
@@ -28,7 +34,7 @@ std::vector<backend_entry> const& backends() {
 
 std::string optimizer_name(optim::chosen_options const& optimizer) {
     auto const* const adam = std::get_if<optim::adam_options>(&optimizer);
-    return adam == nullptr ? "sgd" : adam->weight_decay != 0 ? "adamw" : "adam";
+    return adam == nullptr ? "sgd" : (adam->weight_decay != 0 ? "adamw" : "adam");
 }
 
 bool matches(std::vector<std::string> const& patterns, std::string const& path) {

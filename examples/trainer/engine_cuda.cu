@@ -89,12 +89,24 @@ backend_entry cuda_entry() {
     auto const version = cudnnGetVersion();
     auto library = "CUDA " + std::to_string(CUDART_VERSION / 1000) + "." + std::to_string(CUDART_VERSION % 1000 / 10) + ", cuDNN " + std::to_string(version / 10000) + "." +
                    std::to_string(version % 10000 / 100) + ", Thrust " + std::to_string(THRUST_MAJOR_VERSION) + "." + std::to_string(THRUST_MINOR_VERSION);
-    return {std::string(cuda_backend::name), std::move(library), true, true, cuda_problem,
-            [](engine_options const& o) -> std::unique_ptr<engine> {
-                if (o.bf16) return std::make_unique<cuda_engine<true>>(o);
-                return std::make_unique<cuda_engine<false>>(o);
-            },
-            count_labels<cuda_backend>, work_of<cuda_backend, true>(), {}, {}, false, count_pairs<cuda_backend>, serving_backends<cuda_backend, true>()};
+    return {
+        std::string(cuda_backend::name),
+        std::move(library),
+        true,
+        true,
+        cuda_problem,
+        [](engine_options const& o) -> std::unique_ptr<engine> {
+            if (o.bf16) return std::make_unique<cuda_engine<true>>(o);
+            return std::make_unique<cuda_engine<false>>(o);
+        },
+        count_labels<cuda_backend>,
+        work_of<cuda_backend, true>(),
+        {},
+        {},
+        false,
+        count_pairs<cuda_backend>,
+        serving_backends<cuda_backend, true>(),
+    };
 }
 
 }  // namespace cxr::trainer

@@ -67,7 +67,7 @@ public:
                 frozen_norm |= norm_is_frozen(path);
         });
         check_frozen(o.frozen, paths, frozen_norm || !o.frozen_norms_expected);
-        network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : path.starts_with("classifier.") ? o.head_share : 1.0; });
+        network_.learn_at([&](std::string const& path) { return matches(o.frozen, path) ? 0.0 : (path.starts_with("classifier.") ? o.head_share : 1.0); });
         if (o.frozen_statistics) network_.fix_statistics([&](std::string const& path) { return norm_is_frozen(path); });
         if (o.clip_norm != 0) network_.clip_norm(o.clip_norm);
     }
@@ -213,8 +213,21 @@ private:
 /// The entry of a backend with layers.
 template <class Backend>
 backend_entry layered_entry(std::string library) {
-    return {std::string(Backend::name), std::move(library), true, false, nullptr,
-            [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); }, count_labels<Backend>, work_of<Backend, true>(), {}, {}, has_whole_densenet<Backend>, count_pairs<Backend>, serving_backends<Backend, true>()};
+    return {
+        std::string(Backend::name),
+        std::move(library),
+        true,
+        false,
+        nullptr,
+        [](engine_options const& o) -> std::unique_ptr<engine> { return std::make_unique<layered_engine<Backend>>(o); },
+        count_labels<Backend>,
+        work_of<Backend, true>(),
+        {},
+        {},
+        has_whole_densenet<Backend>,
+        count_pairs<Backend>,
+        serving_backends<Backend, true>(),
+    };
 }
 
 /// The entry of a backend without layers.

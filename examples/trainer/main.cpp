@@ -43,7 +43,7 @@ void prepare_heap() {
     mallopt(M_MMAP_THRESHOLD, 32 << 20);
     mallopt(M_TRIM_THRESHOLD, 1 << 30);
     mallopt(M_TOP_PAD, static_cast<int>(reserve));
-    void* volatile const first = std::malloc(huge);  // NOLINT(cppcoreguidelines-no-malloc): grows the heap by the reserve, of which nothing is touched yet
+    void* const volatile first = std::malloc(huge);  // NOLINT(cppcoreguidelines-no-malloc): grows the heap by the reserve, of which nothing is touched yet
     std::free(first);                               // NOLINT(cppcoreguidelines-no-malloc): the heap keeps what it has grown by
     auto const top = reinterpret_cast<std::uintptr_t>(sbrk(0)) / huge * huge;
     if (top > reserve) madvise(reinterpret_cast<void*>(top - reserve + huge), reserve - huge, MADV_HUGEPAGE);  // NOLINT(performance-no-int-to-ptr): in vain outside the heap, or without huge pages

@@ -137,8 +137,17 @@ engine_options engine_options_for(model_options const& o, std::size_t classes) {
 
 json architecture_json(model_options const& o, std::size_t classes) {
     auto const n = engine_options_for(o, classes).network;
-    return {{"name", o.architecture}, {"blocks", n.blocks},   {"growth", n.growth},           {"stem", n.stem},
-            {"compression", n.compression}, {"classes", classes}, {"convention", o.convention}, {"channels", o.channels}, {"dropout", n.dropout}};
+    return {
+        {"name", o.architecture},
+        {"blocks", n.blocks},
+        {"growth", n.growth},
+        {"stem", n.stem},
+        {"compression", n.compression},
+        {"classes", classes},
+        {"convention", o.convention},
+        {"channels", o.channels},
+        {"dropout", n.dropout},
+    };
 }
 
 json preprocess_json(model_options const& o) {
@@ -200,7 +209,7 @@ data::preprocess preprocess_for(model_options const& o) {
     data::preprocess p;
     p.size = o.size;
     p.channels = o.channels;
-    p.resize = o.resize == "nearest" ? data::interpolation::nearest : o.resize == "bilinear" ? data::interpolation::bilinear : data::interpolation::area;
+    p.resize = o.resize == "nearest" ? data::interpolation::nearest : (o.resize == "bilinear" ? data::interpolation::bilinear : data::interpolation::area);
     p.normalise = normalisations().at(o.preprocess);
     p.mean = o.mean;
     p.deviation = o.deviation;
@@ -270,8 +279,18 @@ namespace {
 void check_no_contradiction(std::set<std::string> const& names, model_options const& given, model_options const& own, std::string const& path) {
     auto const options = [](model_options const& o) {
         auto const n = engine_options_for(o, 1).network;
-        return json{{"architecture", o.architecture}, {"blocks", n.blocks}, {"growth", n.growth}, {"stem", n.stem}, {"compression", o.compression},
-                    {"convention", o.convention}, {"channels", o.channels}, {"size", o.size}, {"preprocess", o.preprocess}, {"resize", o.resize}};
+        return json{
+            {"architecture", o.architecture},
+            {"blocks", n.blocks},
+            {"growth", n.growth},
+            {"stem", n.stem},
+            {"compression", o.compression},
+            {"convention", o.convention},
+            {"channels", o.channels},
+            {"size", o.size},
+            {"preprocess", o.preprocess},
+            {"resize", o.resize},
+        };
     };
     check_model_options(given);
     auto const wanted = options(given), there = options(own);

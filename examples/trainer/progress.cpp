@@ -19,7 +19,7 @@ constexpr std::chrono::seconds line_interval{15};
 
 std::string time_left(double seconds) {
     auto const s = std::lround(seconds);
-    return s < 60 ? fmt::format("{} s", s) : s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60) : fmt::format("{}:{:02} h", s / 3600, s / 60 % 60);
+    return s < 60 ? fmt::format("{} s", s) : (s < 3600 ? fmt::format("{}:{:02} min", s / 60, s % 60) : fmt::format("{}:{:02} h", s / 3600, s / 60 % 60));
 }
 
 }  // namespace

@@ -137,8 +137,17 @@ run_folder run_folder::resume(std::string const& path, std::vector<std::string> 
             // Runs of older versions lack the last cell, which the others tell.
             if (cells.size() != 9 + classes.size() && cells.size() != 8 + classes.size())
                 throw io_error(folder.file("log.csv") + ": a row of " + std::to_string(cells.size()) + " cells, expected " + std::to_string(9 + classes.size()));
-            log_row row{static_cast<std::size_t>(number(cells[0])), static_cast<std::uint64_t>(number(cells[1])), number(cells[2]), number(cells[3]), number(cells[4]),
-                        optional_number(cells[5]), number(cells[6]), number(cells[7]), {}};
+            log_row row{
+                static_cast<std::size_t>(number(cells[0])),
+                static_cast<std::uint64_t>(number(cells[1])),
+                number(cells[2]),
+                number(cells[3]),
+                number(cells[4]),
+                optional_number(cells[5]),
+                number(cells[6]),
+                number(cells[7]),
+                {},
+            };
             for (std::size_t c = 0; c < classes.size(); ++c) row.valid_auroc.push_back(optional_number(cells[8 + c]));
             if (row.step <= state.step) folder.log_.push_back(std::move(row));
         }

@@ -57,7 +57,10 @@ public:
     /// Removes what `create` made unless `keep` was called: a run that never began leaves nothing.
     ~run_folder();
     /// From now on the folder stays: a step has been taken.
-    void keep() { created_.clear(); temporary_ = false; }
+    void keep() {
+        created_.clear();
+        temporary_ = false;
+    }
 
     /// `file` in this folder.
     [[nodiscard]] std::string file(std::string const& name) const { return file(path_, name); }

@@ -151,7 +151,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
     }
     if (o.augment != "none")
         training_loading.augment = [&training, change = train::augmenter(o.augment == "flip" ? train::flip_augmentation : train::standard_augmentation, engine_for.seed)](
-                                    view<float, 3> samples, float white, std::size_t epoch, std::size_t row) { change(samples, white, epoch, training.images[row]); };
+                                       view<float, 3> samples, float white, std::size_t epoch, std::size_t row) { change(samples, white, epoch, training.images[row]); };
     data::loader train_loader(training, o.images, preprocess, training_loading);
     data::loader valid_loader(validation, o.images, preprocess, validation_loading);
     if (o.resume) check_extent(*from, last_path, engine_for);
@@ -179,7 +179,7 @@ train_outcome run_training(train_options o, label_options labels, global_options
               training.rows(), validation.rows(), train_loader.batches());
     for (std::size_t c = 0; c < classes.size(); ++c) {
         bool const positive = count(training, c, 1) != 0, negative = count(training, c, 0) != 0;
-        if (!positive || !negative) out.warn("class {} has no {} in {}", classes[c], positive ? "negative" : negative ? "positive" : "known label", o.train);
+        if (!positive || !negative) out.warn("class {} has no {} in {}", classes[c], positive ? "negative" : (negative ? "positive" : "known label"), o.train);
     }
     if (!any_class([&](std::size_t c) { return count(validation, c, 0) != 0 && count(validation, c, 1) != 0; }))
         out.warn("no class has both a 0 and a 1 in {}, so its AUROC is undefined: the best checkpoint{} goes by the validation loss", o.valid, o.patience != 0 ? " and --patience" : "");

@@ -246,9 +246,9 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_option("--margin", o.margin, "asymmetric: negatives of no larger probability do not count, 0 to below 1; the authors' clip")->capture_default_str()->group(group);
     c.add_option("--smoothing", o.smoothing, "label smoothing s of any loss, 0 to below 1: targets become (1 - s) y + s / 2")->capture_default_str()->group(group);
     c.add_option("--class-weights", o.class_weights,
-                  "rule by which labels of --train weigh: train (the course's: frequency of the other kind), inverse (frequency), effective (number of samples),\n"
-                  "pos-weight (negatives / positives for positives, 1 for negatives), none; or a file as cxr stats --json writes it. Default: train for weighted-bce,\n"
-                  "none for the others")
+                 "rule by which labels of --train weigh: train (the course's: frequency of the other kind), inverse (frequency), effective (number of samples),\n"
+                 "pos-weight (negatives / positives for positives, 1 for negatives), none; or a file as cxr stats --json writes it. Default: train for weighted-bce,\n"
+                 "none for the others")
         ->group(group);
     c.add_option("--beta", o.beta, "of --class-weights effective, 0 to below 1")->capture_default_str()->group(group);
     c.add_option("--weights", o.weights, "start from the weights of this file: .safetensors, Keras' .h5, .hdf5, .weights.h5 or .keras, .onnx; architecture and --convention are the file's unless given; the head may differ and is then new")->group(group);
@@ -264,8 +264,8 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_option("--clip-norm", o.clip_norm, "largest norm of the gradient of a step, over all parameters that learn; longer ones are shortened to it")->group(group);
     c.add_option("--freeze", o.freeze, "parameters that do not learn, as patterns of their paths, such as 'features.conv0.*,features.norm0.*,features.denseblock1.*'; none lets a run that --resume continues learn as a whole")->delimiter(',')->group(group);
     c.add_option("--frozen-batch-norm", o.frozen_batch_norm,
-                  "what batch norms whose weight and bias --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
-                  "running statistics go on; as PyTorch's requires_grad = False)")
+                 "what batch norms whose weight and bias --freeze matches normalise by in training: running (statistics, which then stay; as Keras' trainable = False) or batch (and\n"
+                 "running statistics go on; as PyTorch's requires_grad = False)")
         ->capture_default_str()
         ->group(group);
     c.add_option("--dropout", o.model.dropout, "share of the pooled features that a step leaves out before the head, 0 to below 1")->capture_default_str()->group(group);
@@ -278,7 +278,8 @@ void add_train_options(CLI::App& c, train_options& o) {
     c.add_option("--schedule-factor", o.schedule_factor, "step and plateau: what the learning rate is multiplied by")->capture_default_str()->group(group);
     expect_whole_number(c.add_option("--schedule-patience", o.schedule_patience, "plateau: epochs without a better validation loss that are borne")->capture_default_str()->group(group), 0, most);
     c.add_option("--memory", o.memory, "most that training may need, as 800M or 2G: where keeping all activations needs more, the backend simd computes bottlenecks again, which takes some\n"
-                                              "fifth more time; an error where that is not enough")->group(group);
+                                       "fifth more time; an error where that is not enough")
+        ->group(group);
     c.add_option("--precision", o.precision, "f32, or bf16: float32 weights, and bfloat16 activations on cuda, bfloat16 factors of convolutions on simd")->capture_default_str()->group(group);
     c.add_option("--augment", o.augment, "of the training images, in every epoch in another way, by --seed: none; flip: left and right exchanged or not; standard: that, rotation, translation, scale, brightness, contrast, noise")->capture_default_str()->group(group);
     c.add_option("--cache", o.cache, "folder that keeps decoded and resized images for later epochs and runs, several at once if need be; entries are checked by the file's size and time, and by --size, --resize and --channels")->group(group);

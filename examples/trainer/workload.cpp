@@ -57,9 +57,9 @@ table_operands::table_operands(operation what, std::size_t rows, std::size_t cla
     });
 }
 
-std::size_t bytes_an_entry(operation what) { return what == operation::frequencies ? 1 : what == operation::loss ? 8 : 16; }
+std::size_t bytes_an_entry(operation what) { return what == operation::frequencies ? 1 : (what == operation::loss ? 8 : 16); }
 
-double bytes_of(operation what, std::size_t entries) { return static_cast<double>(entries) * (what == operation::frequencies ? 1 : what == operation::loss ? 8 : 12); }
+double bytes_of(operation what, std::size_t entries) { return static_cast<double>(entries) * (what == operation::frequencies ? 1 : (what == operation::loss ? 8 : 12)); }
 
 double flops_of(operation what, shape const& images) {
     if (what == operation::layer) return 3 * static_cast<double>(infer(models::dense_layer({}, nn::torchvision_batch_norm, nn::initialisation::he_normal), images).flops);
@@ -134,7 +134,11 @@ private:
     double loss_ = 0;
 };
 
-enum class measure { relative, absolute, by_norms };
+enum class measure {
+    relative,
+    absolute,
+    by_norms
+};
 
 // `found` may go on behind the end of `expected`.
 template <class Numbers, class Expected>
@@ -200,7 +204,7 @@ kept_result step_to_compare(backend_entry const& backend, std::size_t threads, s
 deviations deviation(operation what, workload_result const& found, kept_result const& expected) {
     constexpr auto infinity = std::numeric_limits<double>::infinity();
     if (found.arrays.size() != expected.arrays.size()) return {infinity, infinity};
-    auto const how = what == operation::inference ? measure::absolute : what == operation::training ? measure::by_norms : measure::relative;
+    auto const how = what == operation::inference ? measure::absolute : (what == operation::training ? measure::by_norms : measure::relative);
     deviations worst{deviation_of(found.numbers, expected.numbers, measure::relative), 0};
     for (std::size_t a = 0; a < expected.arrays.size(); ++a) worst.arrays = std::max(worst.arrays, deviation_of(found.arrays[a], expected.arrays[a], how));
     return worst;
@@ -216,7 +220,7 @@ deviations tolerance(operation what, bool bf16, bool winograd) {
         // A device may multiply in TensorFloat-32, whose error is 5e-4 a product.
         case operation::layer: return {0, 1e-2};
         // By Winograd's filtering: what it states, and what the golden tests hold it to.
-        case operation::inference: return {0, winograd ? 1e-5 : bf16 ? rounding : 1e-2};
+        case operation::inference: return {0, winograd ? 1e-5 : (bf16 ? rounding : 1e-2)};
         // The loss has the rounding of the way forward. On the way back rectifiers open or close by it: of nine steps as in `step_to_compare` the worst parameter's gradient was off by
         // .24 to .38 where factors are bfloat16, by .28 to .34 where images are too, in float32 by .07 at most. Nothing, or twice as much, is off by .88 or more.
         case operation::training: return bf16 ? deviations{rounding, 0.6} : deviations{1e-4, 0.1};

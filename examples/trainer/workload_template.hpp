@@ -181,7 +181,7 @@ template <class Backend>
 std::size_t numbers_kept(engine_options const& o) {
     using dense_layer = std::remove_cvref_t<decltype(models::dense_layer({}, {}, {}))>;
     constexpr bool has_taken_dense_layers_over = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
-    return has_whole_densenet<Backend> ? block_activations_an_image(o) : has_taken_dense_layers_over ? fused_activations_an_image(o) : activations_an_image(o);
+    return has_whole_densenet<Backend> ? block_activations_an_image(o) : (has_taken_dense_layers_over ? fused_activations_an_image(o) : activations_an_image(o));
 }
 
 /// The same in bytes. A DenseNet of its own keeps float32 images, and in bfloat16 counts what it keeps otherwise.
@@ -266,13 +266,15 @@ peaks device_peaks() {
     cudaStream_t const stream = ctx.work();
     fill_with_numbers<<<blocks, threads, 0, stream>>>(reinterpret_cast<unsigned*>(from.data()), n);
 #endif
-    p.memory_gb_per_s = 1e-9 * 2 * bytes / best([&] {
+    auto const copying = best([&] {
         for (int i = 0; i < times; ++i) ctx.copy(view<float const, 1>(from.view()), to.view());
     });
+    p.memory_gb_per_s = 1e-9 * 2 * bytes / copying;
 #if defined(__CUDACC__)
-    p.memory_gb_per_s = std::max(p.memory_gb_per_s, 1e-9 * bytes / best([&] {
+    auto const reading = best([&] {
         for (int i = 0; i < times; ++i) read_everything<<<blocks, threads, 0, stream>>>(reinterpret_cast<float4 const*>(from.data()), n / 4, to.data());
-    }));
+    });
+    p.memory_gb_per_s = std::max(p.memory_gb_per_s, 1e-9 * bytes / reading);
     p.fma_gflops = 1e-9 * 2 * 8.0 * blocks * threads * steps / best([&] { multiply_add_chains<<<blocks, threads, 0, stream>>>(to.data(), steps); });
     // A convolution of one pixel is a matrix product.
     constexpr std::size_t channels = 4096;

@@ -141,8 +141,14 @@ TEST_CASE("a standardised image has mean 0 and deviation 1, one of a single valu
 
 TEST_CASE("flips, translations, rotations and brightness do what they say", "[ops][data]") {
     auto const x = random_images(6, 4, 6, 2);
-    auto const y = augmented<reference_backend>(x.view(), {{}, ops::augmentation::flip(), ops::augmentation::translation(1, 2), ops::augmentation::rotation(std::acos(-1.0F)),
-                                                           ops::augmentation::flip().then(ops::augmentation::flip()), {.brightness = 3}});
+    auto const y = augmented<reference_backend>(x.view(), {
+                                                              {},
+                                                              ops::augmentation::flip(),
+                                                              ops::augmentation::translation(1, 2),
+                                                              ops::augmentation::rotation(std::acos(-1.0F)),
+                                                              ops::augmentation::flip().then(ops::augmentation::flip()),
+                                                              {.brightness = 3},
+                                                          });
     for (std::size_t i = 0; i < 4; ++i)
         for (std::size_t j = 0; j < 6; ++j)
             for (std::size_t c = 0; c < 2; ++c) {
@@ -163,8 +169,14 @@ TEST_CASE("contrast and noise do what they say, and compose", "[ops][data]") {
     using a = ops::augmentation;
     auto const x = random_images(6, 40, 50, 2);
     a const noise{.noise = 4, .noise_seed = 9};
-    auto const y = augmented<reference_backend>(x.view(), {a::contrast_about(100, 0.5F), noise, {.noise = 4, .noise_seed = 10}, a::flip().then(noise), a{.noise = 3}.then(noise),
-                                                           a{.brightness = 8}.then(a::contrast_about(100, 2))});
+    auto const y = augmented<reference_backend>(x.view(), {
+                                                              a::contrast_about(100, 0.5F),
+                                                              noise,
+                                                              {.noise = 4, .noise_seed = 10},
+                                                              a::flip().then(noise),
+                                                              a{.noise = 3}.then(noise),
+                                                              a{.brightness = 8}.then(a::contrast_about(100, 2)),
+                                                          });
     auto const n = x.size() / 6;
     double sum = 0, squares = 0, other = 0;
     for (std::size_t i = 0; i < n; ++i) {

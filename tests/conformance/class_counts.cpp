@@ -17,7 +17,6 @@
 #include <utility>
 #include <vector>
 
-
 namespace {
 
 template <class Label>
@@ -73,7 +72,7 @@ void check(std::size_t rows, std::size_t classes, int order, bool masked) {
                                       std::vector<std::uint64_t>(classes)};
     for (std::size_t i = 0; i < rows; ++i)
         for (std::size_t k = 0; k < classes; ++k) {
-            auto& which = !given.is_known(i, k) ? expected.unknowns : given.is_positive(i, k) ? expected.positives : expected.negatives;
+            auto& which = !given.is_known(i, k) ? expected.unknowns : (given.is_positive(i, k) ? expected.positives : expected.negatives);
             ++which[k];
         }
     for (std::size_t threads : {1, 2, 5}) {

@@ -215,8 +215,8 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
                     return in_bf16 ? features(ctx, nn::build<float>(ctx, nn::in_bf16(spec), in, cxr::random(5))) : features(ctx, wide);
                 };
                 auto const alone = on(1);
-                INFO(to_string(s) << (winograd ? ", by Winograd's filtering" : in_bf16 ? ", in bfloat16" : ""));
-                CHECK(relative(alone, exact) < (in_bf16 ? 2e-2 : winograd ? 2e-5 : 2e-6));
+                INFO(to_string(s) << (winograd ? ", by Winograd's filtering" : (in_bf16 ? ", in bfloat16" : "")));
+                CHECK(relative(alone, exact) < (in_bf16 ? 2e-2 : (winograd ? 2e-5 : 2e-6)));
                 for (std::size_t const threads : {2U, 3U, 4U, 7U, 8U, 16U}) {
                     INFO(threads << " threads");
                     CHECK(on(threads) == alone);
@@ -263,9 +263,12 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
         shape in;
     };
     // Odd and even widths, growths of one block and of two, layers of one channel in.
-    std::vector<example> const examples{{{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}}, {{.blocks = {1, 2, 1, 2}, .growth = 32, .stem = 64}, {4, 96, 70, 1}},
-                                        {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}},
-                                        {{.blocks = {1, 2, 1, 1}, .growth = 10, .stem = 34, .compression = 0.7}, {2, 64, 64, 3}}};
+    std::vector<example> const examples{
+        {{.blocks = {2, 3, 2, 1}, .growth = 8, .stem = 16}, {4, 65, 97, 3}},
+        {{.blocks = {1, 2, 1, 2}, .growth = 32, .stem = 64}, {4, 96, 70, 1}},
+        {{.blocks = {1, 1, 1, 1}, .growth = 48, .stem = 96}, {4, 100, 64, 3}},
+        {{.blocks = {1, 2, 1, 1}, .growth = 10, .stem = 34, .compression = 0.7}, {2, 64, 64, 3}},
+    };
     for (auto const& e : examples) {
         context<reference_backend> plain(2);
         auto const spec = models::densenet_features(e.options);

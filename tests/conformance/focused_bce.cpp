@@ -65,7 +65,7 @@ long double entry(loss_form const& f, long double w_pos, long double w_neg, long
     auto const log_sigmoid = [](long double z) { return z > 0 ? -std::log1p(std::exp(-z)) : z - std::log1p(std::exp(z)); };
     long double const p = logits ? 1 / (1 + std::exp(-x)) : x, r = logits ? 1 / (1 + std::exp(x)) : 1 - x, p_m = std::max(p - m, 0.0L);
     long double const log_p = logits ? log_sigmoid(x) : std::log(p + epsilon);
-    long double const log_r = m != 0 ? std::log(1 - p_m + epsilon) : logits ? log_sigmoid(-x) : std::log(r + epsilon);
+    long double const log_r = m != 0 ? std::log(1 - p_m + epsilon) : (logits ? log_sigmoid(-x) : std::log(r + epsilon));
     long double const cross = -w_pos * t * log_p - w_neg * (1 - t) * log_r;
     long double const gamma = f.gamma_positive * t + f.gamma_negative * (1 - t), alpha = f.alpha ? *f.alpha * t + (1 - *f.alpha) * (1 - t) : 1.0L;
     return alpha * std::pow(t * r + (1 - t) * p_m, gamma) * cross;
@@ -120,9 +120,9 @@ void check_reference() {
                             auto const f = [&](long double z) { return entry(form, b.positive[c], b.negative[c], b.y(i, c), z, Logits, epsilon); };
                             long double const x = b.x(i, c), h = Logits ? 1e-4L : 1e-4L * std::min(x, 1 - x);
                             bool const counts = b.counts(i, c, weighted);
-                            long double const weight = !counts ? 0.0L : weighted ? static_cast<long double>(b.rows[i]) : 1.0L, loss = counts ? weight * f(x) : 0.0L;
+                            long double const weight = !counts ? 0.0L : (weighted ? static_cast<long double>(b.rows[i]) : 1.0L), loss = counts ? weight * f(x) : 0.0L;
                             sums[c] += loss;
-                            long double const scale = how == reduction::sum ? 1.0L : how == reduction::mean ? 1 / all : 1 / known[c];
+                            long double const scale = how == reduction::sum ? 1.0L : (how == reduction::mean ? 1 / all : 1 / known[c]);
                             // Five-point central difference: O(h⁴), some 1e-12 relative here, more beside the margin's kink, where there is none.
                             long double const p = Logits ? 1 / (1 + std::exp(-x)) : x;
                             bool const kink = form.margin != 0 && std::abs(p - static_cast<long double>(form.margin)) < 3e-3L;

@@ -92,6 +92,7 @@ struct convolution_case {
 
 template <class Backend>
 void convolution_conforms() {
+    // clang-format off
     auto const cases = {
         convolution_case{{1, 1, 1, 1}, 1, {1, 1, 0}, 0},       {{2, 7, 9, 5}, 3, {3, 1, 1}, 0},         {{3, 8, 8, 16}, 32, {3, 1, 1}, 7},
         {{2, 17, 18, 3}, 64, {7, 2, 3}, 0},                    {{5, 9, 9, 6}, 4, {2, 3, 0}, 1},         {{4, 9, 9, 6}, 4, {1, 2, 0}, 1},
@@ -105,6 +106,7 @@ void convolution_conforms() {
         {{4, 7, 7, 128}, 32, {3, 1, 1}, 992},                  // and the last dense layer.
         {{3, 1, 1, 1024}, 14, {1, 1, 0}, 0},                   // The head.
     };
+    // clang-format on
     auto ctx = test::with_threads<Backend>(2);
     context<reference_backend> exact(2);
     for (auto const& c : cases) {

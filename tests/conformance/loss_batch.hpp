@@ -11,8 +11,17 @@
 
 namespace conformance {
 
-enum class targets_kind { hard, soft, unknown, masked };
-enum class layout { dense, columns, strided };
+enum class targets_kind {
+    hard,
+    soft,
+    unknown,
+    masked
+};
+enum class layout {
+    dense,
+    columns,
+    strided
+};
 
 template <class T>
 cxr::view<T, 2> laid_out(std::vector<T>& memory, std::size_t rows, std::size_t classes, layout order) {

@@ -44,11 +44,19 @@ void agrees_with_keras(std::size_t size, double output, double stage, double fir
     auto const& expected = reference.at("inference").at(std::to_string(size));
     auto ctx = test::with_threads<Backend>(2);
     auto const frozen = network<T>(ctx, models::densenet121(14, models::convention::keras), size);
-    std::map<std::string, std::string> const stages{{"features.relu0", "conv1_relu"}, {"features.pool0", "pool1"}, {"features.denseblock1", "conv2_block6_concat"},
-                                                    {"features.transition1", "pool2_pool"}, {"features.denseblock2", "conv3_block12_concat"},
-                                                    {"features.transition2", "pool3_pool"}, {"features.denseblock3", "conv4_block24_concat"},
-                                                    {"features.transition3", "pool4_pool"}, {"features.denseblock4", "conv5_block16_concat"}, {"features.norm5", "bn"},
-                                                    {"features.relu5", "relu"}};
+    std::map<std::string, std::string> const stages{
+        {"features.relu0", "conv1_relu"},
+        {"features.pool0", "pool1"},
+        {"features.denseblock1", "conv2_block6_concat"},
+        {"features.transition1", "pool2_pool"},
+        {"features.denseblock2", "conv3_block12_concat"},
+        {"features.transition2", "pool3_pool"},
+        {"features.denseblock3", "conv4_block24_concat"},
+        {"features.transition3", "pool4_pool"},
+        {"features.denseblock4", "conv5_block16_concat"},
+        {"features.norm5", "bn"},
+        {"features.relu5", "relu"},
+    };
     std::size_t seen = 0;
     auto observer = [&](std::string const& path, view<T const, 4> out) {
         auto const found = stages.find(path);

@@ -63,8 +63,14 @@ private:
         frequencies.add(train.labels);
         auto const weights = stats::course_weights(frequencies);
         context<simd_backend> const ctx(0);
-        return {ctx, spec, shape{64, 64, 3}, loss::weighted_loss<simd_backend>(ctx, weights.positive, weights.negative),
-                {.learning_rate = learning_rate, .epsilon = 1e-7, .convention = optim::epsilon_convention::pytorch}, cxr::random(seed)};
+        return {
+            ctx,
+            spec,
+            shape{64, 64, 3},
+            loss::weighted_loss<simd_backend>(ctx, weights.positive, weights.negative),
+            {.learning_rate = learning_rate, .epsilon = 1e-7, .convention = optim::epsilon_convention::pytorch},
+            cxr::random(seed),
+        };
     }
 };
 

@@ -71,10 +71,10 @@ TEST_CASE("Weight files of Keras and torch lead to the outputs that were recorde
     auto const keras = read("small.json"), torch = read("small-torch.json");
     auto const images = golden::inputs<float>(keras, keras.at("size").get<std::size_t>());
     for (auto const& [name, column] : std::vector<std::pair<std::string, std::string>>{{"small.keras", "probabilities_keras3"},
-                                                                                      {"small.weights.h5", "probabilities_keras3"},
-                                                                                      {"small-whole.keras3.h5", "probabilities_keras3"},
-                                                                                      {"small-weights.keras2.h5", "probabilities_keras2"},
-                                                                                      {"small-whole.keras2.h5", "probabilities_keras2"}}) {
+                                                                                       {"small.weights.h5", "probabilities_keras3"},
+                                                                                       {"small-whole.keras3.h5", "probabilities_keras3"},
+                                                                                       {"small-weights.keras2.h5", "probabilities_keras2"},
+                                                                                       {"small-whole.keras2.h5", "probabilities_keras2"}}) {
         auto const w = io::keras::read(folder + name);
         auto const error = relative_error(keras.at(column), logits_of(w, name, images), true);
         INFO(name << ": relative error of the probabilities " << error << ", Keras' own in float32 " << noise("keras"));

@@ -33,7 +33,7 @@ int run(std::vector<std::string> const& words) {
             std::printf("%s\n", note.c_str());
     } else if (is("import", 2)) {
         auto const w = io::read_onnx(words[1]);
-        std::printf("%s\n", !w.convention ? "unknown" : *w.convention == models::convention::keras ? "keras" : "torchvision");
+        std::printf("%s\n", !w.convention ? "unknown" : (*w.convention == models::convention::keras ? "keras" : "torchvision"));
         for (auto const& note : w.coverage.notes) std::printf("%s\n", note.c_str());
         w.state.save(words[2]);
     } else if (is("logits", 7)) {

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #include "every_header.hpp"
 
-const char* version_seen_by_the_other_unit();
+char const* version_seen_by_the_other_unit();
 
 // An inline entity has one address in the whole program.
 int main() {

@@ -14,6 +14,6 @@ struct where_equal {};
 
 const char* version_seen_by_the_other_unit();
 
-const char* version_seen_by_the_other_unit() {
+char const* version_seen_by_the_other_unit() {
     return cxr::version.data();
 }

@@ -54,10 +54,14 @@ struct memory {
     }
     /// Kernels and copies run while one of these lives.
     struct unlocked {
-        unlocked() { if (depth()++ == 0) protect(PROT_READ | PROT_WRITE); }
+        unlocked() {
+            if (depth()++ == 0) protect(PROT_READ | PROT_WRITE);
+        }
         unlocked(unlocked const&) = delete;
         unlocked& operator=(unlocked const&) = delete;
-        ~unlocked() { if (--depth() == 0) protect(PROT_NONE); }
+        ~unlocked() {
+            if (--depth() == 0) protect(PROT_NONE);
+        }
     };
 
     /// Allocations so far: a recorded step is only good for as long as nothing moved.
@@ -370,7 +374,7 @@ TEST_CASE("what is frozen, clipped, left out and learns at a rate of its own doe
             auto there = made<guarded>(options);
             auto here = made<plain>(options);
             auto const settle = [&](auto& n) {
-                n.learn_at([&](std::string const& path) { return named(path) ? 0.0 : path.starts_with("classifier.") ? 10.0 : 1.0; });
+                n.learn_at([&](std::string const& path) { return named(path) ? 0.0 : (path.starts_with("classifier.") ? 10.0 : 1.0); });
                 if (running) n.fix_statistics(named);
                 n.clip_norm(0.05);
             };

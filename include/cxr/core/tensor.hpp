@@ -92,10 +92,18 @@ public:
         return n;
     }
 
-    [[nodiscard]] T* begin() requires(Memory::host_accessible) { return data(); }                     ///< iteration in row-major order
-    [[nodiscard]] T* end() requires(Memory::host_accessible) { return data() + size(); }              ///< one past the last element
-    [[nodiscard]] T const* begin() const requires(Memory::host_accessible) { return data(); }         ///< iteration in row-major order
-    [[nodiscard]] T const* end() const requires(Memory::host_accessible) { return data() + size(); }  ///< one past the last element
+    /// Iteration in row-major order.
+    [[nodiscard]] T* begin()
+        requires(Memory::host_accessible) { return data(); }
+    /// One past the last element.
+    [[nodiscard]] T* end()
+        requires(Memory::host_accessible) { return data() + size(); }
+    /// Iteration in row-major order.
+    [[nodiscard]] T const* begin() const
+        requires(Memory::host_accessible) { return data(); }
+    /// One past the last element.
+    [[nodiscard]] T const* end() const
+        requires(Memory::host_accessible) { return data() + size(); }
 
     [[nodiscard]] cxr::view<T, Rank> view() { return {data(), extents_}; }               ///< the whole as a window
     [[nodiscard]] cxr::view<T const, Rank> view() const { return {data(), extents_}; }   ///< the whole as a window
@@ -112,9 +120,11 @@ public:
         requires(Memory::host_accessible)
     [[nodiscard]] T const& operator()(Index... index) const { return view()(index...); }
     /// Element i in row-major order; not checked.
-    [[nodiscard]] T& operator[](std::size_t i) requires(Memory::host_accessible) { return data_[i]; }
+    [[nodiscard]] T& operator[](std::size_t i)
+        requires(Memory::host_accessible) { return data_[i]; }
     /// Element i in row-major order; not checked.
-    [[nodiscard]] T const& operator[](std::size_t i) const requires(Memory::host_accessible) { return data_[i]; }
+    [[nodiscard]] T const& operator[](std::size_t i) const
+        requires(Memory::host_accessible) { return data_[i]; }
 
 private:
     struct uninitialised {};

@@ -40,7 +40,8 @@ public:
         : data_(data), extents_(extents), strides_(strides) {}
 
     /// A span is a window of one dimension.
-    constexpr view(std::span<T> elements) requires(Rank == 1) : view(elements.data(), {elements.size()}) {}
+    constexpr view(std::span<T> elements)
+        requires(Rank == 1) : view(elements.data(), {elements.size()}) {}
 
     /// A window onto const elements from one onto mutable ones.
     template <class U>
@@ -73,7 +74,8 @@ public:
     }
 
     /// Element i of a vector; not checked.
-    [[nodiscard]] constexpr T& operator[](std::size_t i) const requires(Rank == 1) {
+    [[nodiscard]] constexpr T& operator[](std::size_t i) const
+        requires(Rank == 1) {
         return data_[static_cast<std::ptrdiff_t>(i) * strides_[0]];
     }
 

@@ -152,7 +152,7 @@ private:
             whole = whole && sample >= 0 && sample == std::floor(sample);
             most = sample > most ? sample : most;
         });
-        return !whole || most > 65535 ? 4 : most > 255 ? 2 : 1;
+        return !whole || most > 65535 ? 4 : (most > 255 ? 2 : 1);
     }
 
     template <class T>

@@ -32,7 +32,7 @@ namespace cxr::data {
         if (!table.patients.empty()) text += "," + csv_cell(table.patients[i]);
         for (std::size_t c = 0; c < table.classes.size(); ++c) {
             auto const label = table.labels(i, c);
-            text += label < 0 ? "," : label == 0 ? ",0" : ",1";
+            text += label < 0 ? "," : (label == 0 ? ",0" : ",1");
         }
         text += '\n';
     }

@@ -20,9 +20,9 @@ namespace cxr::data {
 /// The fourteen findings of NIH ChestX-ray14 by the names its table gives them, in the order of the paper.
 /// Source: Wang et al., "ChestX-ray8", CVPR 2017, and the data set's later extension to fourteen.
 inline constexpr std::array<std::string_view, 14> nih_findings{
-    "Atelectasis", "Cardiomegaly", "Effusion",           "Infiltration",  "Mass",
-    "Nodule",      "Pneumonia",    "Pneumothorax",       "Consolidation", "Edema",
-    "Emphysema",   "Fibrosis",     "Pleural_Thickening", "Hernia"};
+    "Atelectasis", "Cardiomegaly", "Effusion", "Infiltration", "Mass",
+    "Nodule", "Pneumonia", "Pneumothorax", "Consolidation", "Edema",
+    "Emphysema", "Fibrosis", "Pleural_Thickening", "Hernia"};
 
 /// The value of a label that is not known.
 inline constexpr std::int8_t unknown_label = -1;

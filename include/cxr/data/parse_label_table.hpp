@@ -41,7 +41,13 @@ struct label_table_options {
 namespace detail {
 
 /// How a cell reads as a label.
-enum class cell_code : std::int8_t { empty = -1, absent = 0, present = 1, uncertain = 2, other = 3 };
+enum class cell_code : std::int8_t {
+    empty = -1,
+    absent = 0,
+    present = 1,
+    uncertain = 2,
+    other = 3
+};
 
 [[nodiscard]] inline cell_code code_of(std::string_view cell) {
     if (cell.empty()) return cell_code::empty;

@@ -113,12 +113,12 @@ private:
         }
         if (looks_normalised(*picture))
             notice_of(notices, loader_notice::range) = path + ": no sample is above " + (picture->bits == 16 ? "257 of 65535" : "1 of 255") +
-                         ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
-                         "of the whole range";
+                                                       ", so it looks as if it had been normalised, or stored in 16 bits as 8, before; expected samples "
+                                                       "of the whole range";
         if (auto const bits = significant_bits(*picture); bits < picture->bits)
             notice_of(notices, loader_notice::depth) = path + ": no sample is above " + std::to_string((1 << bits) - 1) + " of 65535, so it looks as if " + std::to_string(bits) +
-                         " bits had been stored in 16 as they are: the same to samplewise normalisation, and to featurewise where all "
-                         "images are so, but nearly black to imagenet's and xrv's; expected samples of the whole range";
+                                                       " bits had been stored in 16 as they are: the same to samplewise normalisation, and to featurewise where all "
+                                                       "images are so, but nearly black to imagenet's and xrv's; expected samples of the whole range";
         if (is_blank(*picture)) notice_of(notices, loader_notice::blank) = path + ": all its pixels have one value, so there is nothing to see on it; expected an X-ray";
         return *picture;
     }

@@ -175,7 +175,7 @@ namespace detail {
 [[nodiscard]] inline int significant_bits(resized_image const& picture) {
     if (picture.bits != 16) return picture.bits;
     auto const most = detail::largest_sample(picture, 4095);
-    return most <= picture.white() / 255 || most > 4095 ? 16 : most > 1023 ? 12 : 10;
+    return most <= picture.white() / 255 || most > 4095 ? 16 : (most > 1023 ? 12 : 10);
 }
 
 /// Whether all pixels have one value.

@@ -99,7 +99,7 @@ struct densenet_structure {
         least = std::max(least, static_cast<double>(kept[0]) / static_cast<double>(kept[1]));
         most = std::min(most, static_cast<double>(kept[0] + 1) / static_cast<double>(kept[1]));
     }
-    s.options.compression = least <= 0.5 && most > 0.5 ? 0.5 : least < most ? (least + std::min(most, 1.0)) / 2 : least;
+    s.options.compression = least <= 0.5 && most > 0.5 ? 0.5 : (least < most ? (least + std::min(most, 1.0)) / 2 : least);
     s.options.classes = there.contains("classifier.weight") || there.contains("classifier.bias") ? shape_of("classifier.weight", 2)[0] : 0;
     for (auto const& expected : densenet_tensors(s)) {
         auto const found = there.find(expected.name);

@@ -18,7 +18,21 @@
 namespace cxr::io {
 
 /// The type of a tensor's elements in a file. `boolean` is one byte an element.
-enum class dtype { f64, f32, f16, bf16, i64, u64, i32, u32, i16, u16, i8, u8, boolean };
+enum class dtype {
+    f64,
+    f32,
+    f16,
+    bf16,
+    i64,
+    u64,
+    i32,
+    u32,
+    i16,
+    u16,
+    i8,
+    u8,
+    boolean
+};
 
 /// What the format says about a type.
 struct dtype_entry {
@@ -28,11 +42,13 @@ struct dtype_entry {
 };
 
 /// All types, in the order of `dtype`.
+// clang-format off
 inline constexpr std::array<dtype_entry, 13> dtypes{{
     {dtype::f64, "F64", 8},  {dtype::f32, "F32", 4},  {dtype::f16, "F16", 2},  {dtype::bf16, "BF16", 2}, {dtype::i64, "I64", 8},
     {dtype::u64, "U64", 8},  {dtype::i32, "I32", 4},  {dtype::u32, "U32", 4},  {dtype::i16, "I16", 2},   {dtype::u16, "U16", 2},
     {dtype::i8, "I8", 1},    {dtype::u8, "U8", 1},    {dtype::boolean, "BOOL", 1},
 }};
+// clang-format on
 
 /// The name of a type in a file, `F32`.
 [[nodiscard]] constexpr std::string_view to_string(dtype t) { return dtypes[static_cast<std::size_t>(t)].name; }
@@ -75,11 +91,11 @@ inline constexpr std::array<dtype_entry, 13> dtypes{{
         return value;
     };
     switch (t) {
-    case dtype::f64: return static_cast<float>(as(double{}));
-    case dtype::f32: return as(float{});
-    case dtype::f16: return float_from_half(as(std::uint16_t{}));
-    case dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(as(std::uint16_t{})) << 16U);
-    default: return std::numeric_limits<float>::quiet_NaN();
+        case dtype::f64: return static_cast<float>(as(double{}));
+        case dtype::f32: return as(float{});
+        case dtype::f16: return float_from_half(as(std::uint16_t{}));
+        case dtype::bf16: return std::bit_cast<float>(static_cast<std::uint32_t>(as(std::uint16_t{})) << 16U);
+        default: return std::numeric_limits<float>::quiet_NaN();
     }
 }
 

@@ -37,7 +37,7 @@ public:
             int file;
             ~closed() { ::close(file); }
         } const closes{file};
-        struct stat status {};
+        struct stat status{};
         if (::fstat(file, &status) != 0) fail("cannot be read", errno);
         if (!S_ISREG(status.st_mode)) throw io_error(path + ": is not a file, expected " + expected);
         size_ = static_cast<std::size_t>(status.st_size);

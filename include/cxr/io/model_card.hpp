@@ -130,15 +130,16 @@ inline std::string markdown_figure(std::optional<double> v) {
         for (auto const& m : c.metrics) rows += ", " + text(m.name) + ": " + detail::card_number(m.values[i]);
         rows += "}";
     }
+    auto const splits = list(c.splits, [&](card_split const& s) {
+        return "{\"name\": " + text(s.name) + ", \"images\": " + std::to_string(s.images) + ", \"patients\": " + (s.patients ? std::to_string(*s.patients) : "null") + "}";
+    });
+    auto const preprocessing = list(c.preprocessing, [&](auto const& p) { return text(p.first) + ": " + text(p.second); });
+    auto const means = list(c.metrics, [&](card_metric const& m) { return text(m.name) + ": " + detail::card_number(detail::mean_of(m)); });
     return "{\n  \"name\": " + text(c.name) + ",\n  \"model\": " + text(c.model) + ",\n  \"producer\": " + text("cxr " + std::string(version)) +
            ",\n  \"architecture\": " + text(c.architecture) + ",\n  \"weights\": {\"layers\": " + std::to_string(c.weights.layers) + ", \"tensors\": " + std::to_string(c.weights.tensors) + ", \"parameters\": " +
-           std::to_string(c.weights.parameters) + ", \"checksum\": " + text(c.weights.checksum) + "},\n  \"data\": " + text(c.data) + ",\n  \"splits\": [" +
-           list(c.splits, [&](card_split const& s) {
-               return "{\"name\": " + text(s.name) + ", \"images\": " + std::to_string(s.images) + ", \"patients\": " + (s.patients ? std::to_string(*s.patients) : "null") + "}";
-           }) +
-           "],\n  \"classes\": [" + list(c.classes, text) + "],\n  \"preprocessing\": {" + list(c.preprocessing, [&](auto const& p) { return text(p.first) + ": " + text(p.second); }) +
-           "},\n  \"training\": " + text(c.training) + ",\n  \"metrics\": {\"split\": " + text(c.evaluated_on) + ", \"mean\": {" +
-           list(c.metrics, [&](card_metric const& m) { return text(m.name) + ": " + detail::card_number(detail::mean_of(m)); }) + "}, \"classes\": [" + rows +
+           std::to_string(c.weights.parameters) + ", \"checksum\": " + text(c.weights.checksum) + "},\n  \"data\": " + text(c.data) + ",\n  \"splits\": [" + splits +
+           "],\n  \"classes\": [" + list(c.classes, text) + "],\n  \"preprocessing\": {" + preprocessing +
+           "},\n  \"training\": " + text(c.training) + ",\n  \"metrics\": {\"split\": " + text(c.evaluated_on) + ", \"mean\": {" + means + "}, \"classes\": [" + rows +
            "\n  ]},\n  \"intended_use\": " + text(c.intended_use) + ",\n  \"limits\": [" + list(c.limits, text) + "]\n}\n";
 }
 

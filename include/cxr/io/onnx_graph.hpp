@@ -109,7 +109,11 @@ public:
     }
 
 private:
-    enum class kind { constant, computed, integers };
+    enum class kind {
+        constant,
+        computed,
+        integers
+    };
     struct value {
         kind what;
         ::onnx::TensorProto const* tensor;

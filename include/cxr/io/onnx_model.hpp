@@ -84,7 +84,7 @@ public:
     [[nodiscard]] std::vector<float> floats(::onnx::TensorProto const& t) {
         auto const type = floating_type(t);
         auto const n = shape_of(t).size();
-        auto const typed = type == dtype::f32 ? t.float_data_size() : type == dtype::f64 ? t.double_data_size() : t.int32_data_size();
+        auto const typed = type == dtype::f32 ? t.float_data_size() : (type == dtype::f64 ? t.double_data_size() : t.int32_data_size());
         std::vector<float> values;
         if (auto const bytes = bytes_of(t, n, size_of(type), typed)) {
             values.resize(n);
@@ -140,11 +140,11 @@ private:
 
     dtype floating_type(::onnx::TensorProto const& t) const {
         switch (t.data_type()) {
-        case ::onnx::TensorProto::FLOAT: return dtype::f32;
-        case ::onnx::TensorProto::FLOAT16: return dtype::f16;
-        case ::onnx::TensorProto::BFLOAT16: return dtype::bf16;
-        case ::onnx::TensorProto::DOUBLE: return dtype::f64;
-        default: fail(t, "the type " + name_of(t.data_type()) + ", expected FLOAT, FLOAT16, BFLOAT16 or DOUBLE");
+            case ::onnx::TensorProto::FLOAT: return dtype::f32;
+            case ::onnx::TensorProto::FLOAT16: return dtype::f16;
+            case ::onnx::TensorProto::BFLOAT16: return dtype::bf16;
+            case ::onnx::TensorProto::DOUBLE: return dtype::f64;
+            default: fail(t, "the type " + name_of(t.data_type()) + ", expected FLOAT, FLOAT16, BFLOAT16 or DOUBLE");
         }
     }
 

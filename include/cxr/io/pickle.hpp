@@ -37,7 +37,8 @@ inline void refuse_pickle(std::string const& path) {
     begin.resize(static_cast<std::size_t>(file.gcount()));
     if (!begins_pickled(begin) && std::find(endings.begin(), endings.end(), ending) == endings.end()) return;
     throw io_error(path + ": a pickled file of PyTorch, which executes the code that it holds when it is read, so it is not; convert it where you trust it, in Python: "
-                          "import torch, safetensors.torch; state = torch.load(\"" + path + "\", map_location=\"cpu\", weights_only=True); state = state.get(\"state_dict\", state); "
+                          "import torch, safetensors.torch; state = torch.load(\"" +
+                   path + "\", map_location=\"cpu\", weights_only=True); state = state.get(\"state_dict\", state); "
                           "safetensors.torch.save_file({k: v.contiguous() for k, v in state.items()}, \"weights.safetensors\"). A file that holds a whole module, as torchxrayvision's, needs weights_only=False and state = state.state_dict()");
 }
 

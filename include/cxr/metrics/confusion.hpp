@@ -53,7 +53,7 @@ confusion confusion_of(double threshold, view<Score const, 1> scores, view<Label
     confusion all;
     each_known(scores, labels, [&](auto score, bool positive) {
         bool const called = static_cast<double>(score) >= threshold;
-        ++(called ? positive ? all.true_positives : all.false_positives : positive ? all.false_negatives : all.true_negatives);
+        ++(called ? positive ? all.true_positives : all.false_positives : (positive ? all.false_negatives : all.true_negatives));
     });
     return all;
 }

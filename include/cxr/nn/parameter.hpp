@@ -52,7 +52,7 @@ enum class initialisation {
 
 /// Path `a.b`, or `b` alone where `a` is empty.
 [[nodiscard]] inline std::string join(std::string const& a, std::string_view b) {
-    return a.empty() ? std::string(b) : b.empty() ? a : a + "." + std::string(b);
+    return a.empty() ? std::string(b) : (b.empty() ? a : a + "." + std::string(b));
 }
 
 /// A parameter of a layer on `Backend` whose activations are of type `T`.

@@ -57,7 +57,7 @@ struct augmentation {
                 xy * next.dy + xx * next.dx + dx,
                 next.contrast * brightness + next.brightness,
                 contrast * next.contrast,
-                own == 0 ? next.noise : next.noise == 0 ? own : std::hypot(own, next.noise),
+                own == 0 ? next.noise : (next.noise == 0 ? own : std::hypot(own, next.noise)),
                 next.noise == 0 ? noise_seed : next.noise_seed};
     }
 };

@@ -26,7 +26,7 @@ struct pixel_matrix {
 /// pixels evenly apart, as they are in a dense tensor and in a slice of its channels.
 template <class T>
 [[nodiscard]] pixel_matrix<T> pixels(view<T, 4> v) {
-    auto const step = v.extent(2) != 1 ? v.stride(2) : v.extent(1) != 1 ? v.stride(1) : v.extent(0) != 1 ? v.stride(0) : static_cast<std::ptrdiff_t>(v.extent(3));
+    auto const step = v.extent(2) != 1 ? v.stride(2) : (v.extent(1) != 1 ? v.stride(1) : (v.extent(0) != 1 ? v.stride(0) : static_cast<std::ptrdiff_t>(v.extent(3))));
     auto const w = static_cast<std::ptrdiff_t>(v.extent(2)), h = static_cast<std::ptrdiff_t>(v.extent(1));
     bool const even = (v.extent(3) <= 1 || v.stride(3) == 1) && (v.extent(1) <= 1 || v.stride(1) == step * w) && (v.extent(0) <= 1 || v.stride(0) == step * w * h);
     if (!even) throw contract_violation("cxr: images must lie channels last, their pixels evenly apart; shape " + to_string(v.shape()));
@@ -40,7 +40,7 @@ inline constexpr std::size_t group_elements = 8192;
 [[nodiscard]] constexpr std::size_t pixel_groups(std::size_t pixels, std::size_t channels) {
     std::size_t const grain = channels == 0 ? 1 : (group_elements + channels - 1) / channels;
     std::size_t const groups = (pixels + grain - 1) / grain;
-    return groups < 1 ? 1 : groups > 64 ? 64 : groups;
+    return groups < 1 ? 1 : (groups > 64 ? 64 : groups);
 }
 
 }  // namespace cxr::ops

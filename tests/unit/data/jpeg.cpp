@@ -88,7 +88,7 @@ TEST_CASE("JPEG: a progressive gray one is read as by PIL") {
 
 TEST_CASE("JPEG: blocks of one value come back as they were, and make the same input as a PNG of them") {
     std::vector<std::uint8_t> samples(16 * 24);
-    for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i % 24 < 8 ? 10 : i % 24 < 16 ? 200 : 90;
+    for (std::size_t i = 0; i < samples.size(); ++i) samples[i] = i % 24 < 8 ? 10 : (i % 24 < 16 ? 200 : 90);
     auto const jpeg = decode(jpeg_bytes::file(16, 24, 1, samples));
     CHECK(std::equal(jpeg.pixels.begin(), jpeg.pixels.end(), samples.begin(), samples.end()));
     std::vector<std::string> rows;

@@ -28,7 +28,7 @@ inline std::string file(std::size_t height, std::size_t width, int channels, std
     jpeg.image_height = static_cast<JDIMENSION>(height);
     jpeg.image_width = static_cast<JDIMENSION>(width);
     jpeg.input_components = channels;
-    jpeg.in_color_space = channels == 1 ? JCS_GRAYSCALE : channels == 3 ? JCS_RGB : JCS_CMYK;
+    jpeg.in_color_space = channels == 1 ? JCS_GRAYSCALE : (channels == 3 ? JCS_RGB : JCS_CMYK);
     jpeg_set_defaults(&jpeg);
     jpeg_set_quality(&jpeg, quality, TRUE);
     if (progressive) jpeg_simple_progression(&jpeg);

@@ -43,9 +43,9 @@ TEST_CASE("label table: the course's three tables") {
                                  "Pneumonia", "Pneumothorax"});
     CHECK(train.images.front() == "00008270_015.png");
     CHECK(train.patients.front() == "8270");
-    names const model_order{"Cardiomegaly", "Emphysema", "Effusion",    "Hernia",       "Infiltration",
-                            "Mass",         "Nodule",    "Atelectasis", "Pneumothorax", "Pleural_Thickening",
-                            "Pneumonia",    "Fibrosis",  "Edema",       "Consolidation"};
+    names const model_order{"Cardiomegaly", "Emphysema", "Effusion", "Hernia", "Infiltration",
+                            "Mass", "Nodule", "Atelectasis", "Pneumothorax", "Pleural_Thickening",
+                            "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
     auto const ordered = read_label_table(course("train-small.csv"), {.classes = model_order});
     CHECK(ordered.classes == model_order);
     std::vector<int> positives(14);

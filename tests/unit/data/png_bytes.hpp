@@ -25,7 +25,13 @@ inline std::string chunk(std::string const& type, std::string const& data) {
     return number(static_cast<std::uint32_t>(data.size())) + body + number(static_cast<std::uint32_t>(crc));
 }
 
-enum colour { gray = 0, rgb = 2, palette = 3, gray_alpha = 4, rgba = 6 };
+enum colour {
+    gray = 0,
+    rgb = 2,
+    palette = 3,
+    gray_alpha = 4,
+    rgba = 6
+};
 
 inline std::string header(std::uint32_t width, std::uint32_t height, int depth, int colour, int interlaced = 0) {
     return chunk("IHDR", number(width) + number(height) + static_cast<char>(depth) + static_cast<char>(colour) +

@@ -49,10 +49,12 @@ TEST_CASE("preprocess: gray is repeated, colour becomes PIL's luma") {
     CHECK(prepared(made(1, 1, 3, 8, {1, 2, 3}), how) == std::vector<float>{1, 2, 3});
     how.channels = 1;
     // Pillow 13.0.0, `Image.convert("L")`.
+    // clang-format off
     unsigned const colours[][4] = {{255, 228, 34, 214},  {121, 243, 189, 200}, {6, 131, 102, 90},
                                    {168, 82, 193, 120},  {187, 150, 81, 153},  {243, 205, 24, 196},
                                    {236, 8, 246, 103},   {164, 231, 36, 189},  {210, 111, 172, 148},
                                    {210, 174, 176, 185}, {218, 242, 169, 227}, {114, 205, 63, 162}};
+    // clang-format on
     for (auto const& c : colours)
         CHECK(prepared(made(1, 1, 3, 8, {c[0], c[1], c[2]}), how) == std::vector<float>{static_cast<float>(c[3])});
     // Equal channels are that gray, at both ends.

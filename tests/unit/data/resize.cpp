@@ -75,8 +75,10 @@ TEST_CASE("resize: area is the mean over what a new pixel covers") {
 
 TEST_CASE("resize: whole factors of area are PIL's reduce before rounding") {
     // Pillow 13.0.0, `Image.fromarray(b).reduce(2)` and `.reduce((3, 2))`.
+    // clang-format off
     std::vector<float> const b{160, 47,  212, 79, 72, 112, 120, 222, 69,  31, 95,  108,
                                36,  109, 238, 69, 51, 81,  228, 211, 202, 58, 202, 65};
+    // clang-format on
     auto const rounded = [](std::vector<float> v) {
         for (auto& x : v) x = std::floor(x + 0.5F);
         return v;

@@ -458,7 +458,8 @@ TEST_CASE("ONNX: elements of every floating type, as bytes and as numbers") {
             t.set_data_type(type::DOUBLE);
             std::vector<double> const values(whole.begin(), whole.end());
             if (raw) t.set_raw_data(values.data(), values.size() * 8);
-            else for (auto const v : values) t.add_double_data(v);
+            else
+                for (auto const v : values) t.add_double_data(v);
         });
     };
     CHECK(as_double(true) == std::pair(whole, true));
@@ -472,7 +473,8 @@ TEST_CASE("ONNX: elements of every floating type, as bytes and as numbers") {
                 t.clear_raw_data();
                 t.set_data_type(what);
                 if (raw) t.set_raw_data(bits.data(), bits.size() * 2);
-                else for (auto const b : bits) t.add_int32_data(b);
+                else
+                    for (auto const b : bits) t.add_int32_data(b);
             });
         };
         CHECK(sixteen(true) == sixteen(false));

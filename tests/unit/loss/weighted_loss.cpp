@@ -202,7 +202,7 @@ void check_among_others(Loss const& loss, bool logits, double epsilon, limit con
         std::vector<limit> entries;
         doubles known(classes), sums(classes);
         for (std::size_t k = 0; k < x.size(); ++k) {
-            double const target = k % 11 == 5 ? nan : k % 4 == 0 ? 1 : 0;
+            double const target = k % 11 == 5 ? nan : (k % 4 == 0 ? 1 : 0);
             x[k] = static_cast<T>(logits ? 4 * numbers.normal(k) : 0.01 + 0.98 * numbers.uniform(k));
             double const at = static_cast<double>(x[k]), s = target == 1 ? -at : at, q = target == 1 ? at : 1 - at;
             if (logits)
@@ -267,8 +267,20 @@ TEMPLATE_TEST_CASE("among ordinary entries too one of probability 0 or 1 costs w
         for (double const epsilon : {1e-7, 1.0}) {
             double const none = -std::log(epsilon), all = -std::log(1 + epsilon);
             check_among_others(cxr::weighted_loss<TestType>(context, positive, negative, epsilon), false, epsilon,
-                               {{1, 1, all, -1 / (1 + epsilon)}, {0, 0, all, 1 / (1 + epsilon)}, {1, 0, none, -1 / epsilon}, {0, 1, none, 1 / epsilon}, {1, nan, nan, nan}, {0, nan, nan, nan},
-                                {1, -2.5, nan, std::nullopt}, {0, -2.5, nan, std::nullopt}, {1, 3.5, nan, std::nullopt}, {0, 3.5, nan, std::nullopt}, {nan, nan, 0, 0}, {nan, -infinity, 0, 0}});
+                               {
+                                   {1, 1, all, -1 / (1 + epsilon)},
+                                   {0, 0, all, 1 / (1 + epsilon)},
+                                   {1, 0, none, -1 / epsilon},
+                                   {0, 1, none, 1 / epsilon},
+                                   {1, nan, nan, nan},
+                                   {0, nan, nan, nan},
+                                   {1, -2.5, nan, std::nullopt},
+                                   {0, -2.5, nan, std::nullopt},
+                                   {1, 3.5, nan, std::nullopt},
+                                   {0, 3.5, nan, std::nullopt},
+                                   {nan, nan, 0, 0},
+                                   {nan, -infinity, 0, 0},
+                               });
         }
     });
 }

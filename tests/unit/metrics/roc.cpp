@@ -30,7 +30,7 @@ double by_definition(Scores const& scores, Labels const& labels) {
         for (std::size_t j = 0; j < scores.size(); ++j)
             if (labels[i] == 1 && labels[j] == 0) {
                 ++pairs;
-                twice += scores[i] > scores[j] ? 2U : scores[i] == scores[j] ? 1U : 0U;
+                twice += scores[i] > scores[j] ? 2U : (scores[i] == scores[j] ? 1U : 0U);
             }
     return static_cast<double>(twice) / static_cast<double>(2 * pairs);
 }

@@ -126,8 +126,8 @@ TEST_CASE("the course's weights balance the contributions of positive and negati
     REQUIRE_THROWS_AS(cxr::stats::contributions_after(frequencies, {{1.0}, {1.0}}), cxr::contract_violation);
 }
 
-std::vector<std::string> const course_classes{"Cardiomegaly", "Emphysema",    "Effusion",           "Hernia",    "Infiltration",
-                                              "Mass",         "Nodule",       "Atelectasis",        "Pneumothorax",
+std::vector<std::string> const course_classes{"Cardiomegaly", "Emphysema", "Effusion", "Hernia", "Infiltration",
+                                              "Mass", "Nodule", "Atelectasis", "Pneumothorax",
                                               "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
 
 TEST_CASE("the course's training table has the notebook's frequencies") {

@@ -20,7 +20,7 @@ class_frequencies counted() {
     cxr::tensor<std::int8_t, 2> labels({10, 4});
     for (std::size_t i = 0; i < 10; ++i) {
         labels(i, 0) = i < 2;
-        labels(i, 1) = i < 3 ? 1 : i < 8 ? 0 : -1;
+        labels(i, 1) = i < 3 ? 1 : (i < 8 ? 0 : -1);
         labels(i, 2) = 0;
         labels(i, 3) = -1;
     }

@@ -16,8 +16,8 @@ TEST_CASE("NIH's whole table has the counts that Python's csv module and a Count
     char const* const data = std::getenv("CXR_DATA_DIR");
     if (data == nullptr) return cxr::test::skipped("CXR_DATA_DIR, the folder with nih/labels/Data_Entry_2017_v2020.csv.gz, is not set");
     // In the order of the course's classes.
-    std::vector<std::string> const classes{"Cardiomegaly", "Emphysema",    "Effusion",           "Hernia",    "Infiltration", "Mass",  "Nodule",
-                                           "Atelectasis",  "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis",     "Edema", "Consolidation"};
+    std::vector<std::string> const classes{"Cardiomegaly", "Emphysema", "Effusion", "Hernia", "Infiltration", "Mass", "Nodule",
+                                           "Atelectasis", "Pneumothorax", "Pleural_Thickening", "Pneumonia", "Fibrosis", "Edema", "Consolidation"};
     auto const table = cxr::data::read_label_table(std::string(data) + "/nih/labels/Data_Entry_2017_v2020.csv.gz", {.classes = classes, .image_column = {}, .patient_column = {}});
     cxr::stats::class_frequencies frequencies(14);
     frequencies.add(table.labels);

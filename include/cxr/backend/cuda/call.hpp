@@ -33,7 +33,7 @@ enum class element {
 [[nodiscard]] constexpr std::size_t bytes_of(element e) { return e == element::bf16 ? 2 : 4; }
 
 /// `f32`, `tf32` or `bf16`.
-[[nodiscard]] constexpr char const* to_string(element e) { return e == element::f32 ? "f32" : e == element::tf32 ? "tf32" : "bf16"; }
+[[nodiscard]] constexpr char const* to_string(element e) { return e == element::f32 ? "f32" : (e == element::tf32 ? "tf32" : "bf16"); }
 
 /// The largest power of two, at most `most` bytes, that divides all these addresses. `most` is a power of two.
 [[nodiscard]] inline std::size_t alignment_of(std::initializer_list<void const*> addresses, std::size_t most = 16) {

@@ -49,11 +49,15 @@ struct convolution_geometry {
 }
 
 /// The convolution itself, or one of its two derivatives.
-enum class convolution_pass { forward, backward_data, backward_weights };
+enum class convolution_pass {
+    forward,
+    backward_data,
+    backward_weights
+};
 
 /// As messages print it.
 [[nodiscard]] constexpr char const* to_string(convolution_pass p) {
-    return p == convolution_pass::forward ? "convolution" : p == convolution_pass::backward_data ? "derivative by the input of convolution" : "derivative by the weights of convolution";
+    return p == convolution_pass::forward ? "convolution" : (p == convolution_pass::backward_data ? "derivative by the input of convolution" : "derivative by the weights of convolution");
 }
 
 /// What cuDNN is asked: one operation on three tensors, known to it as 1 (input), 2 (weights) and 3 (output).
@@ -138,10 +142,10 @@ struct convolution_candidate {
 [[nodiscard]] inline bool acceptable(element type, std::vector<cudnnBackendNumericalNote_t> const& notes) {
     return std::none_of(notes.begin(), notes.end(), [&](cudnnBackendNumericalNote_t note) {
         switch (note) {
-        case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: return type == element::f32;
-        case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS: return type != element::bf16;
-        case CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP: return false;
-        default: return true;  // nondeterministic, sums of fewer bits, or a transform (Winograd, FFT) whose error is not that of a sum of products
+            case CUDNN_NUMERICAL_NOTE_TENSOR_CORE: return type == element::f32;
+            case CUDNN_NUMERICAL_NOTE_DOWN_CONVERT_INPUTS: return type != element::bf16;
+            case CUDNN_NUMERICAL_NOTE_STRICT_NAN_PROP: return false;
+            default: return true;  // nondeterministic, sums of fewer bits, or a transform (Winograd, FFT) whose error is not that of a sum of products
         }
     });
 }
@@ -260,7 +264,7 @@ private:
         auto found = convolution_candidates(handle, g, pass, max_workspace_bytes, alignment, 1, &reason);
         if (!found.empty()) return std::move(found.front());
         throw no_engine("cuDNN " + std::to_string(cudnnGetVersion()) + " has no deterministic engine for the " + to_string(pass) + " " + to_string(g) + ", pointers aligned to " +
-                            std::to_string(alignment) + " bytes, within " + std::to_string(max_workspace_bytes) + " bytes of workspace; of the last one: " + reason);
+                        std::to_string(alignment) + " bytes, within " + std::to_string(max_workspace_bytes) + " bytes of workspace; of the last one: " + reason);
     }
 
     void run(cudnnHandle_t handle, convolution_candidate const& candidate, void const* first, void const* second, void* result, void* workspace) const {

@@ -146,20 +146,47 @@ struct pointwise_geometry {
 
 /// Y (P × O) = X (P × C) · Wᵀ: the convolution.
 [[nodiscard]] constexpr matrix_product pointwise_forward(pointwise_geometry const& g) {
-    return {.m = g.pixels, .n = g.out_channels, .k = g.in_channels, .lda = g.in_stride, .ldb = g.in_channels, .ldc = g.out_stride,
-            .transpose_b = true, .type = g.type, .result = in_memory(g.type)};
+    return {
+        .m = g.pixels,
+        .n = g.out_channels,
+        .k = g.in_channels,
+        .lda = g.in_stride,
+        .ldb = g.in_channels,
+        .ldc = g.out_stride,
+        .transpose_b = true,
+        .type = g.type,
+        .result = in_memory(g.type),
+    };
 }
 
 /// dX (P × C) (+)= dY (P × O) · W: the derivative by the images; added where `accumulate`.
 [[nodiscard]] constexpr matrix_product pointwise_backward_data(pointwise_geometry const& g, bool accumulate) {
-    return {.m = g.pixels, .n = g.in_channels, .k = g.out_channels, .lda = g.out_stride, .ldb = g.in_channels, .ldc = g.in_stride,
-            .accumulate = accumulate, .type = g.type, .result = in_memory(g.type)};
+    return {
+        .m = g.pixels,
+        .n = g.in_channels,
+        .k = g.out_channels,
+        .lda = g.out_stride,
+        .ldb = g.in_channels,
+        .ldc = g.in_stride,
+        .accumulate = accumulate,
+        .type = g.type,
+        .result = in_memory(g.type),
+    };
 }
 
 /// dW (O × C) = dYᵀ · X, dense float32: the derivative by the weights, A being dY and B being X.
 [[nodiscard]] constexpr matrix_product pointwise_backward_weights(pointwise_geometry const& g) {
-    return {.m = g.out_channels, .n = g.in_channels, .k = g.pixels, .lda = g.out_stride, .ldb = g.in_stride, .ldc = g.in_channels,
-            .transpose_a = true, .type = g.type, .result = element::f32};
+    return {
+        .m = g.out_channels,
+        .n = g.in_channels,
+        .k = g.pixels,
+        .lda = g.out_stride,
+        .ldb = g.in_stride,
+        .ldc = g.in_channels,
+        .transpose_a = true,
+        .type = g.type,
+        .result = element::f32,
+    };
 }
 
 }  // namespace cxr::on_cuda

@@ -160,7 +160,11 @@ private:
 };
 
 /// Which of the three operations a cached primitive is for.
-enum class operation : std::int64_t { forward, backward_data, backward_weights };
+enum class operation : std::int64_t {
+    forward,
+    backward_data,
+    backward_weights
+};
 
 /// Calls f(tile number, tile, geometry, prepared, execution) for each tile in parallel; make(geometry) prepares what is not cached yet.
 template <class Make, class F>

@@ -46,7 +46,7 @@ void kernel(ops::augment_key, tag, context& ctx, view<T const, 4> in, view<ops::
         for_each_of_image(out, image, [&](std::size_t n, std::size_t y, std::size_t x, std::size_t c) {
             ops::image_channel<T> const pixel{&in(n, std::size_t{0}, std::size_t{0}, c), in.stride(1), in.stride(2)};
             out(n, y, x, c) = static_cast<T>(ops::augmented_pixel(pixel, in.extent(1), in.extent(2), y, x,
-                                                                    (y * in.extent(2) + x) * in.extent(3) + c, changes[n], static_cast<float>(fill)));
+                                                                  (y * in.extent(2) + x) * in.extent(3) + c, changes[n], static_cast<float>(fill)));
         });
     });
 }

@@ -12,7 +12,7 @@ ops::confusion_counts kernel(ops::confusion_key, tag, context&, double threshold
     ops::confusion_counts all;
     all.wrong = each_known_row(scores, labels, [&](Score score, bool positive) {
         bool const called = static_cast<double>(score) >= threshold;
-        ++(called ? positive ? all.true_positives : all.false_positives : positive ? all.false_negatives : all.true_negatives);
+        ++(called ? positive ? all.true_positives : all.false_positives : (positive ? all.false_negatives : all.true_negatives));
     });
     return all;
 }

@@ -180,7 +180,7 @@ public:
                 group_sums const sums(scratch, groups, blocks * width);
                 --number;
                 transition_backward<Half>(ctx, b.extents, b.values.data(), blocks, b.last.view(), t.turned[number].data(), places.out_blocks(), t.gradients[(i + 1) % 2].data(),
-                                    next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, {places, conv1.of(gradients).data()});
+                                          next.values.data(), next.rest.from(0, next.mean.data()), g, sums, groups, {places, conv1.of(gradients).data()});
                 finish_norm(behind.template part<0>(), std::get<0>(std::get<part + 1>(t.parts.parts).parts), b.place, sums, b.extents.pixels(), b.rest, gradients);
             }
             ctx.stage_done(densenet_stages[2 * i + 2]);
@@ -417,7 +417,7 @@ private:
             auto const groups = gradient_groups(pixels, bands<Half>{b.extents, band_rows<Half>(b.extents, between)}.count());
             group_sums const sums(scratch, groups, between * width);
             window_backward<Half>(ctx, b.extents, y, between, mine.norm2.view(), t.turned[number + 1].data(), grown, g + in * pixels * width, b.values.data() + in * pixels * width,
-                            b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, {of(conv2, plain), conv2.of(gradients).data()});
+                                  b.rest.from(in * width, b.mean.data()), t.d_bottleneck.data(), sums, groups, {of(conv2, plain), conv2.of(gradients).data()});
             finish_norm(layer.template part<3>(), std::get<3>(tapes.parts), plain, sums, pixels, rest, gradients);
         }
         workspace::frame scratch(ctx.scratch());
@@ -427,7 +427,7 @@ private:
         auto dy = rest.from(0, mine.norm2.mean.data());
         dy.a = mine.norm2.scale.data();
         pointwise_backward<Half>(ctx, pixels, b.values.data(), in, mine.norm1.view(), t.turned[number].data(), between, t.d_bottleneck.data(), y, dy, g, true, sums, groups,
-                           {of(conv1, b.place), conv1.of(gradients).data()});
+                                 {of(conv1, b.place), conv1.of(gradients).data()});
         finish_norm(layer.template part<0>(), std::get<0>(tapes.parts), b.place, sums, pixels, b.rest, gradients);
     }
 

@@ -191,8 +191,17 @@ private:
             });
             for (auto pair = pairs.first; pair < pairs.last; ++pair) {
                 auto const columns = columns_of(b.between, pair);
-                product q{.a = a, .b = l.first.data() + pair * planes * width * 32, .segments = segments.data(), .count = planes, .length = width, .bias = l.bias.data() + pair * 32, .rectify = true,
-                          .ahead = &ahead, .registers = &registers};
+                product q{
+                    .a = a,
+                    .b = l.first.data() + pair * planes * width * 32,
+                    .segments = segments.data(),
+                    .count = planes,
+                    .length = width,
+                    .bias = l.bias.data() + pair * 32,
+                    .rectify = true,
+                    .ahead = &ahead,
+                    .registers = &registers,
+                };
                 float* const to = padded + (begin - top + 1) * image.row + width;
                 if (by_rows) {
                     q.out_half = static_cast<std::ptrdiff_t>(image.plane);
@@ -228,9 +237,17 @@ private:
             ahead.begin(pairs_of(blocks.size()) * multiply.calls(9 * between, mine.size()));
             for (auto block = blocks.first; block < blocks.last; block = block / 2 * 2 + 2) {
                 auto const columns = (block % 2 == 0 && block + 1 < blocks.last ? 2 : 1) * width;
-                product q{.a = padded + (begin - top) * image.row, .b = l.second.data() + (block / 2 * 9 * between * 2 * width + block % 2) * width, .segments = taps.data(), .count = 9 * between,
-                          .length = width, .out = x + ((in + block) * pixels + begin * g.rows_width) * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead,
-                          .registers = &registers};
+                product q{
+                    .a = padded + (begin - top) * image.row,
+                    .b = l.second.data() + (block / 2 * 9 * between * 2 * width + block % 2) * width,
+                    .segments = taps.data(),
+                    .count = 9 * between,
+                    .length = width,
+                    .out = x + ((in + block) * pixels + begin * g.rows_width) * width,
+                    .out_half = static_cast<std::ptrdiff_t>(pixels * width),
+                    .ahead = &ahead,
+                    .registers = &registers,
+                };
                 if constexpr (Half) {
                     q.out = tile;
                     q.out_half = static_cast<std::ptrdiff_t>(n * width);
@@ -259,8 +276,16 @@ private:
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE { winograd::gather<lanes>(t, padded, image.plane, b.between, begin, begin + n, v); });
             for (std::size_t pair = 0; pair < pairs_of(grown); ++pair)
                 for (std::size_t point = 0; point < winograd::points; ++point)
-                    multiply({.a = v + point * from, .b = l.winograd.data() + (pair * winograd::points + point) * b.between * width * 32, .segments = segments.data(), .count = b.between,
-                              .length = width, .out = m + point * to + 2 * pair * n * width, .out_half = static_cast<std::ptrdiff_t>(n * width), .ahead = &ahead},
+                    multiply({
+                                 .a = v + point * from,
+                                 .b = l.winograd.data() + (pair * winograd::points + point) * b.between * width * 32,
+                                 .segments = segments.data(),
+                                 .count = b.between,
+                                 .length = width,
+                                 .out = m + point * to + 2 * pair * n * width,
+                                 .out_half = static_cast<std::ptrdiff_t>(n * width),
+                                 .ahead = &ahead,
+                             },
                              n, columns_of(grown, pair));
             compiled_for(ctx.instructions(), [&]<class lanes>() CXR_INLINE {
                 winograd::scatter<lanes>(t, m, grown, begin, begin + n, x + (in * pixels + top * g.rows_width) * width, pixels * width);

@@ -78,9 +78,18 @@ private:
             for (std::size_t pair = 0; pair < pairs_of(made); ++pair)
                 for (std::size_t r = 0; r < read.size(); ++r) {
                     auto const columns = columns_of(made, pair);
-                    product q{.a = a + 2 * r * band.words(), .b = weights.data() + pair * 7 * steps * 32, .segments = segments, .count = 7, .length = steps,
-                              .out = values + 2 * pair * band.plane() + r * across * width, .out_half = static_cast<std::ptrdiff_t>(band.plane()), .bias = bias.data() + pair * 32, .rectify = !Half,
-                              .registers = &registers};
+                    product q{
+                        .a = a + 2 * r * band.words(),
+                        .b = weights.data() + pair * 7 * steps * 32,
+                        .segments = segments,
+                        .count = 7,
+                        .length = steps,
+                        .out = values + 2 * pair * band.plane() + r * across * width,
+                        .out_half = static_cast<std::ptrdiff_t>(band.plane()),
+                        .bias = bias.data() + pair * 32,
+                        .rectify = !Half,
+                        .registers = &registers,
+                    };
                     if constexpr (Half) {
                         q.out = result;
                         q.out_half = static_cast<std::ptrdiff_t>(across * width);

@@ -180,8 +180,17 @@ private:
                 prefetcher ahead;
                 if (i == 0 && pair + 1 < pairs.last) ahead.add(b.weights.data() + (pair + 1) * panel, 1, 0, panel);
                 ahead.begin(multiply.calls(planes, half.pixels(i)));
-                product q{.a = a, .b = b.weights.data() + pair * panel, .segments = segments.data(), .count = planes, .length = width, .out = to + 2 * pair * small + half.begin(i) * width,
-                          .out_half = static_cast<std::ptrdiff_t>(small), .ahead = &ahead, .registers = &registers};
+                product q{
+                    .a = a,
+                    .b = b.weights.data() + pair * panel,
+                    .segments = segments.data(),
+                    .count = planes,
+                    .length = width,
+                    .out = to + 2 * pair * small + half.begin(i) * width,
+                    .out_half = static_cast<std::ptrdiff_t>(small),
+                    .ahead = &ahead,
+                    .registers = &registers,
+                };
                 if constexpr (Half) {
                     q.out = a + planes * plane;
                     q.out_half = static_cast<std::ptrdiff_t>(plane);

@@ -91,7 +91,7 @@ private:
 /// `moments`, of y before it is rounded.
 template <bool Half = false>
 void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
-                      group_sums const& moments, std::size_t groups) {
+               group_sums const& moments, std::size_t groups) {
     using factor = format<Half>;
     auto const tile = tile_pixels<Half>(pixels, in), count = (pixels + tile - 1) / tile, planes = factor::planes(in);
     workspace::frame scratch(ctx.scratch());
@@ -118,8 +118,17 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = Half ? a + room : y + (2 * pair * pixels + first) * width;
-                    multiply({.a = a, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(half), .ahead = &ahead, .registers = &registers},
+                    multiply({
+                                 .a = a,
+                                 .b = weights + pair * planes * width * 32,
+                                 .segments = segments,
+                                 .count = planes,
+                                 .length = width,
+                                 .out = to,
+                                 .out_half = static_cast<std::ptrdiff_t>(half),
+                                 .ahead = &ahead,
+                                 .registers = &registers,
+                             },
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -142,7 +151,7 @@ void pointwise(context& ctx, std::size_t pixels, float const* x, std::size_t in,
 /// `backward_tile_pixels`.
 template <bool Half = false>
 void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
-                               float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
+                        float const* y, affine_gradient const& dy, float* g, bool accumulate, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     auto const tile = backward_tile_pixels<Half>(pixels), count = (pixels + tile - 1) / tile, planes = factor::planes(out);
@@ -197,8 +206,17 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                 ahead.begin(pairs.size() * multiply.calls(planes, n));
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
-                    multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c,
-                              .out_half = static_cast<std::ptrdiff_t>(tile * width), .ahead = &ahead, .registers = &registers},
+                    multiply({
+                                 .a = b,
+                                 .b = weights + pair * planes * width * 32,
+                                 .segments = segments,
+                                 .count = planes,
+                                 .length = width,
+                                 .out = c,
+                                 .out_half = static_cast<std::ptrdiff_t>(tile * width),
+                                 .ahead = &ahead,
+                                 .registers = &registers,
+                             },
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
@@ -215,8 +233,15 @@ void pointwise_backward(context& ctx, std::size_t pixels, float const* x, std::s
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * line, .b = a, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
-                                   .accumulate = t != mine.first, .registers = &registers},
+                        correlate({
+                                      .a = b_along + k * line,
+                                      .b = a,
+                                      .b_half = static_cast<std::ptrdiff_t>(line),
+                                      .out = dw + (pair * out + k) * width * 32,
+                                      .out_row = 32,
+                                      .accumulate = t != mine.first,
+                                      .registers = &registers,
+                                  },
                                   1, along_pixels::rows(n), columns);
                 }
             }

@@ -47,7 +47,7 @@ struct product_kernel {
         for (int v = 0; v < V; ++v)
             for (int m = 0; m < M; ++m) {
                 float* const to = out + m * q.out_row + v * q.out_half;
-                auto c = q.accumulate ? lanes::load(to) : q.bias != nullptr ? lanes::load(q.bias + v * 16) : lanes{};
+                auto c = q.accumulate ? lanes::load(to) : (q.bias != nullptr ? lanes::load(q.bias + v * 16) : lanes{});
                 for (std::size_t s = 0; s < q.count; ++s) {
                     float const* a = rows + q.segments[s].a + P::row(m);
                     float const* b = q.b + q.segments[s].b + v * q.b_half;
@@ -65,7 +65,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v)
-                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : (q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps());
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
             float const* a = rows + q.segments[s].a;
@@ -100,7 +100,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 2
             for (int v = 0; v < V; ++v)
-                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps();
+                c[m][v] = q.accumulate ? _mm512_loadu_ps(out + m * q.out_row + v * q.out_half) : (q.bias != nullptr ? _mm512_loadu_ps(q.bias + v * 16) : _mm512_setzero_ps());
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
             float const* a = rows + q.segments[s].a;
@@ -132,7 +132,7 @@ struct product_kernel {
         for (int m = 0; m < M; ++m)
 #pragma GCC unroll 4
             for (int h = 0; h < 2 * V; ++h)
-                c[m][h] = q.accumulate ? _mm256_loadu_ps(out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps();
+                c[m][h] = q.accumulate ? _mm256_loadu_ps(out + m * q.out_row + h / 2 * q.out_half + h % 2 * 8) : (q.bias != nullptr ? _mm256_loadu_ps(q.bias + h * 8) : _mm256_setzero_ps());
         for (std::size_t s = 0; s < q.count; ++s) {
             if (q.ahead != nullptr) q.ahead->some();
             float const* a = rows + q.segments[s].a;
@@ -184,9 +184,9 @@ public:
         static_assert(Most <= most_rows);
         products p;
         if constexpr (Half && P::whole == 1)
-            if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<P::a_step == 1 ? P::advance : 16, P::b_step>;
+            if (s == instruction_set::amx) p.by_tiles_ = &multiply_by_tiles<(P::a_step == 1 ? P::advance : 16), P::b_step>;
         p.narrow_ = s == instruction_set::avx2;
-        p.most_ = static_cast<std::size_t>(s == instruction_set::portable ? P::whole : p.narrow_ ? rows_avx2 : Most) / P::whole;
+        p.most_ = static_cast<std::size_t>(s == instruction_set::portable ? P::whole : (p.narrow_ ? rows_avx2 : Most)) / P::whole;
         p.whole_ = P::whole;
         p.advance_ = P::advance;
         p.piece_ = P::a_step == 1 ? 256 : 128;

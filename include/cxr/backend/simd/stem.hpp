@@ -71,8 +71,15 @@ void stem(context& ctx, view<float const, 4> images, float const* weights, std::
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + band.begin(i)) * width;
                     for (std::size_t r = 0; r < band.height(i); ++r)
-                        multiply({.a = a + 2 * r * band.line(), .b = weights + pair * 7 * length * 32, .segments = segments, .count = 7, .length = length,
-                                  .out = to + r * band.out.rows_width * width, .out_half = static_cast<std::ptrdiff_t>(pixels * width)},
+                        multiply({
+                                     .a = a + 2 * r * band.line(),
+                                     .b = weights + pair * 7 * length * 32,
+                                     .segments = segments,
+                                     .count = 7,
+                                     .length = length,
+                                     .out = to + r * band.out.rows_width * width,
+                                     .out_half = static_cast<std::ptrdiff_t>(pixels * width),
+                                 },
                                  band.out.rows_width, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -235,8 +242,17 @@ void stem_backward(context& ctx, view<float const, 4> images, stem_gradient cons
                 }
                 band.fill(images, i, a);
                 for (std::size_t k = 0; k < 7; ++k)
-                    correlate({.a = a + k * band.line(), .b = d, .b_half = static_cast<std::ptrdiff_t>(plane), .segments = rows, .count = h, .length = band.out.rows_width,
-                               .out = dw + k * length * 32, .out_row = 32, .accumulate = i != mine.first * band.an_image()},
+                    correlate({
+                                  .a = a + k * band.line(),
+                                  .b = d,
+                                  .b_half = static_cast<std::ptrdiff_t>(plane),
+                                  .segments = rows,
+                                  .count = h,
+                                  .length = band.out.rows_width,
+                                  .out = dw + k * length * 32,
+                                  .out_row = 32,
+                                  .accumulate = i != mine.first * band.an_image(),
+                              },
                               length, columns_of(s.blocks, pair));
             }
         });

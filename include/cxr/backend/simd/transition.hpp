@@ -40,7 +40,7 @@ struct halves {
 /// y = W · average(max(scale · x + shift, 0)); arguments as for `pointwise`.
 template <bool Half = false>
 void transition(context& ctx, grid const& g, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* y,
-                       group_sums const& moments, std::size_t groups) {
+                group_sums const& moments, std::size_t groups) {
     using factor = format<Half>;
     halves const half(g);
     auto const pixels = half.out.pixels(), planes = factor::planes(in), plane = half.tile() * width;
@@ -61,8 +61,16 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = y + (2 * pair * pixels + half.begin(i)) * width;
-                    multiply({.a = a, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .registers = &registers},
+                    multiply({
+                                 .a = a,
+                                 .b = weights + pair * planes * width * 32,
+                                 .segments = segments,
+                                 .count = planes,
+                                 .length = width,
+                                 .out = to,
+                                 .out_half = static_cast<std::ptrdiff_t>(pixels * width),
+                                 .registers = &registers,
+                             },
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -79,7 +87,7 @@ void transition(context& ctx, grid const& g, float const* x, std::size_t in, nor
 /// Backward of `transition` where the gradient of y is `dy` of `d` and `y`; writes `g`. Arguments as for `pointwise_backward`, but at most as many groups as there are `halves`.
 template <bool Half = false>
 void transition_backward(context& ctx, grid const& at, float const* x, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* d,
-                                float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
+                         float const* y, affine_gradient const& dy, float* g, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     halves const half(at);
@@ -120,8 +128,16 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                     }
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
-                    multiply({.a = b, .b = weights + pair * planes * width * 32, .segments = segments, .count = planes, .length = width, .out = c, .out_half = static_cast<std::ptrdiff_t>(plane),
-                              .registers = &registers},
+                    multiply({
+                                 .a = b,
+                                 .b = weights + pair * planes * width * 32,
+                                 .segments = segments,
+                                 .count = planes,
+                                 .length = width,
+                                 .out = c,
+                                 .out_half = static_cast<std::ptrdiff_t>(plane),
+                                 .registers = &registers,
+                             },
                              n, columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
@@ -142,8 +158,15 @@ void transition_backward(context& ctx, grid const& at, float const* x, std::size
                         sums.add(group, k * width, s);
                     }
                     for (std::size_t k = 0; k < out; ++k)
-                        correlate({.a = b_along + k * line, .b = a, .b_half = static_cast<std::ptrdiff_t>(line), .out = dw + (pair * out + k) * width * 32, .out_row = 32,
-                                   .accumulate = i != mine.first, .registers = &registers},
+                        correlate({
+                                      .a = b_along + k * line,
+                                      .b = a,
+                                      .b_half = static_cast<std::ptrdiff_t>(line),
+                                      .out = dw + (pair * out + k) * width * 32,
+                                      .out_row = 32,
+                                      .accumulate = i != mine.first,
+                                      .registers = &registers,
+                                  },
                                   1, along_pixels::rows(n), columns);
                 }
             }

@@ -73,7 +73,7 @@ private:
     template <int... W>
     static products make(instruction_set s, std::size_t line, std::integer_sequence<int, W...>) {
         auto chosen = products::of<pixels_by_weights, 14, Half>(s);
-        if (!chosen.by_tiles()) ((line == W + 1 && lines_together(s, line) ? void(chosen = products::of<lines_by_weights<W + 1>, W == 0 ? 6 : 2 * (W + 1), Half>(s)) : void()), ...);
+        if (!chosen.by_tiles()) ((line == W + 1 && lines_together(s, line) ? void(chosen = products::of<lines_by_weights<W + 1>, (W == 0 ? 6 : 2 * (W + 1)), Half>(s)) : void()), ...);
         return chosen;
     }
     products products_;
@@ -84,7 +84,7 @@ private:
 /// z = W ∗ max(scale · y + shift, 0), padded with zeros: `y` of `in` blocks, in bfloat16 where `Half`, `z` of `out`; W [pair of z's blocks][tap][y's lane][32]. Σ z and Σ z² go to `moments`.
 template <bool Half = false>
 void window(context& ctx, grid const& g, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float* z,
-                   group_sums const& moments, std::size_t groups) {
+            group_sums const& moments, std::size_t groups) {
     using factor = format<Half>;
     bands<Half> const band{g, band_rows<Half>(g, in)};
     auto const pixels = g.pixels(), planes = factor::planes(in);
@@ -108,8 +108,17 @@ void window(context& ctx, grid const& g, float const* y, std::size_t in, normali
                 for (std::size_t pair = 0; pair < pairs_of(out); ++pair) {
                     auto const columns = columns_of(out, pair);
                     float* const to = z + (2 * pair * pixels + begin) * width;
-                    multiply({.a = a, .b = weights + pair * 9 * planes * width * 32, .segments = segments, .count = 9 * planes, .length = width, .out = to,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
+                    multiply({
+                                 .a = a,
+                                 .b = weights + pair * 9 * planes * width * 32,
+                                 .segments = segments,
+                                 .count = 9 * planes,
+                                 .length = width,
+                                 .out = to,
+                                 .out_half = static_cast<std::ptrdiff_t>(pixels * width),
+                                 .ahead = &ahead,
+                                 .registers = &registers,
+                             },
                              band.height(i), band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         lane_sums<lanes> s;
@@ -168,7 +177,7 @@ struct paired_bands {
 /// `weights` [pair of y's blocks][tap, turned by 180°][z's lane][32]. There are at most as many groups as bands.
 template <bool Half = false>
 void window_backward(context& ctx, grid const& at, float const* y, std::size_t in, normalisation const& norm, float const* weights, std::size_t out, float const* g,
-                            float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
+                     float const* z, affine_gradient const& dz, float* d, group_sums const& sums, std::size_t groups, weight_gradient const& d_weights) {
     using factor = format<Half>;
     using along_pixels = pixel_products<Half>;
     bands<Half> const band{at, band_rows<Half>(at, in)};
@@ -233,8 +242,17 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                 for (std::size_t pair = pairs.first; pair < pairs.last; ++pair) {
                     auto const columns = columns_of(in, pair);
                     auto const from = (2 * pair * pixels + begin) * width;
-                    multiply({.a = b, .b = weights + pair * 9 * planes * width * 32, .segments = segments, .count = 9 * planes, .length = width, .out = d + from,
-                              .out_half = static_cast<std::ptrdiff_t>(pixels * width), .ahead = &ahead, .registers = &registers},
+                    multiply({
+                                 .a = b,
+                                 .b = weights + pair * 9 * planes * width * 32,
+                                 .segments = segments,
+                                 .count = 9 * planes,
+                                 .length = width,
+                                 .out = d + from,
+                                 .out_half = static_cast<std::ptrdiff_t>(pixels * width),
+                                 .ahead = &ahead,
+                                 .registers = &registers,
+                             },
                              h, band.row(), columns);
                     for (std::size_t v = 0; v < columns / width; ++v) {
                         auto const k = 2 * pair + v;
@@ -257,9 +275,15 @@ void window_backward(context& ctx, grid const& at, float const* y, std::size_t i
                     }
                     for (std::size_t tap = 0; tap < 9; ++tap)
                         for (std::size_t k = 0; k < out; ++k)
-                            correlate({.a = b_along + k * along, .b = a + (Half ? paired.tap(tap) : tap / 3 * line + tap % 3 * width),
-                                       .b_half = static_cast<std::ptrdiff_t>(values), .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32, .out_row = 32,
-                                       .accumulate = i != mine.first, .registers = &registers},
+                            correlate({
+                                          .a = b_along + k * along,
+                                          .b = a + (Half ? paired.tap(tap) : tap / 3 * line + tap % 3 * width),
+                                          .b_half = static_cast<std::ptrdiff_t>(values),
+                                          .out = dw + ((tap * pairs_of(in) + pair) * out + k) * width * 32,
+                                          .out_row = 32,
+                                          .accumulate = i != mine.first,
+                                          .registers = &registers,
+                                      },
                                       h, along_pixels::rows(at.rows_width), columns);
                 }
             }

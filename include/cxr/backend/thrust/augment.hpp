@@ -128,7 +128,7 @@ struct augment_element {
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
         auto const n = p / (in.height * in.width), y = p / in.width % in.height, x = p % in.width;
         out(p, c) = static_cast<T>(ops::augmented_pixel(ops::image_channel<T>{&in(n, 0, 0, c), in.row, in.pixel}, in.height, in.width, y, x, (y * in.width + x) * channels + c,
-                                                           changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
+                                                        changes[static_cast<std::ptrdiff_t>(n) * stride], fill));
     }
 };
 

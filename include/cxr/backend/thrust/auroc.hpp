@@ -48,7 +48,7 @@ struct sort_out_row {
         Score const score = scores[static_cast<std::ptrdiff_t>(i) * score_stride];
         Label const label = labels[static_cast<std::ptrdiff_t>(i) * label_stride];
         bool const known = !ops::unknown(label), number = score == score;
-        kinds[i] = !known ? 0 : !number ? 3 : label == Label(1) ? 1 : label == Label(0) ? 2 : 3;
+        kinds[i] = !known ? 0 : (!number ? 3 : (label == Label(1) ? 1 : (label == Label(0) ? 2 : 3)));
         keys[i] = number ? score : Score{0};
     }
 };

@@ -74,7 +74,7 @@ struct device_report {
     auto const version = [](int v) { return std::to_string(v / 1000) + "." + std::to_string(v % 1000 / 10); };
     // The first driver of each major version, which serves all its minor ones (CUDA Compatibility, "minor version compatibility").
     auto const major = r.runtime / 1000;
-    auto const release = major == 13 ? 580 : major == 12 ? 525 : 0;
+    auto const release = major == 13 ? 580 : (major == 12 ? 525 : 0);
     auto const need = "CUDA runtime " + version(r.runtime) + " needs " +
                       (release != 0 ? "driver " + std::to_string(release) + " or later" : "a driver that serves CUDA " + std::to_string(major));
     if (r.driver == 0) return "no NVIDIA driver was found; " + need;

@@ -87,7 +87,7 @@ struct reduce_focused {
         for (std::size_t c = 0; c < classes; ++c) {
             auto const [loss, known] = sums[c];
             bool const of_class = how == ops::reduction::sum_of_class_means;
-            scale[c] = known == 0 ? 0.0 : how == ops::reduction::sum ? 1.0 : 1.0 / (of_class ? known : all);
+            scale[c] = known == 0 ? 0.0 : (how == ops::reduction::sum ? 1.0 : 1.0 / (of_class ? known : all));
             if (known != 0) sum += of_class ? loss / known : loss;
         }
         *value = how == ops::reduction::mean && all != 0 ? sum / all : sum;

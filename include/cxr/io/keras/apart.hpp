@@ -54,7 +54,11 @@ inline std::uint64_t data_segment() {
     return in ? pages * static_cast<std::uint64_t>(::sysconf(_SC_PAGESIZE)) : 0;
 }
 
-enum class outcome : char { none, done, failed };
+enum class outcome : char {
+    none,
+    done,
+    failed
+};
 
 inline void send(int to, std::string const& what) {
     for (std::size_t sent = 0; sent < what.size();) {

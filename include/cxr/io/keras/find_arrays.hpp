@@ -114,7 +114,7 @@ inline void read_listed(hdf5_file const& file, hdf5_object const& root, std::str
                 below_name = name.substr(0, slash);
                 below = file.open(below_name, &group);
             }
-            auto const data = slash == std::string::npos ? file.open(name, &group) : below && hdf5_file::is_group(below) ? file.open(name.substr(slash + 1), &below) : hdf5_object();
+            auto const data = slash == std::string::npos ? file.open(name, &group) : (below && hdf5_file::is_group(below) ? file.open(name.substr(slash + 1), &below) : hdf5_object());
             if (!data) throw io_error(file.path() + ": the weight " + found + " of its list is missing");
             if (hdf5_file::is_group(data)) throw io_error(file.path() + ": " + found + " is a group, expected an array");
             auto weight = name.substr(slash == std::string::npos ? 0 : slash + 1);

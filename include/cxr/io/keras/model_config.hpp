@@ -82,10 +82,10 @@ private:
             else if ((key == "kernel_size" || key == "pool_size") && begin == '[') in_.array([&] { extent(l.window); });
             else if (key == "strides" && begin == '[') in_.array([&] { extent(l.strides); });
             else if (key == "dilation_rate" && begin == '[') in_.array([&] {
-                    std::vector<std::size_t> one;
-                    extent(one);
-                    if (one[0] != 1) l.dilation = one[0];
-                });
+                std::vector<std::size_t> one;
+                extent(one);
+                if (one[0] != 1) l.dilation = one[0];
+            });
             else if (key == "layers" && begin == '[') in_.array([&] { layer(); });
             else in_.skip();
         });
@@ -180,7 +180,7 @@ inline void require_densenets(layer_config const& l, bool behind_head, std::stri
             head = true;
             result.activation = l.activation;
         }
-        auto const behind = l.kind == "Softmax" ? "softmax" : l.kind == "ReLU" ? "relu" : l.kind == "Activation" ? l.activation : "";
+        auto const behind = l.kind == "Softmax" ? "softmax" : (l.kind == "ReLU" ? "relu" : (l.kind == "Activation" ? l.activation : ""));
         if (head && !behind.empty() && behind != "linear") result.activation = result.activation.empty() || result.activation == "linear" ? behind : result.activation + ", then " + behind;
         if (auto does = detail::computed(l); !head && !does.empty()) result.layers.push_back(does + "\t" + l.name);
         if (l.kind != "BatchNormalization") continue;

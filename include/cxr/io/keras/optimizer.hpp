@@ -73,7 +73,7 @@ struct optimizer_arrays {
         if (there) rest.remove_suffix(end.size());
         return there;
     };
-    std::string const kind = cut("_momentum") ? "m" : cut("_velocity") ? "v" : "";
+    std::string const kind = cut("_momentum") ? "m" : (cut("_velocity") ? "v" : "");
     if (kind.empty()) return std::nullopt;
     for (std::string_view const weight : {"kernel", "bias", "gamma", "beta"})
         if (cut("_" + std::string(weight))) return slot_name{kind, optimizer_called(parts[0]), std::string(rest), std::string(weight)};
@@ -105,7 +105,7 @@ inline void place_optimizer(optimizer_arrays from, weights& w, std::string const
     };
     for (std::size_t i = 0; i < from.slots.size() && wrong.empty(); ++i) {
         auto& [kind, a] = from.slots[i];
-        auto const of = !a.layer.empty() ? torch_name(a) : i / 2 < in_order.size() ? in_order[i / 2] : "";
+        auto const of = !a.layer.empty() ? torch_name(a) : (i / 2 < in_order.size() ? in_order[i / 2] : "");
         auto const found = shapes.find(of);
         auto [shape, values] = turned_into_torch(a, file, path);
         auto name = "optimizer." + kind + "." + of;

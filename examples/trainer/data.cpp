@@ -100,24 +100,6 @@ std::vector<std::string> read_images(std::string const& path, std::string const&
     return images;
 }
 
-std::vector<std::string> classes_without_labels(std::string const& path, std::vector<std::string> const& classes, label_options const& o) {
-    auto const text = data::read_text(path);
-    data::csv_reader reader(text, path);
-    std::vector<std::string_view> header;
-    if (!reader.next(header)) throw io_error(path + ": is empty, expected a table with a header");
-    constexpr std::array<std::string_view, 3> patients{"PatientId", "Patient ID", "patientid"};
-    auto const other = [&, image = header[image_column_of(reader, header, o.image_column, "the names of images")]](auto name) {
-        return name == image || (o.patient_column.empty() ? std::find(patients.begin(), patients.end(), name) != patients.end() : name == o.patient_column);
-    };
-    std::erase_if(header, other);
-    // NIH's own table has all its classes in one column.
-    if (std::find(header.begin(), header.end(), "Finding Labels") != header.end()) header.insert(header.end(), data::nih_findings.begin(), data::nih_findings.end());
-    std::vector<std::string> missing;
-    for (auto const& name : classes)
-        if (std::find(header.begin(), header.end(), name) == header.end()) missing.push_back(name);
-    return missing;
-}
-
 data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64_t seed, std::size_t threads, bool drop_last) {
     data::loader_options o;
     o.batch = batch;

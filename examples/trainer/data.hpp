@@ -30,8 +30,6 @@ std::size_t count_patients(data::label_table const& table);
 
 /// The images that a table lists, whatever else is in it. Throws `io_error` naming row and column.
 std::vector<std::string> read_images(std::string const& path, std::string const& image_column);
-/// Which of `classes` a label table has no column for, besides those of images and patients. Throws `io_error`.
-std::vector<std::string> classes_without_labels(std::string const& path, std::vector<std::string> const& classes, label_options const& o);
 
 /// How the commands load images: batches of `batch`, decoded on `threads` threads (0: one a hardware thread) ahead of their use.
 data::loader_options loader_options(std::size_t batch, bool shuffle, std::uint64_t seed, std::size_t threads, bool drop_last);

@@ -69,17 +69,16 @@ void report_confusion(double threshold, std::vector<std::string> const& classes,
 
 json run_evaluate(evaluate_options const& o, label_options const& labels, console const& out) {
     auto const p = read_predictions(o.predictions, labels.image_column);
-    auto wanted = labels;
+    auto table = read_table(o.csv, labels);
     std::vector<std::string> missing;
-    if (wanted.classes.empty()) {
-        if (auto const strangers = classes_without_labels(o.csv, p.classes, labels); !strangers.empty())
-            throw io_error(p.path + ": column '" + strangers.front() + "' is no class of " + o.csv + ", expected Image,<class>,…; --classes names those to evaluate");
+    if (labels.classes.empty()) {
         auto const in = [](std::vector<std::string> const& names, std::string const& name) { return std::find(names.begin(), names.end(), name) != names.end(); };
-        for (auto const& name : read_table(o.csv, labels).classes) (in(p.classes, name) ? wanted.classes : missing).push_back(name);
         for (auto const& name : p.classes)
-            if (!in(wanted.classes, name)) wanted.classes.push_back(name);
+            if (!in(table.classes, name)) throw io_error(p.path + ": column '" + name + "' is no class of " + o.csv + ", expected Image,<class>,…; --classes names those to evaluate");
+        std::vector<std::string> both;
+        for (auto const& name : table.classes) (in(p.classes, name) ? both : missing).push_back(name);
+        table = data::select_classes(table, both);
     }
-    auto const table = read_table(o.csv, wanted);
     auto const joined = join(table, p);
     auto const rows = joined.probabilities.extent(0);
     view<double const, 2> const probabilities = joined.probabilities.view();

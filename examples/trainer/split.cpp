@@ -17,27 +17,12 @@
 #include <filesystem>
 #include <list>
 #include <numeric>
-#include <set>
 #include <string>
-#include <string_view>
 #include <vector>
 
 namespace cxr::trainer {
 
 namespace {
-
-// Of how many patients positives of class c are; a row without a patient is one of its own.
-std::size_t count_patients_with(data::label_table const& table, std::size_t c) {
-    std::set<std::string_view> names;
-    std::size_t of_nobody = 0;
-    for (std::size_t i = 0; i < table.rows(); ++i) {
-        if (table.labels(i, c) != 1) continue;
-        auto const key = table.patients.empty() ? std::string_view() : data::patient_key(table.patients[i]);
-        if (key.empty()) ++of_nobody;
-        else names.insert(key);
-    }
-    return names.size() + of_nobody;
-}
 
 struct split_options {
     std::string csv, fractions = "0.8,0.1,0.1", out;
@@ -111,7 +96,11 @@ json run_split(split_options const& o, label_options const& labels, global_optio
         for (std::size_t part = 0; part < parts.size(); ++part)
             if (count(parts[part], c, 1) == 0) without += (without.empty() ? "" : ", ") + std::string(part_names[part]);
         if (without.empty()) continue;
-        auto const patients = count_patients_with(table, c);
+        std::vector<std::size_t> positive_rows;
+        for (std::size_t i = 0; i < table.rows(); ++i)
+            if (table.labels(i, c) == 1) positive_rows.push_back(i);
+        auto const whose = data::select_rows(table, positive_rows);
+        auto const patients = count_patients(whose) + data::rows_without_patient(whose);
         out.warn("class {} is {}: {} of {} in {}, none of them in {}", table.classes[c],
                  patients < parts.size() ? "too rare to be in each part" : "not in each part, since rarer ones have decided where its patients are", counted(positives, "positive", "positives"),
                  counted(patients, "patient", "patients"), o.csv, without);

@@ -165,6 +165,8 @@ class Check(CommandTest):
         self.assertIn("a.csv has no patient column", result.stderr)
         pair = self.good_json("check", "--train", a, "--valid", b)["pairs"][0]
         self.assertEqual((pair["patients_compared"], pair["rows_without_patient"]), (False, 1))
+        for column, what in (("PatientId", "patients"), ("Image", "images")):
+            self.bad(1, "stats", "--csv", b, "--classes", column, says=["b.csv:1", f"the column {column} is that of {what}"])
 
     def test_rows_without_a_patient_are_counted(self):
         a, b = self.write("a.csv", "Image,PatientId,A\n1.png,,1\n2.png,,0\n3.png,4,0\n"), self.write("b.csv", "Image,PatientId,A\n5.png,7,1\n")

@@ -11,6 +11,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstdint>
 #include <limits>
@@ -147,6 +148,19 @@ TEMPLATE_TEST_CASE("a logit of zero, of either sign, costs the logarithm of 2 wh
     CHECK(loss(labels, logits) == Approx(3 * std::log(2.0)).epsilon(1e-7));
     CHECK(loss.gradient(labels, logits, gradient) == Approx(3 * std::log(2.0)).epsilon(1e-7));
     for (std::size_t k = 0; k < labels.size(); ++k) CHECK(gradient[k] == Approx((labels[k] == 1 ? -0.5 : 0.5) / 40));
+}
+
+TEMPLATE_TEST_CASE("a class costs what its entries do however many there are, and however small the product of its probabilities", "", CXR_BACKENDS) {
+    constexpr std::size_t rows = (std::size_t{1} << 22U) + 3;
+    cxr::tensor<bool, 2> labels({rows, 1}, true);
+    cxr::tensor<float, 2> probabilities({rows, 1}, 0.0F);
+    std::vector<double> const ones(1, 1.0);
+    cxr::weighted_loss<TestType> const loss(ones, ones, 1e-7);
+    CHECK(loss(labels, probabilities) == Approx(-std::log(1e-7)).epsilon(1e-12));
+    std::fill(probabilities.begin(), probabilities.end(), 1.0F);
+    std::fill(labels.begin(), labels.end(), false);
+    CHECK(loss(labels, probabilities) == Approx(-std::log(1e-7)).epsilon(1e-12));
+    CHECK(cxr::weighted_logits_loss<TestType>(ones, ones)(labels, probabilities) == Approx(std::log1p(std::exp(1.0))).epsilon(1e-12));
 }
 
 TEMPLATE_TEST_CASE("value and gradient have the same bits on 1, 2 and 5 threads", "", CXR_BACKENDS) {

@@ -7,6 +7,7 @@
 
 #include "cxr/core/random.hpp"
 #include "cxr/loss/focused_loss.hpp"
+#include "cxr/loss/weighted_logits_loss.hpp"
 #include "cxr/metrics/roc.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/auprc.hpp"
@@ -22,6 +23,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <concepts>
 #include <cstdint>
 #include <cstring>
 #include <functional>
@@ -30,6 +32,7 @@
 #include <new>
 #include <string>
 #include <type_traits>
+#include <utility>
 #include <vector>
 
 namespace guard {
@@ -504,4 +507,83 @@ TEST_CASE("counts, losses and areas take operands of the host and of a device", 
     y(400, 3) = 0.5F;
     device_y.assign(y.data());
     CHECK_THROWS_WITH(a.add<guarded>(ctx, device_y.view()), Catch::Contains("label 0.5 at row 400, column 3"));
+}
+
+namespace {
+
+/// Counts and losses of dense rows, of rows that begin where no instruction reads several numbers at once, and of the columns of wider rows.
+template <class Label, class T>
+void check_table(std::size_t rows, std::size_t classes, bool logits, bool masked) {
+    INFO(rows << " x " << classes << ", logits " << logits << ", masked " << masked << ", bytes " << sizeof(Label) << " and " << sizeof(T));
+    auto const random = cxr::random(rows * 100 + classes);
+    auto const size = rows * (classes + 1) + 1;
+    tensor<Label, 1> y({size});
+    tensor<T, 1> x({size}), d({size});
+    tensor<bool, 1> known({size});
+    for (std::size_t i = 0; i < size; ++i) {
+        y[i] = static_cast<Label>(random.stream("y").below(i, 5) == 0 ? 1 : 0);
+        if constexpr (std::is_signed_v<Label>) {
+            if (i % 13 == 4) y[i] = std::floating_point<Label> ? std::numeric_limits<Label>::quiet_NaN() : static_cast<Label>(-1);
+        }
+        x[i] = static_cast<T>(logits ? 6 * random.stream("x").normal(i) : random.stream("x").uniform(i));
+        if (i % 17 == 3) x[i] = static_cast<T>(logits ? (i % 2 == 0 ? -2e4 : 2e4) : (i % 2 == 0 ? 0 : 1));  // where a product would have no logarithm, or an infinite one
+        known[i] = random.stream("known").below(i, 3) != 0;
+    }
+    auto const on_device = [&]<class E>(E const* from) {
+        tensor<E, 1, guard::memory> made({size});
+        made.assign(from);
+        return made;
+    };
+    auto const device_y = on_device(y.data());
+    auto const device_x = on_device(x.data());
+    auto const device_known = on_device(known.data());
+    context<guarded> ctx;
+    context<plain> host(1);
+    std::vector<double> positive(classes), negative(classes);
+    for (std::size_t c = 0; c < classes; ++c) positive[c] = 0.5 + 0.01 * static_cast<double>(c), negative[c] = 1 - 0.3 * positive[c];
+
+    struct place {
+        std::size_t first, stride;
+    };
+    for (auto const [first, stride] : {place{0, classes}, place{1, classes}, place{0, classes + 1}}) {
+        INFO("from " << first << ", rows " << stride << " apart");
+        auto const part = [&]<class E>(E* data) { return view<E, 2>(data + first, {rows, classes}, {static_cast<std::ptrdiff_t>(stride), 1}); };
+        stats::class_frequencies there(classes), here(classes);
+        auto device_d = on_device(d.data());
+        view<Label const, 2> const y_here = part(std::as_const(y).data()), y_there = part(device_y.data());
+        view<T const, 2> const x_here = part(std::as_const(x).data()), x_there = part(device_x.data());
+        view<bool const, 2> const known_here = part(std::as_const(known).data()), known_there = part(device_known.data());
+        auto const run = [&](auto const& loss, stats::class_frequencies& counts, auto& on, auto const& labels, auto const& input, auto const& mask, auto const& gradient) {
+            using Backend = typename std::remove_cvref_t<decltype(on)>::backend;
+            if (masked) {
+                counts.template add<Backend>(on, labels, mask);
+                return loss.gradient(labels, input, gradient, mask);
+            }
+            counts.template add<Backend>(on, labels);
+            return loss.gradient(labels, input, gradient);
+        };
+        auto const both = [&](auto const& loss_there, auto const& loss_here) {
+            CHECK(run(loss_there, there, ctx, y_there, x_there, known_there, part(device_d.data())) == run(loss_here, here, host, y_here, x_here, known_here, part(d.data())));
+        };
+        if (logits)
+            both(loss::weighted_logits_loss<guarded>(ctx, positive, negative), loss::weighted_logits_loss<plain>(host, positive, negative));
+        else
+            both(loss::weighted_loss<guarded>(ctx, positive, negative), loss::weighted_loss<plain>(host, positive, negative));
+        CHECK(there.counts() == here.counts());
+        auto const back = device_d.to_host();
+        CHECK(std::memcmp(back.data(), d.data(), size * sizeof(T)) == 0);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("what a device takes some neighbours of at once has the bits of single elements", "[properties][thrust]") {
+    for (std::size_t const classes : {1U, 3U, 4U, 14U, 65U})
+        for (std::size_t const rows : {1U, 2U, 7U, 33U, 501U, 2600U})
+            for (bool const logits : {false, true}) {
+                check_table<float, float>(rows, classes, logits, rows % 2 == 0);
+                check_table<std::uint8_t, float>(rows, classes, logits, rows % 2 == 1);
+                check_table<std::int8_t, double>(rows, classes, logits, false);
+                check_table<bool, float>(rows, classes, logits, true);
+            }
 }

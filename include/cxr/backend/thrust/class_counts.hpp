@@ -17,12 +17,18 @@
 
 namespace cxr::on_thrust {
 
+/// How many labels of a class in a lane are of each kind; fewer than 2³².
+struct lane_tally {
+    std::uint32_t positives = 0, negatives = 0, unknowns = 0;  ///< rows
+};
+
 /// How many labels of a class are of each kind.
 struct label_tally {
     std::uint64_t positives = 0, negatives = 0, unknowns = 0;  ///< rows
 
     /// Adds another part of the rows.
-    CXR_HOST_DEVICE label_tally& operator+=(label_tally const& other) {
+    template <class Tally>
+    CXR_HOST_DEVICE label_tally& operator+=(Tally const& other) {
         positives += other.positives;
         negatives += other.negatives;
         unknowns += other.unknowns;
@@ -37,12 +43,53 @@ struct tally_label {
     strided<bool const> known;    ///< without data where there is no mask
 
     /// Row `r`, class `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t r, std::size_t c, label_tally& sum) const {
-        Label const label = labels(r, c);
-        bool const hidden = (known.data != nullptr && !known(r, c)) || ops::unknown(label);
+    template <class Tally>
+    CXR_HOST_DEVICE void operator()(std::size_t r, std::size_t c, Tally& sum) const {
+        add(labels(r, c), known.data != nullptr && !known(r, c), sum);
+    }
+    /// A label, masked or not.
+    template <class Tally>
+    CXR_HOST_DEVICE static void add(Label label, bool masked, Tally& sum) {
+        bool const hidden = masked || ops::unknown(label);
         sum.unknowns += hidden ? 1 : 0;
         sum.positives += !hidden && label == Label(1) ? 1 : 0;
         sum.negatives += !hidden && label == Label(0) ? 1 : 0;
+    }
+};
+
+/// The same for lanes of rows.
+template <class Label>
+struct tally_lanes : tally_label<Label> {
+    using lane_sum = lane_tally;                                                          ///< what lanes add to
+    static constexpr std::size_t neighbours = 4, ahead = sizeof(Label) < 4 ? 8 : 2;  ///< labels at once; strips that are read before one is added
+
+    /// Whether all operands have their rows behind one another.
+    [[nodiscard]] bool side_by_side(std::size_t classes) const { return on_thrust::side_by_side<neighbours>(this->labels, classes) && on_thrust::side_by_side<neighbours>(this->known, classes); }
+
+    /// Neighbours of every strip.
+    struct neighbours_of_strips {
+        Label const* labels;  ///< those of the first strip
+        bool const* known;    ///< and whether they are known; null where there is no mask
+
+        /// What is read.
+        struct operands {
+            pack<Label, neighbours> labels;  ///< one a class
+            pack<bool, neighbours> known;    ///< whether they are; false where there is no mask
+        };
+        /// Those of the strip that begins at `offset`.
+        CXR_HOST_DEVICE operands load(std::size_t offset) const {
+            operands o{pack<Label, neighbours>::at(labels + offset), {}};
+            if (known != nullptr) o.known = pack<bool, neighbours>::at(known + offset);
+            return o;
+        }
+        /// Adds them.
+        CXR_HOST_DEVICE void add(operands const& o, std::size_t, lane_tally (&sums)[neighbours]) const {
+            for (std::size_t k = 0; k < neighbours; ++k) tally_label<Label>::add(o.labels.e[k], known != nullptr && !o.known.e[k], sums[k]);
+        }
+    };
+    /// Those from element `first` of a strip on.
+    CXR_HOST_DEVICE neighbours_of_strips beside(std::size_t first, std::size_t) const {
+        return {this->labels.data + first, this->known.data == nullptr ? nullptr : this->known.data + first};
     }
 };
 
@@ -91,7 +138,7 @@ void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label con
     auto const known = resident<System>(scratch, mask);
     auto* const there = scratch.template take<label_tally>(classes);
     tally_label<Label> const count{strided(labels), strided(known)};
-    reduce_columns<label_tally>(ctx, rows, classes, count, keep_tally{there});
+    reduce_columns<label_tally>(ctx, rows, classes, tally_lanes<Label>{count}, keep_tally{there});
     std::vector<label_tally> here(classes);
     System::memory::download(here.data(), there, classes * sizeof(label_tally));
     for (auto const& c : here)

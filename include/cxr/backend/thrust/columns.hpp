@@ -1,91 +1,171 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Sums down the columns of a matrix in a fixed order. Thrust's own reductions promise none, so rows are dealt out to lanes, lane k of K taking rows
+// Sums down the columns of a matrix in a fixed order. Thrust's own reductions promise none, so strips of rows are dealt out to lanes, lane k of K taking strips
 // k, k + K, k + 2K, …; each lane is summed by one call, and the lanes' sums are added by a fixed tree. K depends on the shape alone, so the bits depend
-// neither on threads nor on the system's way of running functors. Neighbouring elements belong to neighbouring lanes, as a device's memory wants it.
+// neither on threads nor on the system's way of running functors. Neighbouring elements belong to neighbouring lanes, as a device's memory wants it. A strip is one row or, for functors that can
+// take some neighbours in memory at once, the fewest rows whose elements are a multiple of those: so a lane's neighbours are always of the same columns.
 
 #include "cxr/backend/thrust/for_each.hpp"
 
 #include <algorithm>
 #include <bit>
 #include <cstddef>
+#include <numeric>
+#include <type_traits>
 
 namespace cxr::on_thrust {
 
-/// Lanes for a rows × columns matrix: a power of two, about 2¹⁷ sums in all, at least 16 rows a lane.
-[[nodiscard]] constexpr std::size_t lane_count(std::size_t rows, std::size_t columns) {
-    auto const most = std::bit_floor(std::max<std::size_t>(1, (std::size_t{1} << 17) / std::max<std::size_t>(1, columns)));
-    return std::min(most, std::bit_ceil(std::max<std::size_t>(1, (rows + 15) / 16)));
-}
+/// Neighbours in memory that a functor takes at once: `F::neighbours`, or 1.
+template <class F>
+inline constexpr std::size_t neighbours_of = 1;
+template <class F>
+    requires requires { F::neighbours; }
+inline constexpr std::size_t neighbours_of<F> = F::neighbours;
 
-/// Sums the lanes [i · run, (i + 1) · run) of all columns, or, one element a call, the lane i / columns of column i % columns.
+/// How the rows of a matrix are dealt out.
+struct strips {
+    std::size_t rows, columns;  ///< of the matrix
+    std::size_t height;         ///< rows of a strip
+    std::size_t lanes;          ///< a power of two, at least 16 strips a lane
+
+    /// For functors that take `neighbours` elements at once: some 2¹⁷ calls.
+    strips(std::size_t n, std::size_t c, std::size_t neighbours) : rows(n), columns(c), height(neighbours / std::gcd(c, neighbours)) {
+        auto const most = std::max<std::size_t>(1, (neighbours << 17U) / std::max<std::size_t>(1, width()));
+        lanes = std::min(std::bit_floor(most), std::bit_ceil(std::max<std::size_t>(1, (count() + 15) / 16)));
+    }
+
+    [[nodiscard]] CXR_HOST_DEVICE std::size_t width() const { return height * columns; }                 ///< elements of a strip
+    [[nodiscard]] CXR_HOST_DEVICE std::size_t count() const { return (rows + height - 1) / height; }     ///< strips, the last of which may lack rows
+    [[nodiscard]] CXR_HOST_DEVICE std::size_t sums() const { return lanes * width(); }                   ///< one for each element of a strip of each lane
+};
+
+/// Sums the lanes [i · run, (i + 1) · run) of all columns.
 template <class V, class F>
 struct sum_lanes {
-    F f;                               ///< f(row, column, V& sum) adds one element
-    std::size_t rows, columns, lanes;  ///< of the matrix
-    std::size_t run;                   ///< lanes a call; 0: one lane of one column
-    V* sums;                           ///< lanes × columns
+    F f;              ///< f(row, column, V& sum) adds one element
+    strips s;         ///< of the matrix
+    std::size_t run;  ///< lanes a call; divides their number
+    V* sums;          ///< lanes × height × columns
 
     /// Call number `i`.
     CXR_HOST_DEVICE void operator()(std::size_t i) const {
-        if (run == 0) {
-            V sum{};
-            auto const column = i % columns;
-            for (auto r = i / columns; r < rows; r += lanes) f(r, column, sum);
-            sums[i] = sum;
-            return;
-        }
-        auto const first = i * run, last = first + run;  // run divides lanes
-        V* const mine = sums + first * columns;
-        for (std::size_t k = 0; k < run * columns; ++k) mine[k] = V{};
-        for (std::size_t begin = 0; begin < rows; begin += lanes)
-            for (auto k = first; k < last && begin + k < rows; ++k)
-                for (std::size_t c = 0; c < columns; ++c) f(begin + k, c, mine[(k - first) * columns + c]);
+        auto const first = i * run, rows = run * s.height;
+        V* const mine = sums + first * s.width();
+        for (std::size_t k = 0; k < rows * s.columns; ++k) mine[k] = V{};
+        for (auto begin = first * s.height; begin < s.rows; begin += s.lanes * s.height)
+            for (std::size_t r = 0; r < rows && begin + r < s.rows; ++r)
+                for (std::size_t c = 0; c < s.columns; ++c) f(begin + r, c, mine[r * s.columns + c]);
     }
 };
 
-/// One level of the tree: adds sums s, s + parts, s + 2 · parts, … of each column into sum s.
-template <class V>
-struct fold_lanes {
-    std::size_t columns, lanes, parts;  ///< sums before and after
-    V* sums;                            ///< lanes × columns
+/// Sums one element of the strips of one lane.
+template <class V, class F>
+struct sum_element_of_lane {
+    F f;       ///< f(row, column, V& sum) adds one element
+    strips s;  ///< of the matrix
+    V* sums;   ///< lanes × height × columns
 
-    /// Sum and column number `i` of parts × columns.
+    /// Element i % width of lane i / width.
     CXR_HOST_DEVICE void operator()(std::size_t i) const {
-        V sum = sums[i];
-        for (auto k = i + parts * columns; k < lanes * columns; k += parts * columns) sum += sums[k];
+        V sum{};
+        auto const column = i % s.columns;
+        for (auto r = i / s.columns; r < s.rows; r += s.lanes * s.height) f(r, column, sum);
         sums[i] = sum;
     }
 };
 
-/// Hands the sum of each column on.
-template <class V, class Finish>
-struct finish_columns {
-    Finish finish;  ///< finish(column, V const&)
-    V const* sums;  ///< one a column
+/// Sums some neighbours of the strips of one lane, reading several strips before any is added.
+template <class V, class F>
+struct sum_neighbours_of_lane {
+    F f;       ///< also f.beside(element of a strip, columns) -> load(offset of a strip) -> operands, and add(operands, offset, sums)
+    strips s;  ///< of the matrix
+    V* sums;   ///< lanes × height × columns
 
-    /// Column number `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c) const { finish(c, sums[c]); }
+    /// The i % (width / neighbours)-th neighbours of lane i / (width / neighbours).
+    CXR_HOST_DEVICE void operator()(std::size_t i) const {
+        constexpr std::size_t n = F::neighbours, ahead = F::ahead;
+        auto const width = s.width(), across = width / n, lane = i / across, first = i % across * n, whole = s.rows / s.height;
+        auto const part = f.beside(first, s.columns);
+        V sum[n] = {};
+        auto strip = lane;
+        for (; strip + (ahead - 1) * s.lanes < whole; strip += ahead * s.lanes) {
+            decltype(part.load(0)) operands[ahead];
+            for (std::size_t k = 0; k < ahead; ++k) operands[k] = part.load((strip + k * s.lanes) * width);
+            for (std::size_t k = 0; k < ahead; ++k) part.add(operands[k], (strip + k * s.lanes) * width, sum);
+        }
+        for (; strip < whole; strip += s.lanes) part.add(part.load(strip * width), strip * width, sum);
+        if (strip == whole)  // the one that lacks rows
+            for (std::size_t k = 0; k < n; ++k)
+                if (auto const r = whole * s.height + (first + k) / s.columns; r < s.rows) f(r, (first + k) % s.columns, sum[k]);
+        for (std::size_t k = 0; k < n; ++k) sums[lane * width + first + k] = sum[k];
+    }
 };
 
-/// Calls finish(c, Σ over the rows r of what f(r, c, sum) adds) for every column c. `V{}` is zero and has `+=`; both functors may run on a device.
+/// One level of the tree: adds sums s, s + parts, s + 2 · parts, … of each column, and hands the sum on.
+template <class V, class From, class Then>
+struct fold_lanes {
+    From const* from;                   ///< sums × columns
+    std::size_t columns, count, parts;  ///< sums before and after
+    Then then;                          ///< then(s · columns + column, V const& sum)
+
+    /// Sum and column number `i` of parts × columns.
+    CXR_HOST_DEVICE void operator()(std::size_t i) const {
+        V sum{};
+        for (auto k = i; k < count * columns; k += parts * columns) sum += from[k];
+        then(i, sum);
+    }
+};
+
+/// Keeps sums for the next level.
+template <class V>
+struct keep_fold {
+    V* sums;  ///< parts × columns
+
+    /// Number `i`.
+    CXR_HOST_DEVICE void operator()(std::size_t i, V const& sum) const { sums[i] = sum; }
+};
+
+/// What a lane adds to: `F::lane_sum`, or the sum itself.
+template <class V, class F>
+struct lane_sum {
+    using type = V;  ///< the sum
+};
+template <class V, class F>
+    requires requires { typename F::lane_sum; }
+struct lane_sum<V, F> {
+    using type = typename F::lane_sum;  ///< of its own
+};
+
+/// Calls finish(c, Σ over the rows r of what f(r, c, sum) adds) for every column c. `V{}` is zero and has `+=`, for what lanes add to as well; both functors may run on a device.
 template <class V, class System, class F, class Finish>
 void reduce_columns(context<System>& ctx, std::size_t rows, std::size_t columns, F f, Finish finish) {
-    auto lanes = lane_count(rows, columns);
+    using partial = typename lane_sum<V, F>::type;
+    strips const s(rows, columns, neighbours_of<F>);
     auto scratch = ctx.scratch().open();
-    V* const sums = scratch.template take<V>(lanes * columns);
-    if constexpr (System::one_element_a_call) {
-        for_each(ctx, lanes * columns, sum_lanes<V, F>{f, rows, columns, lanes, 0, sums});
+    auto* const sums = scratch.template take<partial>(s.sums());
+    auto const by_elements = [&] { for_each(ctx, s.sums(), sum_element_of_lane<partial, F>{f, s, sums}); };
+    if constexpr (!System::one_element_a_call) {
+        auto const run = std::max<std::size_t>(1, s.lanes / 64);
+        for_each(ctx, s.lanes / run, sum_lanes<partial, F>{f, s, run, sums});
+    } else if constexpr (neighbours_of<F> == 1) {
+        by_elements();
+    } else if (f.side_by_side(columns)) {
+        for_each(ctx, s.sums() / F::neighbours, sum_neighbours_of_lane<partial, F>{f, s, sums});
     } else {
-        auto const run = std::max<std::size_t>(1, lanes / 64);
-        for_each(ctx, lanes / run, sum_lanes<V, F>{f, rows, columns, lanes, run, sums});
+        by_elements();
     }
-    for (constexpr std::size_t fan = 64; lanes > 1;) {
-        auto const parts = (lanes + fan - 1) / fan;
-        for_each(ctx, parts * columns, fold_lanes<V>{columns, lanes, parts, sums});
-        lanes = parts;
+    constexpr std::size_t fan = 64;
+    auto const count = s.lanes * s.height;
+    auto left = (count + fan - 1) / fan;
+    if (left == 1) return for_each(ctx, columns, fold_lanes<V, partial, Finish>{sums, columns, count, 1, finish});
+    V* const folded = scratch.template take<V>(left * columns);
+    for_each(ctx, left * columns, fold_lanes<V, partial, keep_fold<V>>{sums, columns, count, left, {folded}});
+    while (left > fan) {
+        auto const parts = (left + fan - 1) / fan;
+        for_each(ctx, parts * columns, fold_lanes<V, V, keep_fold<V>>{folded, columns, left, parts, {folded}});
+        left = parts;
     }
-    for_each(ctx, columns, finish_columns<V, Finish>{finish, sums});
+    for_each(ctx, columns, fold_lanes<V, V, Finish>{folded, columns, left, 1, finish});
 }
 
 }  // namespace cxr::on_thrust

@@ -28,16 +28,16 @@ struct focused_sum {
     }
 };
 
-/// The operands of up to `classes_a_launch` classes.
+/// What the loss is of.
 template <class Entry, class Target, class T>
 struct focused_launch {
     Entry entry;                    ///< the loss of one entry
+    label_weights const* weights;   ///< one a class
     strided<Target const> targets;  ///< rows × classes
     strided<T const> input;         ///< probabilities or logits
     strided<bool const> known;      ///< without data where there is no mask
     strided<T const> row_weights;   ///< rows × 1; without data where all weigh 1
     strided<T> output;              ///< losses or gradient; without data where it is not asked for
-    double positive[classes_a_launch], negative[classes_a_launch];  ///< weights
 
     /// What the row weighs.
     CXR_HOST_DEVICE double weight(std::size_t r) const { return row_weights.data == nullptr ? 1.0 : static_cast<double>(row_weights(r, 0)); }
@@ -45,7 +45,7 @@ struct focused_launch {
     CXR_HOST_DEVICE bool counts(std::size_t r, std::size_t c) const { return (known.data == nullptr || known(r, c)) && weight(r) != 0 && !ops::unknown(targets(r, c)); }
     /// The loss of an entry that counts.
     CXR_HOST_DEVICE typename Entry::result at(std::size_t r, std::size_t c) const {
-        return entry(static_cast<double>(targets(r, c)), positive[c], negative[c], static_cast<double>(input(r, c)));
+        return entry(static_cast<double>(targets(r, c)), weights[c].positive, weights[c].negative, static_cast<double>(input(r, c)));
     }
 };
 
@@ -112,30 +112,23 @@ template <class System, class Key, class Target, class T>
 void enqueue_focused(context<System>& ctx, ops::focused_operands<Target, T> const& given, double* value) {
     using entry_type = ops::focused_entry<ops::of_logits<Key>>;
     using launch = focused_launch<entry_type, Target, T>;
-    auto const rows = given.targets.extent(0), all = given.targets.extent(1);
+    auto const rows = given.targets.extent(0), classes = given.targets.extent(1);
     auto scratch = ctx.scratch().open();
-    auto* const sums = scratch.template take<focused_sum>(all);
-    auto* const scale = scratch.template take<double>(all);
-    // Calls f(first, classes, operands) for some classes after the other.
-    auto const for_classes = [&](std::optional<view<T, 2>> const& output, auto const& f) {
-        for (std::size_t first = 0; first < all; first += classes_a_launch) {
-            auto const classes = std::min(classes_a_launch, all - first);
-            auto const columns = [&](auto const& v) { return strided(v.slice(1, first, classes)); };
-            launch x{entry_type(given.form, given.weights.epsilon), columns(given.targets), columns(given.input), {}, {}, {}, {}, {}};
-            if (given.known) x.known = columns(*given.known);
-            if (given.row_weights) x.row_weights = strided(as_column(*given.row_weights));
-            if (output) x.output = columns(*output);
-            std::copy_n(given.weights.positive.data() + first, classes, x.positive);
-            std::copy_n(given.weights.negative.data() + first, classes, x.negative);
-            f(first, classes, x);
-        }
-    };
-    for_classes(given.losses, [&](std::size_t first, std::size_t classes, launch const& x) {
-        reduce_columns<focused_sum>(ctx, rows, classes, sum_focused<launch>{x}, keep_focused_sum{sums + first});
-    });
-    for_each(ctx, 1, reduce_focused{sums, all, given.how, scale, value});
+    auto* const sums = scratch.template take<focused_sum>(classes);
+    auto* const scale = scratch.template take<double>(classes);
+    launch x{entry_type(given.form, given.weights.epsilon),
+             stored(ctx, scratch, given.weights),
+             strided(given.targets),
+             strided(given.input),
+             strided(given.known),
+             {},
+             strided(given.losses)};
+    if (given.row_weights) x.row_weights = strided(as_column(*given.row_weights));
+    reduce_columns<focused_sum>(ctx, rows, classes, sum_focused<launch>{x}, keep_focused_sum{sums});
+    for_each(ctx, 1, reduce_focused{sums, classes, given.how, scale, value});
     if (!given.gradient) return;
-    for_classes(given.gradient, [&](std::size_t first, std::size_t classes, launch const& x) { for_each_element(ctx, rows, classes, write_focused_gradient<launch>{x, scale + first}); });
+    x.output = strided(given.gradient);
+    for_each_element(ctx, rows, classes, write_focused_gradient<launch>{x, scale});
 }
 
 /// Losses of any form, of probabilities and of logits; see `ops::loss_form`.

@@ -6,7 +6,9 @@
 #include "cxr/core/tensor.hpp"
 
 #include <cstddef>
+#include <cstdint>
 #include <optional>
+#include <type_traits>
 
 namespace cxr::on_thrust {
 
@@ -27,6 +29,23 @@ struct strided {
     /// Element (r, c).
     CXR_HOST_DEVICE T& operator()(std::size_t r, std::size_t c) const { return data[static_cast<std::ptrdiff_t>(r) * row + static_cast<std::ptrdiff_t>(c) * column]; }
 };
+
+/// `Count` neighbours in memory, which one instruction reads or writes where they are of up to 4 bytes each.
+template <class T, std::size_t Count>
+struct alignas(Count * sizeof(T) < 16 ? Count * sizeof(T) : 16) pack {
+    T e[Count];  ///< elements
+
+    /// The neighbours from `from` on, which is aligned as a pack.
+    CXR_HOST_DEVICE static pack at(T const* from) { return *reinterpret_cast<pack const*>(from); }
+    /// Puts them from `to` on, which is aligned as a pack.
+    CXR_HOST_DEVICE void put(T* to) const { *reinterpret_cast<pack*>(to) = *this; }
+};
+
+/// Whether the rows of `v` lie behind one another, and begin where packs of `Count` may; true where there is no such operand.
+template <std::size_t Count, class T>
+[[nodiscard]] bool side_by_side(strided<T> const& v, std::size_t columns) {
+    return v.data == nullptr || (v.column == 1 && v.row == static_cast<std::ptrdiff_t>(columns) && reinterpret_cast<std::uintptr_t>(v.data) % alignof(pack<std::remove_const_t<T>, Count>) == 0);
+}
 
 /// Whether the system's functors can reach the elements of `v` where they are.
 template <class System, class T>

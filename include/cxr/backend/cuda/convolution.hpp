@@ -138,8 +138,8 @@ template <class T>
 }
 
 /// Runs a matrix product on the context's stream.
-inline void run_product(context& ctx, matrix_product const& p, void const* a, void const* b, void* c) {
-    ctx.products()(ctx.work(), p, a, b, c, ctx.workspace(context::product_workspace), context::product_workspace);
+inline void run_product(context& ctx, matrix_product const& p, void const* a, void const* b, void* c, void const* shift = nullptr) {
+    ctx.products()(ctx.work(), p, a, b, c, ctx.workspace(context::product_workspace), context::product_workspace, shift);
 }
 
 template <class T>
@@ -156,6 +156,19 @@ void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const
     auto const* const by = packed<T>(ctx, scratch, weights, y.channels, x.channels);
     run_plan(ctx, geometry<T>(ctx, w, in.shape(), x, out.shape(), y), convolution_pass::forward, x.data, by, y.data);
     bring_back(ctx, y, out, false);
+}
+
+template <class T>
+void kernel(on_thrust::shifted_product_key, tag, context& ctx, view<T const, 4> in, view<float const, 4> weights, view<float const, 1> shift, view<T, 4> out) {
+    auto scratch = ctx.scratch().open();
+    auto const x = ops::pixels(in);
+    auto const y = ops::pixels(out);
+    auto product = pointwise_forward(products_of<T>(ctx, in.shape(), x.stride, y.channels, y.stride));
+    product.rectify = true;
+    // cuBLASLt wants the shift in the type of the images.
+    auto const* const by = packed<T>(ctx, scratch, weights, weights.extent(0), weights.extent(1));
+    auto const* const add = packed<T>(ctx, scratch, view<float const, 4>(shift.data(), {1, shift.size(), 1, 1}), 1, shift.size());
+    run_product(ctx, product, x.data, by, y.data, add);
 }
 
 template <class T>

@@ -21,6 +21,7 @@ struct matrix_product {
     bool transpose_a = false;          ///< A lies as k × m
     bool transpose_b = false;          ///< B lies as n × k
     bool accumulate = false;           ///< add to C
+    bool rectify = false;              ///< C is max(op(A) · op(B) + shift, 0), with one shift a column, of the type of C
     element type = element::f32;       ///< of A and B
     element result = element::f32;     ///< of C: f32, or bf16 where `type` is
 
@@ -31,6 +32,7 @@ struct matrix_product {
         require(m > 0 && n > 0 && k > 0, "cxr::on_cuda::matrix_product: an extent is 0");
         require(lda >= (transpose_a ? m : k) && ldb >= (transpose_b ? k : n) && ldc >= n, "cxr::on_cuda::matrix_product: rows overlap");
         require(result == element::f32 || (result == element::bf16 && type == element::bf16), "cxr::on_cuda::matrix_product: C is f32, or bf16 where A and B are");
+        require(!(rectify && accumulate), "cxr::on_cuda::matrix_product: what is rectified is not added");
     }
 };
 
@@ -40,7 +42,7 @@ struct matrix_product {
         return "(" + std::to_string(rows) + ", " + std::to_string(columns) + ")" + (transposed ? "ᵀ" : "") + " in rows " + std::to_string(stride) + " apart";
     };
     return matrix(p.transpose_a ? p.k : p.m, p.transpose_a ? p.m : p.k, p.lda, p.transpose_a) + " times " +
-           matrix(p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.ldb, p.transpose_b) + (p.accumulate ? " added to " : " to ") + matrix(p.m, p.n, p.ldc, false) + ", " +
+           matrix(p.transpose_b ? p.n : p.k, p.transpose_b ? p.k : p.n, p.ldb, p.transpose_b) + (p.accumulate ? " added to " : (p.rectify ? " shifted and rectified to " : " to ")) + matrix(p.m, p.n, p.ldc, false) + ", " +
            to_string(p.type) + " to " + to_string(p.result);
 }
 
@@ -49,12 +51,15 @@ struct matrix_product {
 class matrix_products {
 public:
     /// C (+)= op(A) · op(B), put into `s`; the pointers are device memory of the types that `p` names, `workspace` is `workspace_bytes` of it, aligned to
-    /// 256 bytes, not used by other streams meanwhile; null and 0 for none. Throws `contract_violation`, or `backend_error` where cuBLASLt has no algorithm.
-    void operator()(cudaStream_t s, matrix_product const& p, void const* a, void const* b, void* c, void* workspace, std::size_t workspace_bytes) {
+    /// 256 bytes, not used by other streams meanwhile; null and 0 for none. `shift` is one number a column where `p` rectifies, aligned to 16 bytes, as kernels take it to be unasked.
+    /// Throws `contract_violation`, or `backend_error` where cuBLASLt has no algorithm.
+    void operator()(cudaStream_t s, matrix_product const& p, void const* a, void const* b, void* c, void* workspace, std::size_t workspace_bytes, void const* shift = nullptr) {
+        require(p.rectify == (shift != nullptr) && alignment_of({shift}, 16) == 16, "cxr::on_cuda::matrix_product: a shift aligned to 16 bytes goes with the rectifier, and only with it");
         require(alignment_of({workspace}, 256) == 256, "cxr::on_cuda::matrix_product: the workspace is not aligned to 256 bytes");
         if (workspace == nullptr) workspace_bytes = 0;
         // No kernel asks for more than 16 bytes, and where scratch memory lies beyond them depends on what ran before.
-        auto const& known = algorithm(p, {alignment_of({a}, 16), alignment_of({b}, 16), alignment_of({c}, 16), workspace_bytes});
+        auto const& known = algorithm(p, shift, {alignment_of({a}, 16), alignment_of({b}, 16), alignment_of({c}, 16), workspace_bytes});
+        if (p.rectify) set(known.operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, shift);
         auto const alpha = 1.0F, beta = p.accumulate ? 1.0F : 0.0F;
         // A row-major matrix is its transpose in cuBLAS's column-major eyes, and Cᵀ = op(B)ᵀ · op(A)ᵀ: the factors change places.
         check(cublasLtMatmul(handle_, known.operation, &alpha, b, known.b, a, known.a, &beta, c, known.c, c, known.c, &known.choice, workspace, workspace_bytes, s),
@@ -75,11 +80,11 @@ private:
         cublasLtMatmulAlgo_t choice;
     };
 
-    [[nodiscard]] prepared const& algorithm(matrix_product const& p, conditions const& given) {
+    [[nodiscard]] prepared const& algorithm(matrix_product const& p, void const* shift, conditions const& given) {
         auto const key = std::pair(p, given);
         if (auto const at = known_.find(key); at != known_.end()) return at->second;
         p.require_consistent();
-        return known_.emplace(key, prepare(p, given)).first->second;
+        return known_.emplace(key, prepare(p, shift, given)).first->second;
     }
 
     [[nodiscard]] static layout lying(element type, std::size_t rows, std::size_t columns, std::size_t stride) {
@@ -88,17 +93,23 @@ private:
         return layout(made);
     }
 
-    [[nodiscard]] prepared prepare(matrix_product const& p, conditions const& given) const {
+    template <class Value>
+    static void set(cublasLtMatmulDesc_t operation, cublasLtMatmulDescAttributes_t name, Value value) {
+        check(cublasLtMatmulDescSetAttribute(operation, name, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
+    }
+
+    [[nodiscard]] prepared prepare(matrix_product const& p, void const* shift, conditions const& given) const {
         prepared made{};
         cublasLtMatmulDesc_t operation{};
         check(cublasLtMatmulDescCreate(&operation, p.type == element::tf32 ? CUBLAS_COMPUTE_32F_FAST_TF32 : CUBLAS_COMPUTE_32F, CUDA_R_32F), "cublasLtMatmulDescCreate");
         made.operation = operation_descriptor(operation);
-        auto const set = [&](cublasLtMatmulDescAttributes_t name, bool transposed) {
-            std::int32_t const value = transposed ? CUBLAS_OP_T : CUBLAS_OP_N;
-            check(cublasLtMatmulDescSetAttribute(operation, name, &value, sizeof value), "cublasLtMatmulDescSetAttribute");
-        };
-        set(CUBLASLT_MATMUL_DESC_TRANSA, p.transpose_b);
-        set(CUBLASLT_MATMUL_DESC_TRANSB, p.transpose_a);
+        auto const transposed = [](bool is) { return static_cast<std::int32_t>(is ? CUBLAS_OP_T : CUBLAS_OP_N); };
+        set(operation, CUBLASLT_MATMUL_DESC_TRANSA, transposed(p.transpose_b));
+        set(operation, CUBLASLT_MATMUL_DESC_TRANSB, transposed(p.transpose_a));
+        if (p.rectify) {  // one number a row of Cᵀ
+            set(operation, CUBLASLT_MATMUL_DESC_EPILOGUE, static_cast<std::uint32_t>(CUBLASLT_EPILOGUE_RELU_BIAS));
+            set(operation, CUBLASLT_MATMUL_DESC_BIAS_POINTER, shift);
+        }
         made.a = p.transpose_a ? lying(p.type, p.k, p.m, p.lda) : lying(p.type, p.m, p.k, p.lda);
         made.b = p.transpose_b ? lying(p.type, p.n, p.k, p.ldb) : lying(p.type, p.k, p.n, p.ldb);
         made.c = lying(p.result, p.m, p.n, p.ldc);

@@ -1,10 +1,11 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The memory-bound heart of DenseNet in kernels of our own: normalise-and-rectify, sums down the channels, and batch norm's backward, 16 bytes a load.
+// The memory-bound heart of DenseNet in kernels of our own: normalise-and-rectify, alone and with the pool behind it, sums down the channels, and batch norm's backward, 16 bytes a load.
 // Sums are taken by fixed blocks of rows and added in a fixed order. Images whose pixels are not whole vectors go to Thrust's functors, on the GPU as well.
 
 #include "cxr/backend/cuda/convolution.hpp"
 #include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/normalised_pool.hpp"
 #include "cxr/ops/batch_norm.hpp"
 
 #include <algorithm>
@@ -32,17 +33,14 @@ __device__ void put(on_thrust::matrix<T> m, std::size_t p, std::size_t c, vector
     *reinterpret_cast<vector_of<T>*>(&m(p, c)) = v;
 }
 
-/// Calls f(pixel, first channel) for every vector, in a loop over the grid.
+/// Calls f.channels(first channel)(pixel) for every vector. A thread takes one vector of every `groups`-th pixel, so that what belongs to its channels is read once.
 template <class F>
-__global__ void for_each_vector(F f, std::uint64_t vectors, std::uint32_t vectors_a_pixel, std::uint32_t elements) {
-    for (std::uint64_t i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x; i < vectors; i += std::uint64_t{gridDim.x} * blockDim.x) {
-        if (vectors <= 0xffffffffU) {  // dividing 64 bits is slow
-            auto const k = static_cast<std::uint32_t>(i);
-            f(k / vectors_a_pixel, static_cast<std::size_t>(k % vectors_a_pixel) * elements);
-        } else {
-            f(i / vectors_a_pixel, static_cast<std::size_t>(i % vectors_a_pixel) * elements);
-        }
-    }
+__global__ void for_each_vector(F f, std::uint64_t pixels, std::uint32_t groups, std::uint32_t vectors_a_pixel, std::uint32_t elements) {
+    auto const i = std::uint64_t{blockIdx.x} * blockDim.x + threadIdx.x;
+    if (i >= std::uint64_t{groups} * vectors_a_pixel) return;
+    auto const k = static_cast<std::uint32_t>(i);  // dividing 64 bits is slow
+    auto const of_channels = f.channels(static_cast<std::size_t>(k % vectors_a_pixel) * elements);
+    for (std::uint64_t p = k / vectors_a_pixel; p < pixels; p += groups) of_channels(p);
 }
 
 /// Launches `for_each_vector` over pixels × channels.
@@ -51,11 +49,28 @@ void launch_vectors(context& ctx, std::size_t pixels, std::size_t channels, F f)
     auto const a_pixel = channels / vector_elements<T>;
     auto const vectors = pixels * a_pixel;
     if (vectors == 0) return;
+    // Up to 16 pixels a thread, while there are threads enough for the largest GPU, and fewer than 2³¹ threads.
+    auto const a_thread = std::max(std::clamp<std::size_t>(vectors >> 18U, 1, 16), (vectors >> 31U) + 1);
+    auto const groups = (pixels + a_thread - 1) / a_thread;
     constexpr unsigned threads = 256;
-    auto const blocks = static_cast<unsigned>(std::min<std::size_t>((vectors + threads - 1) / threads, std::size_t{1} << 16));
-    for_each_vector<<<blocks, threads, 0, ctx.work()>>>(f, vectors, static_cast<std::uint32_t>(a_pixel), static_cast<std::uint32_t>(vector_elements<T>));
+    auto const blocks = static_cast<unsigned>((groups * a_pixel + threads - 1) / threads);
+    for_each_vector<<<blocks, threads, 0, ctx.work()>>>(f, pixels, static_cast<std::uint32_t>(groups), static_cast<std::uint32_t>(a_pixel), static_cast<std::uint32_t>(vector_elements<T>));
     check(cudaGetLastError(), "for_each_vector");
 }
+
+/// scale · x + shift of the channels of a vector.
+template <class T>
+struct affine_of_vector {
+    float scale[vector_elements<T>], shift[vector_elements<T>];  ///< of each
+
+    /// Those from channel `c` on, of numbers one a channel.
+    __device__ affine_of_vector(float const* scales, float const* shifts, std::size_t c) {
+#pragma unroll
+        for (std::size_t k = 0; k < vector_elements<T>; ++k) scale[k] = scales[c + k], shift[k] = shifts[c + k];
+    }
+    /// Of element `k`.
+    __device__ float operator()(std::size_t k, T x) const { return scale[k] * static_cast<float>(x) + shift[k]; }
+};
 
 /// max(scale · x + shift, 0), or without the rectifier.
 template <class T, bool Rectify>
@@ -64,15 +79,17 @@ struct normalise_vector {
     float const *scale, *shift;    ///< one a channel
     on_thrust::matrix<T> y;        ///< what comes out
 
-    /// Pixel `p`, channels from `c`.
-    __device__ void operator()(std::size_t p, std::size_t c) const {
-        auto v = load(x, p, c);
+    /// A function of the pixel, for the channels from `c` on.
+    __device__ auto channels(std::size_t c) const {
+        return [map = affine_of_vector<T>(scale, shift, c), x = x, y = y, c](std::size_t p) {
+            auto v = load(x, p, c);
 #pragma unroll
-        for (std::size_t k = 0; k < vector_elements<T>; ++k) {
-            float const z = scale[c + k] * static_cast<float>(v.e[k]) + shift[c + k];
-            v.e[k] = static_cast<T>(Rectify && z < 0 ? 0.0F : z);
-        }
-        put(y, p, c, v);
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) {
+                float const z = map(k, v.e[k]);
+                v.e[k] = static_cast<T>(Rectify && z < 0 ? 0.0F : z);
+            }
+            put(y, p, c, v);
+        };
     }
 };
 
@@ -211,6 +228,45 @@ void kernel(ops::normalise_rectify_key key, tag, context& ctx, view<T const, 4> 
     launch_vectors<T>(ctx, on_thrust::pixel_count(in), in.extent(3), normalise_vector<T, true>{on_thrust::matrix_of(in), scale.data(), shift.data(), on_thrust::matrix_of(out)});
 }
 
+/// One window of the channels of one vector.
+template <bool Largest, class T>
+struct pool_normalised_vector {
+    ops::window window;            ///< geometry
+    on_thrust::images<T const> x;  ///< (N, H, W, C)
+    float const *scale, *shift;    ///< one a channel
+    std::uint32_t height, width;   ///< of what comes out
+    on_thrust::matrix<T> y;        ///< what comes out
+
+    /// A function of the output pixel, for the channels from `c` on.
+    __device__ auto channels(std::size_t c) const {
+        return [map = affine_of_vector<T>(scale, shift, c), window = window, x = x, height = height, width = width, y = y, c](std::size_t p) {
+            auto const pixel = static_cast<std::uint32_t>(p), n = pixel / (height * width), oy = pixel / width % height, ox = pixel % width;
+            on_thrust::pooled_value<Largest, float> pooled[vector_elements<T>];
+            for (std::size_t i = 0; i < window.size; ++i)
+                for (std::size_t j = 0; j < window.size; ++j) {
+                    auto const row = oy * window.stride + i - window.padding, column = ox * window.stride + j - window.padding;  // wraps to huge values in the padding
+                    if (row >= x.height || column >= x.width) continue;
+                    auto const v = *reinterpret_cast<vector_of<T> const*>(&x(n, row, column, c));
+#pragma unroll
+                    for (std::size_t k = 0; k < vector_elements<T>; ++k) pooled[k].add(map(k, v.e[k]));
+                }
+            vector_of<T> out{};
+#pragma unroll
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) out.e[k] = static_cast<T>(pooled[k].result(window.size * window.size));
+            put(y, p, c, out);
+        };
+    }
+};
+
+template <bool Largest, class T>
+void kernel(on_thrust::normalised_pool_key<Largest> key, tag, context& ctx, ops::window w, view<T const, 4> in, view<float const, 1> scale, view<float const, 1> shift, view<T, 4> out) {
+    auto const pixels = on_thrust::pixel_count(out);
+    if (!all_whole_vectors(in, out) || pixels > 0xffffffffU) return by_functors(key, ctx, w, in, scale, shift, out);
+    launch_vectors<T>(ctx, pixels, in.extent(3),
+                      pool_normalised_vector<Largest, T>{w, on_thrust::images<T const>(in), scale.data(), shift.data(), static_cast<std::uint32_t>(out.extent(1)),
+                                                         static_cast<std::uint32_t>(out.extent(2)), on_thrust::matrix_of(out)});
+}
+
 /// d_x of the elements of one vector.
 template <class T, bool Rectified>
 struct norm_gradient_of_vector {
@@ -219,21 +275,35 @@ struct norm_gradient_of_vector {
     on_thrust::matrix<T> dx;                                    ///< what comes out
     bool accumulate;                                            ///< whether to add
 
-    /// Pixel `p`, channels from `c`.
-    __device__ void operator()(std::size_t p, std::size_t c) const {
-        auto const x = load(gradient.x, p, c), d = load(gradient.d, p, c);
-        vector_of<T> out{};
-        if (accumulate) out = load(on_thrust::matrix<T const>{dx.data, dx.stride}, p, c);
+    /// A function of the pixel, for the channels from `c` on.
+    __device__ auto channels(std::size_t c) const {
+        struct channel {
+            on_thrust::norm_coefficients<float> q;
+            float scale, shift;
+        };
+        struct all_channels {
+            channel e[vector_elements<T>];
+        } of{};
 #pragma unroll
         for (std::size_t k = 0; k < vector_elements<T>; ++k) {
-            auto const q = coefficients[c + k];
-            float const value = static_cast<float>(x.e[k]);
-            float g = static_cast<float>(d.e[k]);
-            if constexpr (Rectified) g = gradient.scale[c + k] * value + gradient.shift[c + k] > 0 ? g : 0.0F;
-            float const result = q.slope * g - q.pull * (value - q.centre) - q.rest;
-            out.e[k] = static_cast<T>(accumulate ? static_cast<float>(out.e[k]) + result : result);
+            of.e[k].q = coefficients[c + k];
+            if constexpr (Rectified) of.e[k].scale = gradient.scale[c + k], of.e[k].shift = gradient.shift[c + k];
         }
-        put(dx, p, c, out);
+        return [of, x = gradient.x, d = gradient.d, dx = dx, accumulate = accumulate, c](std::size_t p) {
+            auto const from = load(x, p, c), behind = load(d, p, c);
+            vector_of<T> out{};
+            if (accumulate) out = load(on_thrust::matrix<T const>{dx.data, dx.stride}, p, c);
+#pragma unroll
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) {
+                auto const& [q, scale, shift] = of.e[k];
+                float const value = static_cast<float>(from.e[k]);
+                float g = static_cast<float>(behind.e[k]);
+                if constexpr (Rectified) g = scale * value + shift > 0 ? g : 0.0F;
+                float const result = q.slope * g - q.pull * (value - q.centre) - q.rest;
+                out.e[k] = static_cast<T>(accumulate ? static_cast<float>(out.e[k]) + result : result);
+            }
+            put(dx, p, c, out);
+        };
     }
 };
 

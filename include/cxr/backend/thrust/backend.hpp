@@ -14,6 +14,7 @@
 #include "cxr/backend/thrust/dense_layer.hpp"
 #include "cxr/backend/thrust/dropout.hpp"
 #include "cxr/backend/thrust/focused_bce.hpp"
+#include "cxr/backend/thrust/fused_chain.hpp"
 #include "cxr/backend/thrust/optimizer.hpp"
 #include "cxr/backend/thrust/pool.hpp"
 #include "cxr/backend/thrust/tag.hpp"

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
 // Convolutions of bfloat16 images on systems that have a parent: in the parent's float, rounded once. They are the oracle of mixed precision on machines
-// without a GPU, not a fast way.
+// without a GPU, not a fast way. And, for inference, the 1×1 convolution whose batch norm is in its weights and a shift.
 
 #include "cxr/backend/thrust/activations.hpp"
 #include "cxr/ops/convolution.hpp"
@@ -42,6 +42,29 @@ void kernel(ops::convolution_backward_weights_key, tag<System>, context<System>&
             view<float, 4> d_weights) {
     auto scratch = ctx.scratch().open();
     ops::convolution_backward_weights<tag<System>, float>(ctx, w, widened(ctx, scratch, in), widened(ctx, scratch, d_out), d_weights);
+}
+
+/// Key of max(W · x + shift, 0) at each pixel, W (O, C, 1, 1):
+/// `void kernel(shifted_product_key, tag, context&, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out)`.
+struct shifted_product_key {};
+
+/// max(x + shift, 0) of one element, in place.
+template <class T>
+struct shift_rectify {
+    matrix<T> x;               ///< pixels × channels
+    master_t<T> const* shift;  ///< one a channel
+
+    /// Pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
+        auto const z = static_cast<master_t<T>>(x(p, c)) + shift[c];
+        x(p, c) = static_cast<T>(z < 0 ? master_t<T>{0} : z);
+    }
+};
+
+template <class System, class T>
+void kernel(shifted_product_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out) {
+    ops::convolution<tag<System>, T>(ctx, ops::window{}, in, weights, out);
+    for_each_element(ctx, pixel_count(out), out.extent(3), shift_rectify<T>{matrix_of(out), shift.data()});
 }
 
 }  // namespace cxr::on_thrust

@@ -4,6 +4,7 @@
 // scratch and is made again in backward, so that memory holds the block's one buffer and a bottleneck a layer.
 
 #include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/convolution.hpp"
 #include "cxr/nn/append.hpp"
 #include "cxr/nn/batch_norm.hpp"
 #include "cxr/nn/chain.hpp"
@@ -18,6 +19,17 @@
 #include <utility>
 
 namespace cxr::on_thrust {
+
+/// One element of a matrix whose rows are multiplied by a number each.
+template <class W>
+struct scale_rows {
+    W const *from, *scale;  ///< rows × columns, dense; one a row
+    std::size_t columns;    ///< of both
+    W* to;                  ///< rows × columns, dense
+
+    /// Row `r`, column `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t r, std::size_t c) const { to[r * columns + c] = from[r * columns + c] * scale[r]; }
+};
 
 /// x ↦ [x, conv2(relu(norm2(conv1(relu(norm1(x))))))]: paths, parameters, outputs and gradients of the generic layer of `Spec`, an `append` of that chain.
 template <class Backend, class Spec, class T>
@@ -87,12 +99,13 @@ public:
         second_conv::visit(self.conv2_, nn::join(path, self.template name<5>()), f);
     }
 
-    /// Both norms as affine maps, the weights as they are. Observers see no part of it: those they would see do not exist.
+    /// The first norm as an affine map; the second one's factor is in the first convolution's weights, its shift is added with the rectifier. Observers see no part of it: those they
+    /// would see do not exist.
     struct frozen {
         std::size_t channels, bottleneck, grown;
         typename norm::frozen norm1;
-        typename first_conv::frozen conv1;
-        typename norm::frozen norm2;
+        tensor<master_t<T>, 4, memory_of<Backend>> conv1;  // (bottleneck, channels, 1, 1)
+        tensor<master_t<T>, 1, memory_of<Backend>> shift;  // of the bottleneck
         typename second_conv::frozen conv2;
 
         template <class Observer>
@@ -101,13 +114,17 @@ public:
             auto scratch = ctx.scratch().open();
             auto const normalised = take(scratch, in.shape(), channels), between = take(scratch, in.shape(), bottleneck);
             norm1.normalise_rectify(ctx, out.slice(3, 0, channels), normalised);
-            conv1.infer(ctx, normalised, between, observer, path);
-            norm2.normalise_rectify(ctx, between, between);
+            ops::dispatch<Backend>(shifted_product_key{}, ctx, view<T const, 4>(normalised), view<master_t<T> const, 4>(conv1.view()), view<master_t<T> const, 1>(shift.view()), between);
             conv2.infer(ctx, between, out.slice(3, channels, grown), observer, path);
         }
     };
     [[nodiscard]] frozen freeze(cxr::context<Backend>& ctx) const {
-        return {channels_, bottleneck_, grown_, norm1_.freeze(ctx), conv1_.freeze(ctx), norm2_.freeze(ctx), conv2_.freeze(ctx)};
+        auto norm2 = norm2_.freeze(ctx);
+        frozen f{channels_, bottleneck_, grown_, norm1_.freeze(ctx), {}, std::move(norm2.shift), conv2_.freeze(ctx)};
+        auto const w = weights(conv1_);
+        f.conv1.resize(w.extents());
+        for_each_element(ctx, bottleneck_, channels_, scale_rows<master_t<T>>{w.data(), norm2.scale.data(), channels_, f.conv1.data()});
+        return f;
     }
 
 private:

@@ -3,6 +3,7 @@
 // Convolutions: a window of one pixel is a matrix product on the images as they lie, slices of channels included; others are cuDNN's, on slices too.
 // Only images whose pixels are not whole vectors of 16 bytes, such as those of three channels, are brought into padded scratch first.
 
+#include "cxr/backend/cuda/kernels.hpp"
 #include "cxr/backend/cuda/tag.hpp"
 #include "cxr/ops/convolution.hpp"
 
@@ -60,10 +61,6 @@ template <class T>
 [[nodiscard]] element element_of(context const& ctx) {
     return std::is_same_v<T, bf16> ? element::bf16 : ctx.arithmetic();
 }
-
-/// Elements of `T` in 16 bytes.
-template <class T>
-inline constexpr std::size_t vector_elements = 16 / sizeof(T);
 
 /// Whether every pixel of `p` begins and ends on 16 bytes.
 template <class T>

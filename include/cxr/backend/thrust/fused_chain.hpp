@@ -67,7 +67,7 @@ inline constexpr bool fuses = [] {
 template <class Backend, class Spec, class T>
 class fused_chain;
 
-/// The generic chain, frozen to fewer passes. Observers see the last part of each step.
+/// The generic chain, frozen to fewer passes where nobody looks at what is between the parts.
 template <class Backend, class... Parts, class T>
 class fused_chain<Backend, nn::chain_spec<Parts...>, T> : public nn::generic_layer<Backend, nn::chain_spec<Parts...>, T> {
     using generic = nn::generic_layer<Backend, nn::chain_spec<Parts...>, T>;
@@ -84,6 +84,14 @@ public:
 
         template <class Observer>
         void infer(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
+            if constexpr (std::is_same_v<std::remove_cv_t<Observer>, nn::no_observer>)
+                infer_in_steps(ctx, in, out, observer, path);
+            else
+                all.infer(ctx, in, out, observer, path);
+        }
+
+    private:
+        void infer_in_steps(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, nn::no_observer const& nobody, std::string const& path) const {
             static constexpr auto steps = steps_of_chain<Parts...>();
             static constexpr auto owner = nn::buffer_owners<Parts...>();
             std::array<shape, n + 1> shapes{in.shape()};
@@ -100,10 +108,9 @@ public:
                     else if (i == 0 || owner[i - (i > 0)] != o)
                         buffer = take(shapes[o + 1]);
                     auto const target = buffer.slice(3, 0, shapes[last + 1][3]);
-                    auto const name = nn::join(path, nn::part_name(std::get<last>(all.spec.parts), last));
                     auto const& first = std::get<i>(all.parts);
                     if constexpr (steps[i] == 1) {
-                        first.infer(ctx, current, target, observer, name);
+                        first.infer(ctx, current, target, nobody, path);
                     } else if constexpr (steps[i] == 2) {
                         first.normalise_rectify(ctx, current, target);
                     } else if constexpr (steps[i] == 3) {
@@ -113,15 +120,13 @@ public:
                         pooled_shape[3] = current.extent(3);
                         auto const pooled = take(pooled_shape);
                         pool<spec_of<last>>(ctx, current, first, pooled);
-                        std::get<i + 2>(all.parts).infer(ctx, pooled, target, observer, name);
+                        std::get<i + 2>(all.parts).infer(ctx, pooled, target, nobody, path);
                     }
-                    observer(name, view<T const, 4>(target));
                     current = target;
                 }
             });
         }
 
-    private:
         template <class Pool, class Norm>
         static void pool(cxr::context<Backend>& ctx, view<T const, 4> in, Norm const& norm, view<T, 4> to) {
             view<master_t<T> const, 1> const scale = norm.scale.view(), shift = norm.shift.view();

@@ -1,0 +1,199 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CUDA backend's own kernels, run on the host, thread for thread and with barriers, as they would be launched: every vector is taken once, and what comes out has the bits of Thrust's functors
+// for single elements; sums agree within the error of adding floats.
+
+#include "cxr/backend/thrust/cpp.hpp"
+
+#include "cuda_language.hpp"
+
+#include "cxr/backend/cuda/kernels.hpp"
+
+#include "cxr/core/random.hpp"
+
+#include <catch2/catch.hpp>
+
+#include <cmath>
+#include <cstring>
+#include <limits>
+#include <vector>
+
+using namespace cxr;
+namespace kernels = cxr::on_cuda;
+using on_thrust::matrix;
+
+namespace {
+
+/// Pixels of which `channels` are used, on 16 bytes.
+template <class T>
+struct pixels {
+    std::size_t count, channels, stride;
+    tensor<T, 1> memory;
+
+    pixels(std::size_t n, std::size_t c, std::size_t apart, std::string const& stream) : count(n), channels(c), stride(apart), memory({n * apart}) {
+        auto const numbers = cxr::random(n * 1000 + c).stream(stream);
+        for (std::size_t i = 0; i < memory.size(); ++i) memory[i] = static_cast<T>(static_cast<float>(numbers.normal(i)));
+    }
+    matrix<T> values() { return {memory.data(), static_cast<std::ptrdiff_t>(stride)}; }
+    matrix<T const> values() const { return {memory.data(), static_cast<std::ptrdiff_t>(stride)}; }
+    [[nodiscard]] bool same_bits(pixels const& other) const { return std::memcmp(memory.data(), other.memory.data(), memory.size() * sizeof(T)) == 0; }
+};
+
+/// Numbers one a channel.
+template <class W>
+std::vector<W> numbers(std::size_t channels, std::uint64_t seed) {
+    std::vector<W> all(channels);
+    for (std::size_t c = 0; c < channels; ++c) all[c] = static_cast<W>(0.5 + cxr::random(seed).normal(c));
+    return all;
+}
+
+/// Runs a functor of vectors as the backend launches it.
+template <class T, class F>
+void run(F const& f, std::size_t pixels, std::size_t channels) {
+    kernels::vector_launch const l(pixels, channels / kernels::vector_elements<T>);
+    cuda_language::launch({l.blocks, 1}, kernels::vector_launch::threads,
+                          [&] { kernels::for_each_vector(f, pixels, l.groups, l.vectors_a_pixel, static_cast<std::uint32_t>(kernels::vector_elements<T>)); });
+}
+
+/// Runs a functor of elements.
+template <class F>
+void run_elements(F const& f, std::size_t pixels, std::size_t channels) {
+    for (std::size_t p = 0; p < pixels; ++p)
+        for (std::size_t c = 0; c < channels; ++c) f(p, c);
+}
+
+struct size {
+    std::size_t count, channels, stride;
+};
+constexpr size sizes[]{{1, 8, 8}, {49, 64, 96}, {300, 32, 256}, {9001, 40, 40}, {2, 1024, 1024}};
+
+template <class T, bool Rectify>
+void check_normalise() {
+    for (auto const [n, c, stride] : sizes) {
+        INFO(n << " pixels, " << c << " of " << stride << " channels, bytes " << sizeof(T) << ", rectify " << Rectify);
+        pixels<T> const x(n, c, stride, "x");
+        pixels<T> y(n, c, stride, "y"), z = y;
+        auto const scale = numbers<float>(c, 1), shift = numbers<float>(c, 2);
+        run<T>(kernels::normalise_vector<T, Rectify>{x.values(), scale.data(), shift.data(), y.values()}, n, c);
+        run_elements(on_thrust::apply_affine<T, Rectify>{x.values(), scale.data(), shift.data(), z.values()}, n, c);
+        CHECK(y.same_bits(z));
+    }
+}
+
+template <class T, bool Rectified>
+void check_gradient() {
+    for (auto const [n, c, stride] : sizes)
+        for (bool const accumulate : {false, true}) {
+            INFO(n << " pixels, " << c << " of " << stride << " channels, bytes " << sizeof(T) << ", rectified " << Rectified << ", accumulate " << accumulate);
+            pixels<T> const x(n, c, stride, "x"), d(n, c, stride, "d");
+            pixels<T> y(n, c, stride, "y"), z = y;
+            auto const scale = numbers<float>(c, 1), shift = numbers<float>(c, 2), a = numbers<float>(c, 3), b = numbers<float>(c, 4);
+            std::vector<on_thrust::norm_coefficients<float>> q(c);
+            for (std::size_t k = 0; k < c; ++k) q[k] = {a[k], b[k], scale[k], shift[k]};
+            on_thrust::gradient_of_norm<T, Rectified> const gradient{x.values(), d.values(), scale.data(), shift.data()};
+            run<T>(kernels::norm_gradient_of_vector<T, Rectified>{gradient, q.data(), y.values(), accumulate}, n, c);
+            run_elements(on_thrust::apply_norm_gradient<T, Rectified>{gradient, q.data(), z.values(), accumulate}, n, c);
+            CHECK(y.same_bits(z));
+        }
+}
+
+template <class T, bool Largest>
+void check_pool(ops::window w) {
+    struct image {
+        std::size_t count, height, width, channels, stride;
+    };
+    for (auto const [count, height, width, channels, stride] : {image{1, 3, 3, 8, 8}, image{2, 8, 10, 64, 96}, image{3, 7, 5, 16, 16}}) {
+        INFO(count << " images of " << height << " x " << width << ", window " << w.size << ", bytes " << sizeof(T));
+        pixels<T> x(count * height * width, channels, stride, "x");
+        x.memory[3 * stride + 1] = static_cast<T>(std::numeric_limits<float>::quiet_NaN());
+        x.memory[4 * stride + 2] = static_cast<T>(-std::numeric_limits<float>::infinity());
+        auto const h = w.output(height), v = w.output(width);
+        pixels<T> y(count * h * v, channels, stride, "y"), z = y;
+        auto const scale = numbers<float>(channels, 1), shift = numbers<float>(channels, 2);
+        auto const s = static_cast<std::ptrdiff_t>(stride), row = s * static_cast<std::ptrdiff_t>(width);
+        on_thrust::images<T const> const in(view<T const, 4>(x.memory.data(), {count, height, width, channels}, {row * static_cast<std::ptrdiff_t>(height), row, s, 1}));
+        run<T>(kernels::pool_normalised_vector<Largest, T>{w, in, scale.data(), shift.data(), static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(v), y.values()}, count * h * v, channels);
+        run_elements(on_thrust::pool_normalised<Largest, T>{w, in, scale.data(), shift.data(), h, v, z.values()}, count * h * v, channels);
+        CHECK(y.same_bits(z));
+    }
+}
+
+/// The two sums of a term over all pixels, as the backend takes them, against sums in double of the term for one pixel at a time.
+template <class T, class Term>
+void check_sums(Term const& term, std::size_t n, std::size_t channels) {
+    constexpr auto elements = kernels::vector_elements<T>;
+    kernels::sum_launch const l(n, channels / elements);
+    std::vector<float2> partial(l.blocks_down * channels, float2{std::numeric_limits<float>::quiet_NaN(), 0});
+    cuda_language::launch({l.blocks_across, l.blocks_down}, kernels::sum_threads,
+                          [&] { kernels::sum_rows<T>(term, n, static_cast<std::uint32_t>(channels), l.across, l.rows_a_block, partial.data()); });
+    std::vector<double> first(channels), second(channels), size_first(channels), size_second(channels);
+    for (std::size_t p = 0; p < n; ++p)
+        for (std::size_t c = 0; c < channels; c += elements) {
+            float a[elements] = {}, b[elements] = {};
+            term(p, c, a, b);
+            for (std::size_t k = 0; k < elements; ++k) {
+                first[c + k] += static_cast<double>(a[k]), size_first[c + k] += std::abs(static_cast<double>(a[k]));
+                second[c + k] += static_cast<double>(b[k]), size_second[c + k] += std::abs(static_cast<double>(b[k]));
+            }
+        }
+    // A thread's float takes one rounding for each of its rows, and one for each level of the block's tree.
+    double const roundings = static_cast<double>(l.rows_a_block / (kernels::sum_threads / l.across) + 8), error = roundings * 0x1p-24;
+    for (std::size_t c = 0; c < channels; ++c) {
+        on_thrust::two_sums sum;
+        for (std::size_t r = 0; r < l.blocks_down; ++r) kernels::add_partial_sums{partial.data(), channels}(r, c, sum);
+        CHECK(std::abs(sum.first - first[c]) <= error * size_first[c]);
+        CHECK(std::abs(sum.second - second[c]) <= error * size_second[c]);
+    }
+}
+
+template <class T>
+void check_all_sums() {
+    for (auto const [n, c, stride] : sizes) {
+        INFO(n << " pixels, " << c << " of " << stride << " channels, bytes " << sizeof(T));
+        pixels<T> const x(n, c, stride, "x"), d(n, c, stride, "d");
+        auto const scale = numbers<float>(c, 1), shift = numbers<float>(c, 2);
+        auto const mean = numbers<double>(c, 3);
+        check_sums<T>(kernels::moments_of_vector<T>{x.values()}, n, c);
+        check_sums<T>(kernels::norm_gradients_of_vector<T, false>{{x.values(), d.values(), nullptr, nullptr}, mean.data()}, n, c);
+        check_sums<T>(kernels::norm_gradients_of_vector<T, true>{{x.values(), d.values(), scale.data(), shift.data()}, mean.data()}, n, c);
+    }
+}
+
+}  // namespace
+
+TEST_CASE("CUDA kernels of batch norm have the bits of single elements", "[properties][thrust]") {
+    check_normalise<float, true>();
+    check_normalise<float, false>();
+    check_normalise<bf16, true>();
+    check_gradient<float, true>();
+    check_gradient<bf16, false>();
+    check_gradient<bf16, true>();
+}
+
+TEST_CASE("CUDA kernels of pools behind a batch norm have the bits of single elements", "[properties][thrust]") {
+    check_pool<float, true>({3, 2, 1});
+    check_pool<bf16, true>({3, 2, 1});
+    check_pool<float, false>({2, 2, 0});
+    check_pool<bf16, false>({2, 2, 0});
+}
+
+TEST_CASE("CUDA kernels sum channels within the error of adding floats", "[properties][thrust]") {
+    check_all_sums<float>();
+    check_all_sums<bf16>();
+}
+
+TEST_CASE("CUDA launches take every pixel once and stay within what a GPU can be given", "[properties][thrust]") {
+    for (std::size_t const n : {std::size_t{1}, std::size_t{49}, std::size_t{802816}, std::size_t{256} * 112 * 112, std::size_t{1} << 33U})
+        for (std::size_t const vectors : {std::size_t{1}, std::size_t{5}, std::size_t{8}, std::size_t{128}}) {
+            INFO(n << " pixels of " << vectors << " vectors");
+            kernels::vector_launch const l(n, vectors);
+            CHECK(l.groups >= 1);
+            CHECK(std::size_t{l.groups} * vectors < std::size_t{1} << 32U);
+            CHECK(std::size_t{l.blocks} * kernels::vector_launch::threads >= std::size_t{l.groups} * vectors);
+            CHECK(l.blocks < 1U << 31U);
+            kernels::sum_launch const s(n, vectors);
+            CHECK(std::size_t{s.blocks_across} * s.across >= vectors);
+            CHECK(std::size_t{s.blocks_down} * s.rows_a_block >= n);
+            CHECK(s.blocks_down <= 65535);
+            CHECK(kernels::sum_threads % s.across == 0);
+        }
+}

@@ -32,10 +32,10 @@
 
 namespace cxr::trainer {
 
-/// Whether the backend has taken DenseNet over as a whole.
+/// Whether the backend has taken DenseNet over as a whole, and not only the order in which the generic layer calls its parts.
 template <class Backend>
 inline constexpr bool has_whole_densenet =
-    !std::is_same_v<nn::layer<Backend, decltype(models::densenet_features()), float>, nn::generic_layer<Backend, decltype(models::densenet_features()), float>>;
+    !std::is_base_of_v<nn::generic_layer<Backend, decltype(models::densenet_features()), float>, nn::layer<Backend, decltype(models::densenet_features()), float>>;
 
 /// The name of the backend, this or a parent, that has taken a dense layer over as a whole; empty where none has.
 template <class Backend, class Asked = Backend>

@@ -5,6 +5,7 @@
 
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
+#include "cxr/ops/convolution.hpp"
 
 #include <catch2/catch.hpp>
 
@@ -43,7 +44,7 @@ outputs frozen(context<Backend>& ctx, Spec const& spec, shape const& in) {
     tensor<T, 4> y({out[0], out[1], out[2], out[3]});
     auto const ready = nn::freeze(ctx, layer);
     outputs all;
-    auto observer = [](std::string const&, view<T const, 4>) {};
+    auto observer = [](std::string const&, auto const&) {};
     ready.infer(ctx, x.view(), y.view(), observer, "net");
     all.observed.assign(y.begin(), y.end());
     nn::no_observer nobody;
@@ -91,4 +92,21 @@ TEMPLATE_TEST_CASE("chains frozen to fewer passes are the reference's in double"
     }
     // 20 convolutions, one behind the other.
     check<TestType>(models::densenet_features({.blocks = {2, 2, 2, 2}, .growth = 8, .stem = 16}), shape{2, 70, 45, 3}, 2e-6);
+}
+
+TEMPLATE_TEST_CASE("in bfloat16 chains frozen to fewer passes are off by no more than what they round", "[conformance][nn][bf16]", CXR_BACKENDS_WITH_LAYERS) {
+    if constexpr (implements<TestType, ops::convolution_key, context<TestType>&, ops::window, view<bf16 const, 4>, view<float const, 4>, view<bf16, 4>>) {
+        using namespace nn;
+        auto ctx = test::with_threads<TestType>(2);
+        context<reference_backend> exact_ctx(2);
+        shape const in{2, 70, 45, 3};
+        auto const spec = models::densenet_features({.blocks = {2, 2, 2, 2}, .growth = 8, .stem = 16});
+        auto const exact = frozen<double, reference_backend>(exact_ctx, spec, in);
+        auto const found = frozen<float, TestType>(ctx, in_bf16(spec), in);
+    // Both factors of each of 20 convolutions, and what it leaves, are off by at most 2⁻⁹, each independently of the others.
+        double const rounding = 0x1p-9 * std::sqrt(3 * 20.0);
+        CHECK(deviation(found.observed, exact.observed) < rounding);
+        CHECK(deviation(found.unobserved, exact.unobserved) < rounding);
+        CHECK(deviation(found.unobserved, exact.unobserved) > 1e-5);  // it is bfloat16
+    }
 }

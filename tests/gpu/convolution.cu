@@ -6,10 +6,12 @@
 #include "cxr/backend/cuda/matrix_product.hpp"
 #include "cxr/core/bf16.hpp"
 
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
 #include <exception>
+#include <limits>
 #include <string>
 #include <tuple>
 #include <utility>
@@ -238,7 +240,8 @@ private:
 void product(cudaStream_t s, on_cuda::matrix_products& products, std::string const& name, on_cuda::matrix_product const& p, std::size_t skew, std::size_t workspace_bytes) {
     run(name + ": " + to_string(p), [&]() -> std::string {
         array a((p.transpose_a ? p.k : p.m) * p.lda, p.type, skew), b((p.transpose_b ? p.n : p.k) * p.ldb, p.type, skew), c(p.m * p.ldc, p.result, skew);
-        a.fill(7), b.fill(8), c.fill_with(untouched);
+        array shift(p.n, p.result);
+        a.fill(7), b.fill(8), c.fill_with(untouched), shift.fill(9);
         std::vector<sum> exact(p.m * p.n);
         for (std::size_t i = 0; i < p.m; ++i)
             for (std::size_t j = 0; j < p.n; ++j) {
@@ -246,12 +249,13 @@ void product(cudaStream_t s, on_cuda::matrix_products& products, std::string con
                 if (p.accumulate) e.add(untouched, 1);
                 for (std::size_t l = 0; l < p.k; ++l)
                     e.add(a.host[p.transpose_a ? l * p.lda + i : i * p.lda + l], b.host[p.transpose_b ? j * p.ldb + l : l * p.ldb + j]);
+                if (p.rectify) e.add(shift.host[j], 1), e.value = std::max(e.value, 0.0);
             }
         device_bytes const workspace(workspace_bytes);
         std::vector<float> once;
         for (int again = 0; again < 4; ++again) {
             c.fill_with(untouched);
-            products(s, p, a.data(), b.data(), c.data(), workspace.data(), workspace_bytes);
+            products(s, p, a.data(), b.data(), c.data(), workspace.data(), workspace_bytes, p.rectify ? shift.data() : nullptr);
             check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
             auto const now = c.fetch();
             if (again == 0) {
@@ -340,11 +344,30 @@ void products(cudaStream_t s) {
                                             std::tuple{"odd", on_cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{0}},
                                             std::tuple{"odd at addresses of one element", on_cuda::pointwise_geometry{35, 3, 5, 7, 9, type}, std::size_t{1}}}) {
             product(s, multiply, std::string(name) + " forward", pointwise_forward(g), skew, workspace);
+            auto rectified = pointwise_forward(g);
+            rectified.rectify = true;
+            product(s, multiply, std::string(name) + " forward", rectified, skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the images", pointwise_backward_data(g, false), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the images, added", pointwise_backward_data(g, true), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the weights", pointwise_backward_weights(g), skew, workspace);
             product(s, multiply, std::string(name) + " derivative by the weights, no workspace", pointwise_backward_weights(g), skew, 0);
         }
+    for (auto const type : {element::f32, element::bf16})
+        run("a rectifier behind a product keeps what is no number, " + std::string(to_string(type)), [&]() -> std::string {
+            auto p = pointwise_forward(on_cuda::pointwise_geometry{64, 64, 64, 32, 32, type});
+            p.rectify = true;
+            array a(p.m * p.lda, type), b(p.n * p.ldb, type), c(p.m * p.ldc, p.result), shift(p.n, p.result);
+            a.fill(7), b.fill(8), c.fill_with(0), shift.fill(9);
+            a.host[5 * p.lda + 3] = std::numeric_limits<float>::quiet_NaN();
+            a.send();
+            device_bytes const room(workspace);
+            multiply(s, p, a.data(), b.data(), c.data(), room.data(), workspace, shift.data());
+            check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+            auto const got = c.fetch();
+            for (std::size_t i = 0; i < got.size(); ++i)
+                if (std::isnan(got[i]) != (i / p.ldc == 5)) return "element " + std::to_string(i) + " is " + std::to_string(got[i]);
+            return {};
+        });
     product(s, multiply, "a long sum over pixels", on_cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::bf16}), 0, workspace);
     product(s, multiply, "a long sum over pixels", on_cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::f32}), 0, workspace);
 }

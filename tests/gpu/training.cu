@@ -7,6 +7,8 @@
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/core/random.hpp"
 #include "cxr/interop/thrust.hpp"
+#include "cxr/loss/weighted_logits_loss.hpp"
+#include "cxr/loss/weighted_loss.hpp"
 #include "cxr/models/densenet.hpp"
 #include "cxr/ops/augment.hpp"
 #include "cxr/ops/auroc.hpp"
@@ -261,6 +263,15 @@ void networks() {
             if (!(std::abs(p[i] - q[i]) < 1e-5F)) return "probability " + std::to_string(i) + ": " + std::to_string(p[i]) + ", expected " + std::to_string(q[i]);
         return std::string();
     });
+    run("predictions in bfloat16 are the reference's but for what is rounded", [&] {
+        auto network = make<cuda_backend>(ctx, models::densenet_in_bf16(options));
+        auto fresh = make<reference_backend>(host, models::densenet(options));
+        data const d;
+        tensor<float, 2> p({16, 3}), q({16, 3});
+        network.predict(d.images.view(), p.view());
+        fresh.predict(d.images.view(), q.view());
+        return within({p.begin(), p.end()}, {q.begin(), q.end()}, std::pow(2.0, -9) * std::sqrt(3 * 30.0));
+    });
     run("mixed precision begins with the same loss and learns", [&] {
         auto network = make<cuda_backend>(ctx, models::densenet_in_bf16(options));
         auto const found = losses(network, 30, 1);
@@ -318,24 +329,31 @@ void tables() {
     context<reference_backend> host(0);
     ::thrust::device_vector<float> there_y(y.begin(), y.end()), there_p(p.begin(), p.end());
     auto const device_y = view<float const, 2>(interop::as_view<2>(there_y, {rows, classes})), device_p = view<float const, 2>(interop::as_view<2>(there_p, {rows, classes}));
-    run("class counts are exact, of the host's memory and the device's", [&] {
-        stats::class_frequencies a(classes), b(classes), c(classes);
+    run("class counts are exact, of the host's memory and the device's, of bytes too", [&] {
+        stats::class_frequencies a(classes), b(classes), c(classes), d(classes);
         a.add<cuda_backend>(ctx, device_y);
         b.add<cuda_backend>(ctx, y.view());
         c.add<reference_backend>(host, y.view());
-        return a.counts() == c.counts() && b.counts() == c.counts() ? "" : "they differ";
+        tensor<std::int8_t, 2> bytes({rows, classes});
+        for (std::size_t i = 0; i < bytes.size(); ++i) bytes[i] = std::isnan(y[i]) ? std::int8_t{-1} : static_cast<std::int8_t>(y[i]);
+        d.add<cuda_backend>(ctx, bytes.view());
+        return a.counts() == c.counts() && b.counts() == c.counts() && d.counts() == c.counts() ? "" : "they differ";
     });
-    run("the loss and its gradient are the reference's", [&] {
-        std::vector<double> const w(classes, 0.75), v(classes, 0.25);
-        loss::weighted_loss<cuda_backend> const there(ctx, w, v);
-        loss::weighted_loss<reference_backend> const here(host, w, v);
-        tensor<float, 2> d({rows, classes}), e({rows, classes});
-        auto const value = there.gradient(y.view(), p.view(), d.view()), expected = here.gradient(y.view(), p.view(), e.view());
-        for (std::size_t i = 0; i < d.size(); ++i)
-            if (!(std::abs(d[i] - e[i]) <= 1e-6F * std::abs(e[i]))) return "gradient " + std::to_string(i) + ": " + std::to_string(d[i]) + ", expected " + std::to_string(e[i]);
-        if (there(device_y, device_p) != value) return std::string("device memory gives another value");
-        return within({value}, {expected}, 1e-12);
-    });
+    auto const losses = [&]<template <class> class Loss>(char const* name, auto const&... more) {
+        run(name, [&] {
+            std::vector<double> const w(classes, 0.75), v(classes, 0.25);
+            Loss<cuda_backend> const there(ctx, w, v, more...);
+            Loss<reference_backend> const here(host, w, v, more...);
+            tensor<float, 2> d({rows, classes}), e({rows, classes});
+            auto const value = there.gradient(y.view(), p.view(), d.view()), expected = here.gradient(y.view(), p.view(), e.view());
+            for (std::size_t i = 0; i < d.size(); ++i)
+                if (!(std::abs(d[i] - e[i]) <= 1e-6F * std::abs(e[i]))) return "gradient " + std::to_string(i) + ": " + std::to_string(d[i]) + ", expected " + std::to_string(e[i]);
+            if (there(device_y, device_p) != value) return std::string("device memory gives another value");
+            return within({value}, {expected}, 1e-12);
+        });
+    };
+    losses.operator()<loss::weighted_loss>("the loss of probabilities and its gradient are the reference's");
+    losses.operator()<loss::weighted_logits_loss>("the loss of logits and its gradient are the reference's");
     run("AUROC is the reference's to the bit", [&] {
         return ops::auroc<cuda_backend, float, float>(ctx, device_p, device_y) == ops::auroc<reference_backend, float, float>(host, p.view(), y.view()) ? "" : "it differs";
     });

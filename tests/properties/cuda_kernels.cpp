@@ -12,6 +12,7 @@
 
 #include <catch2/catch.hpp>
 
+#include <algorithm>
 #include <cmath>
 #include <cstring>
 #include <limits>
@@ -46,10 +47,11 @@ std::vector<W> numbers(std::size_t channels, std::uint64_t seed) {
     return all;
 }
 
-/// Runs a functor of vectors as the backend launches it.
+/// Runs a functor of vectors as the backend launches it; or, where `groups` says so, with more pixels a thread, as the backend does for more pixels.
 template <class T, class F>
-void run(F const& f, std::size_t pixels, std::size_t channels) {
-    kernels::vector_launch const l(pixels, channels / kernels::vector_elements<T>);
+void run(F const& f, std::size_t pixels, std::size_t channels, std::size_t groups = 0) {
+    kernels::vector_launch l(pixels, channels / kernels::vector_elements<T>);
+    if (groups != 0) l.groups = static_cast<std::uint32_t>(std::min(groups, pixels));
     cuda_language::launch({l.blocks, 1}, kernels::vector_launch::threads,
                           [&] { kernels::for_each_vector(f, pixels, l.groups, l.vectors_a_pixel, static_cast<std::uint32_t>(kernels::vector_elements<T>)); });
 }
@@ -68,15 +70,16 @@ constexpr size sizes[]{{1, 8, 8}, {49, 64, 96}, {300, 32, 256}, {9001, 40, 40}, 
 
 template <class T, bool Rectify>
 void check_normalise() {
-    for (auto const [n, c, stride] : sizes) {
-        INFO(n << " pixels, " << c << " of " << stride << " channels, bytes " << sizeof(T) << ", rectify " << Rectify);
-        pixels<T> const x(n, c, stride, "x");
-        pixels<T> y(n, c, stride, "y"), z = y;
-        auto const scale = numbers<float>(c, 1), shift = numbers<float>(c, 2);
-        run<T>(kernels::normalise_vector<T, Rectify>{x.values(), scale.data(), shift.data(), y.values()}, n, c);
-        run_elements(on_thrust::apply_affine<T, Rectify>{x.values(), scale.data(), shift.data(), z.values()}, n, c);
-        CHECK(y.same_bits(z));
-    }
+    for (auto const [n, c, stride] : sizes)
+        for (std::size_t const groups : {0U, 1U, 7U}) {
+            INFO(n << " pixels, " << c << " of " << stride << " channels, bytes " << sizeof(T) << ", rectify " << Rectify << ", groups " << groups);
+            pixels<T> const x(n, c, stride, "x");
+            pixels<T> y(n, c, stride, "y"), z = y;
+            auto const scale = numbers<float>(c, 1), shift = numbers<float>(c, 2);
+            run<T>(kernels::normalise_vector<T, Rectify>{x.values(), scale.data(), shift.data(), y.values()}, n, c, groups);
+            run_elements(on_thrust::apply_affine<T, Rectify>{x.values(), scale.data(), shift.data(), z.values()}, n, c);
+            CHECK(y.same_bits(z));
+        }
 }
 
 template <class T, bool Rectified>
@@ -90,7 +93,7 @@ void check_gradient() {
             std::vector<on_thrust::norm_coefficients<float>> q(c);
             for (std::size_t k = 0; k < c; ++k) q[k] = {a[k], b[k], scale[k], shift[k]};
             on_thrust::gradient_of_norm<T, Rectified> const gradient{x.values(), d.values(), scale.data(), shift.data()};
-            run<T>(kernels::norm_gradient_of_vector<T, Rectified>{gradient, q.data(), y.values(), accumulate}, n, c);
+            run<T>(kernels::norm_gradient_of_vector<T, Rectified>{gradient, q.data(), y.values(), accumulate}, n, c, accumulate ? 5 : 0);
             run_elements(on_thrust::apply_norm_gradient<T, Rectified>{gradient, q.data(), z.values(), accumulate}, n, c);
             CHECK(y.same_bits(z));
         }
@@ -111,7 +114,7 @@ void check_pool(ops::window w) {
         auto const scale = numbers<float>(channels, 1), shift = numbers<float>(channels, 2);
         auto const s = static_cast<std::ptrdiff_t>(stride), row = s * static_cast<std::ptrdiff_t>(width);
         on_thrust::images<T const> const in(view<T const, 4>(x.memory.data(), {count, height, width, channels}, {row * static_cast<std::ptrdiff_t>(height), row, s, 1}));
-        run<T>(kernels::pool_normalised_vector<Largest, T>{w, in, scale.data(), shift.data(), static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(v), y.values()}, count * h * v, channels);
+        run<T>(kernels::pool_normalised_vector<Largest, T>{w, in, scale.data(), shift.data(), static_cast<std::uint32_t>(h), static_cast<std::uint32_t>(v), y.values()}, count * h * v, channels, Largest ? 3 : 0);
         run_elements(on_thrust::pool_normalised<Largest, T>{w, in, scale.data(), shift.data(), h, v, z.values()}, count * h * v, channels);
         CHECK(y.same_bits(z));
     }
@@ -181,7 +184,7 @@ TEST_CASE("CUDA kernels sum channels within the error of adding floats", "[prope
     check_all_sums<bf16>();
 }
 
-TEST_CASE("CUDA launches take every pixel once and stay within what a GPU can be given", "[properties][thrust]") {
+TEST_CASE("CUDA launches have room for every pixel and stay within what a GPU can be given", "[properties][thrust]") {
     for (std::size_t const n : {std::size_t{1}, std::size_t{49}, std::size_t{802816}, std::size_t{256} * 112 * 112, std::size_t{1} << 33U})
         for (std::size_t const vectors : {std::size_t{1}, std::size_t{5}, std::size_t{8}, std::size_t{128}}) {
             INFO(n << " pixels of " << vectors << " vectors");

@@ -572,6 +572,13 @@ void check_table(std::size_t rows, std::size_t classes, bool logits, bool masked
         CHECK(there.counts() == here.counts());
         auto const back = device_d.to_host();
         CHECK(std::memcmp(back.data(), d.data(), size * sizeof(T)) == 0);
+        // The gradient may overwrite the input.
+        auto over = on_device(x.data());
+        loss::weighted_logits_loss<guarded> const in_place(ctx, positive, negative);
+        auto const alone = in_place.gradient(y_there, x_there, part(device_d.data()));
+        CHECK(in_place.gradient(y_there, view<T const, 2>(part(over.data())), part(over.data())) == alone);
+        auto const beside = device_d.to_host(), in_its_place = over.to_host();
+        for (std::size_t r = 0; r < rows; ++r) CHECK(std::memcmp(&beside[first + r * stride], &in_its_place[first + r * stride], classes * sizeof(T)) == 0);
     }
 }
 

@@ -63,6 +63,9 @@ struct tally_lanes : tally_label<Label> {
     using lane_sum = lane_tally;                                                          ///< what lanes add to
     static constexpr std::size_t neighbours = 4, ahead = sizeof(Label) < 4 ? 8 : 2;  ///< labels at once; strips that are read before one is added
 
+    /// What a lane leaves behind.
+    CXR_HOST_DEVICE static lane_tally result(std::size_t, lane_tally const& sum) { return sum; }
+
     /// Whether all operands have their rows behind one another.
     [[nodiscard]] bool side_by_side(std::size_t classes) const { return on_thrust::side_by_side<neighbours>(this->labels, classes) && on_thrust::side_by_side<neighbours>(this->known, classes); }
 

@@ -6,6 +6,8 @@
 #include "cxr/backend/thrust/activations.hpp"
 #include "cxr/ops/convolution.hpp"
 
+#include <concepts>
+
 namespace cxr::on_thrust {
 
 /// A system whose parent does its convolutions.
@@ -48,23 +50,34 @@ void kernel(ops::convolution_backward_weights_key, tag<System>, context<System>&
 /// `void kernel(shifted_product_key, tag, context&, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out)`.
 struct shifted_product_key {};
 
-/// max(x + shift, 0) of one element, in place.
-template <class T>
+/// max(x + shift, 0) of one element.
+template <class From, class T>
 struct shift_rectify {
-    matrix<T> x;               ///< pixels × channels
+    matrix<From const> x;      ///< pixels × channels
     master_t<T> const* shift;  ///< one a channel
+    matrix<T> y;               ///< what comes out; may be x
 
     /// Pixel `p`, channel `c`.
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
         auto const z = static_cast<master_t<T>>(x(p, c)) + shift[c];
-        x(p, c) = static_cast<T>(z < 0 ? master_t<T>{0} : z);
+        y(p, c) = static_cast<T>(z < 0 ? master_t<T>{0} : z);
     }
 };
 
 template <class System, class T>
 void kernel(shifted_product_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out) {
-    ops::convolution<tag<System>, T>(ctx, ops::window{}, in, weights, out);
-    for_each_element(ctx, pixel_count(out), out.extent(3), shift_rectify<T>{matrix_of(out), shift.data()});
+    auto scratch = ctx.scratch().open();
+    auto const rectify = [&]<class From>(view<From const, 4> from) {
+        for_each_element(ctx, pixel_count(out), out.extent(3), shift_rectify<From, T>{matrix_of(from), shift.data(), matrix_of(out)});
+    };
+    if constexpr (std::same_as<T, bf16>) {
+        view<float, 4> const y(scratch.template take<float>(out.size()), out.extents());
+        ops::convolution<tag<System>, float>(ctx, ops::window{}, widened(ctx, scratch, in), weights, y);
+        rectify(view<float const, 4>(y));
+    } else {
+        ops::convolution<tag<System>, T>(ctx, ops::window{}, in, weights, out);
+        rectify(view<T const, 4>(out));
+    }
 }
 
 }  // namespace cxr::on_thrust

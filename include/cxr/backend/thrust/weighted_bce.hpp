@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Weighted binary cross-entropy: value and gradient in one pass over the data. The value is summed in double; a sum of logarithms is the logarithm of a product, so that a hard label costs a
-// multiplication, and a lane of rows two logarithms a class. How many targets of a class are known is counted in the same
+// Weighted binary cross-entropy: value and gradient in one pass over the data. The value is summed in double; a sum of logarithms is the logarithm of a product, so that of hard labels a logit costs
+// an exponential and a gradient a division, but only a lane of rows logarithms. How many targets of a class are known is counted in the same
 // pass; the gradient is written as if all were, and where a class has unknown ones its column is written again.
 
 #include "cxr/backend/thrust/columns.hpp"
@@ -38,12 +38,13 @@ CXR_HOST_DEVICE inline double logistic(double z) {
 struct hard_entry {
     bool positive;     ///< or negative
     bool regular;      ///< whether the factor lies in (2⁻⁶⁴, 4) and the rest is a number; nothing below counts where not
+    double divisor;    ///< of the derivative
     double factor;     ///< of a product
     double added;      ///< beside the logarithm
     double numerator;  ///< of the derivative's size
 
     /// Of that loss by the prediction.
-    [[nodiscard]] CXR_HOST_DEVICE double derivative() const { return (positive ? -numerator : numerator) / factor; }
+    [[nodiscard]] CXR_HOST_DEVICE double derivative() const { return (positive ? -numerator : numerator) / divisor; }
 };
 
 /// One entry of the form that takes probabilities; `a` is w_pos · y, `b` is w_neg · (1 − y).
@@ -59,7 +60,7 @@ struct probability_entry {
     /// Of prediction `p` and a hard label.
     [[nodiscard]] CXR_HOST_DEVICE hard_entry hard(bool positive, double p) const {
         double const factor = positive ? p + epsilon : 1 - p + epsilon;
-        return {positive, factor > 0x1p-64 && factor < 4, factor, 0, 1};
+        return {positive, p >= 0 && p <= 1 && factor > 0x1p-64 && factor < 4, factor, factor, 0, 1};
     }
 };
 
@@ -74,7 +75,10 @@ struct logit_entry {
     /// Of prediction `z` and a hard label: log(1 + exp(s)) = max(s, 0) + log(1 + exp(−|s|)) with s = −z of a positive, z of a negative.
     [[nodiscard]] CXR_HOST_DEVICE hard_entry hard(bool positive, double z) const {
         double const s = positive ? -z : z, e = std::exp(-std::abs(s));
-        return {positive, std::abs(s) < 1e4, 1 + e, s > 0 ? s : 0.0, s > 0 ? 1.0 : e};
+        // 1 + e has fewer of the digits of a small e than the logarithm, whose first terms have them all.
+        bool const small = e < 0x1p-10;
+        double const terms = e * (1 - e * (1.0 / 2 - e * (1.0 / 3 - e * (1.0 / 4 - e * (1.0 / 5)))));
+        return {positive, std::abs(s) < 1e4, 1 + e, small ? 1.0 : 1 + e, (s > 0 ? s : 0.0) + (small ? terms : 0.0), s > 0 ? 1.0 : e};
     }
 };
 
@@ -97,6 +101,19 @@ struct log_product {
     [[nodiscard]] CXR_HOST_DEVICE double value() const { return std::log(mantissa) + exponent * 0.693147180559945309417; }
 };
 
+/// A column's losses.
+struct loss_sum {
+    double value = 0;         ///< Σ of losses
+    std::uint64_t known = 0;  ///< rows whose target is known
+
+    /// Adds another part of the rows.
+    CXR_HOST_DEVICE loss_sum& operator+=(loss_sum const& other) {
+        value += other.value;
+        known += other.known;
+        return *this;
+    }
+};
+
 /// What a lane of rows of a class adds up.
 template <class Entry>
 struct loss_lane {
@@ -105,33 +122,16 @@ struct loss_lane {
     double value = 0;         ///< Σ of the losses of all others
     std::uint32_t known = 0;  ///< rows whose target is known
 
+    /// The sum of all, by the weights of the class.
+    [[nodiscard]] CXR_HOST_DEVICE loss_sum sum(double w_neg, double w_pos) const {
+        return {w_neg * (added[0] + Entry::sign * factors[0].value()) + w_pos * (added[1] + Entry::sign * factors[1].value()) + value, known};
+    }
     /// Adds a hard label's entry.
     CXR_HOST_DEVICE void add(hard_entry const& x) {
         factors[0].add(x.positive ? 1.0 : x.factor);
         factors[1].add(x.positive ? x.factor : 1.0);
         added[0] += x.positive ? 0.0 : x.added;
         added[1] += x.positive ? x.added : 0.0;
-    }
-};
-
-/// A column's losses.
-struct loss_sum {
-    double hard[2] = {};      ///< Σ of the losses of weight 1 of negatives and of positives with hard labels
-    double value = 0;         ///< Σ of the losses of all others
-    std::uint64_t known = 0;  ///< rows whose target is known
-
-    /// Adds another part of the rows.
-    CXR_HOST_DEVICE loss_sum& operator+=(loss_sum const& other) {
-        hard[0] += other.hard[0];
-        hard[1] += other.hard[1];
-        value += other.value;
-        known += other.known;
-        return *this;
-    }
-    /// Adds a lane.
-    template <class Entry>
-    CXR_HOST_DEVICE loss_sum& operator+=(loss_lane<Entry> const& lane) {
-        return *this += loss_sum{{lane.added[0] + Entry::sign * lane.factors[0].value(), lane.added[1] + Entry::sign * lane.factors[1].value()}, lane.value, lane.known};
     }
 };
 
@@ -223,6 +223,9 @@ struct sum_losses {
         if (write) x.gradient(r, c) = derivative;
     }
 
+    /// What a lane leaves behind.
+    CXR_HOST_DEVICE loss_sum result(std::size_t c, lane_sum const& lane) const { return lane.sum(x.weights[c].negative, x.weights[c].positive); }
+
     /// Whether all operands have their rows behind one another.
     [[nodiscard]] bool side_by_side(std::size_t classes) const {
         return on_thrust::side_by_side<neighbours>(x.targets, classes) && on_thrust::side_by_side<neighbours>(x.input, classes) && on_thrust::side_by_side<neighbours>(x.known, classes) &&
@@ -266,28 +269,19 @@ struct sum_losses {
     }
 };
 
-/// A class's losses and number of known targets.
-struct class_loss {
-    double value = 0;         ///< Σ of losses
-    std::uint64_t known = 0;  ///< rows whose target is known
-};
-
 /// Keeps a column's sum.
 struct keep_loss_sum {
-    label_weights const* weights;  ///< one a class
-    class_loss* sums;              ///< one a class
+    loss_sum* sums;  ///< one a class
 
     /// Class `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, loss_sum const& sum) const {
-        sums[c] = {weights[c].negative * sum.hard[0] + weights[c].positive * sum.hard[1] + sum.value, sum.known};
-    }
+    CXR_HOST_DEVICE void operator()(std::size_t c, loss_sum const& sum) const { sums[c] = sum; }
 };
 
 /// Writes the gradient of classes of which not all targets are known, or of all.
 template <class Operands>
 struct write_gradient {
     Operands x;              ///< operands
-    class_loss const* sums;  ///< one a class
+    loss_sum const* sums;  ///< one a class
     std::size_t rows;        ///< of the batch
     bool all;                ///< whether to write the columns without unknown targets too
 
@@ -303,23 +297,23 @@ struct write_gradient {
     }
 };
 
-/// The same for a lane of rows of a class: where nothing is due, which is the rule, that is seen once a lane and not once an entry.
+/// The same for every `apart`-th row of a class: where nothing is due, which is the rule, that is seen once a call and not once an entry.
 template <class Operands>
-struct write_lane_of_gradient {
+struct write_rows_of_gradient {
     write_gradient<Operands> f;  ///< of one entry
-    strips s;                    ///< single rows
+    std::size_t classes, apart;  ///< columns; first rows
 
-    /// Class i % classes of lane i / classes.
+    /// Class i % classes, from row i / classes on.
     CXR_HOST_DEVICE void operator()(std::size_t i) const {
-        auto const c = i % s.columns;
+        auto const c = i % classes;
         if (!f.due(c)) return;
-        for (auto r = i / s.columns; r < s.rows; r += s.lanes) f(r, c);
+        for (auto r = i / classes; r < f.rows; r += apart) f(r, c);
     }
 };
 
 /// The sum over classes of the means over their known rows.
 struct sum_of_means {
-    class_loss const* sums;  ///< one a class
+    loss_sum const* sums;  ///< one a class
     std::size_t classes;     ///< of the batch
     double* value;           ///< where it goes
 
@@ -341,14 +335,14 @@ void enqueue_cross_entropy(context<System>& ctx, Entry entry, ops::bce_weights c
     // A type without unknown values and no mask: every target counts. Else, where the gradient overwrites the input, it can only be written once.
     bool const complete = !known && !ops::may_be_unknown<Target>, later = gradient && gradient->data() == input.data() && !complete;
     auto scratch = ctx.scratch().open();
-    auto* const sums = scratch.template take<class_loss>(classes);
+    auto* const sums = scratch.template take<loss_sum>(classes);
     operands const x{entry, stored(ctx, scratch, weights), strided(targets), strided(input), strided(known), strided(gradient)};
-    reduce_columns<loss_sum>(ctx, rows, classes, sum_losses<Entry, Target, T>{x, 1 / static_cast<double>(rows), gradient && !later}, keep_loss_sum{x.weights, sums});
+    reduce_columns<loss_sum>(ctx, rows, classes, sum_losses<Entry, Target, T>{x, 1 / static_cast<double>(rows), gradient && !later}, keep_loss_sum{sums});
     if (gradient && !complete) {
         write_gradient<operands> const rest{x, sums, rows, later};
         if constexpr (System::one_element_a_call) {
-            strips const s(rows, classes, 1);
-            for_each(ctx, s.sums(), write_lane_of_gradient<operands>{rest, s});
+            auto const apart = std::min(rows, std::max<std::size_t>(1, (std::size_t{1} << 20U) / classes));
+            for_each(ctx, apart * classes, write_rows_of_gradient<operands>{rest, classes, apart});
         } else {
             for_each_element(ctx, rows, classes, rest);
         }

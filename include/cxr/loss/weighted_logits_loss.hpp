@@ -14,8 +14,8 @@ namespace cxr::loss {
 ///     L = Σ_c mean_n [ -w_pos[c] · y[n,c] · log σ(z[n,c]) - w_neg[c] · (1 - y[n,c]) · log σ(-z[n,c]) ]
 ///     ∂L/∂z[n,c] = (w_neg[c] · (1 - y[n,c]) · σ(z[n,c]) - w_pos[c] · y[n,c] · σ(-z[n,c])) / rows of the mean
 ///
-/// with log σ(z) = min(z, 0) - log(1 + e^-|z|), to full relative precision for any finite z; of floats on `simd` to 2⁻⁵² of
-/// a weight where that is more, and derivatives to 2⁻¹²⁵ of one. Infinite logits have the
+/// with log σ(z) = min(z, 0) - log(1 + e^-|z|), to full relative precision for any finite z; of hard labels on Thrust to 2⁻⁴³;
+/// of floats on `simd` to 2⁻⁵² of a weight where that is more, and derivatives to 2⁻¹²⁵ of one. Infinite logits have the
 /// limits: value 0 where the target agrees, ∞ where it does not; derivatives are finite everywhere. NaN propagates.
 /// Targets, masks, means, element types and accumulation are those of `weighted_loss`.
 template <backend Backend>

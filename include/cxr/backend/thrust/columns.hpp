@@ -157,7 +157,6 @@ void reduce_columns(context<System>& ctx, std::size_t rows, std::size_t columns,
     strips const s(rows, columns, neighbours_of<F>);
     auto scratch = ctx.scratch().open();
     auto* const results = scratch.template take<result>(s.sums());
-    auto const by_elements = [&] { for_each(ctx, s.sums(), sum_element_of_lane<V, F>{f, s, results}); };
     if constexpr (!System::one_element_a_call) {
         using sum = lane_sum<V, F>;
         sum* sums = nullptr;
@@ -167,12 +166,13 @@ void reduce_columns(context<System>& ctx, std::size_t rows, std::size_t columns,
             sums = scratch.template take<sum>(s.sums());
         auto const run = std::max<std::size_t>(1, s.lanes / 64);
         for_each(ctx, s.lanes / run, sum_lanes<V, F>{f, s, run, sums, results});
-    } else if constexpr (neighbours_of<F> == 1) {
-        by_elements();
-    } else if (f.side_by_side(columns)) {
-        for_each(ctx, s.sums() / F::neighbours, sum_neighbours_of_lane<V, F>{f, s, results});
     } else {
-        by_elements();
+        bool one_by_one = true;
+        if constexpr (neighbours_of<F> > 1) {
+            one_by_one = !f.side_by_side(columns);
+            if (!one_by_one) for_each(ctx, s.sums() / F::neighbours, sum_neighbours_of_lane<V, F>{f, s, results});
+        }
+        if (one_by_one) for_each(ctx, s.sums(), sum_element_of_lane<V, F>{f, s, results});
     }
     // A device wants many calls of few sums each, and few levels.
     constexpr std::size_t fan = 16, last = 64;

@@ -73,7 +73,7 @@ struct logit_entry {
         return {-times_log_sigmoid(a, z) - times_log_sigmoid(b, -z), b * logistic(z) - a * logistic(-z)};
     }
     /// Of prediction `z` and a hard label: log(1 + exp(s)) = max(s, 0) + log(1 + exp(−|s|)) with s = −z of a positive, z of a negative.
-    [[nodiscard]] CXR_HOST_DEVICE hard_entry hard(bool positive, double z) const {
+    [[nodiscard]] CXR_HOST_DEVICE static hard_entry hard(bool positive, double z) {
         double const s = positive ? -z : z, e = std::exp(-std::abs(s));
         // 1 + e has fewer of the digits of a small e than the logarithm, whose first terms have them all.
         bool const small = e < 0x1p-10;

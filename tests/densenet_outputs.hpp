@@ -2,6 +2,8 @@
 #pragma once
 // What the DenseNet of a weight file answers, by the reference backend: the yardstick for what other formats make of it.
 
+#include "relative_error.hpp"
+
 #include "cxr/backend/reference/backend.hpp"
 #include "cxr/core/error.hpp"
 #include "cxr/core/tensor.hpp"
@@ -9,7 +11,6 @@
 #include "cxr/models/densenet.hpp"
 
 #include <algorithm>
-#include <cmath>
 #include <cstddef>
 #include <cstdint>
 #include <string>
@@ -47,17 +48,6 @@ std::vector<double> logits_of(io::checkpoint const& c, models::convention detail
     nn::no_observer nobody;
     frozen.infer(ctx, images, y.view(), nobody, "");
     return {y.data(), y.data() + y.size()};
-}
-
-/// ‖a − b‖ / ‖b‖.
-inline double relative_error(std::vector<double> const& a, std::vector<double> const& b) {
-    require(a.size() == b.size(), "relative_error: lengths differ");
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        difference += (a[i] - b[i]) * (a[i] - b[i]);
-        norm += b[i] * b[i];
-    }
-    return std::sqrt(difference / norm);
 }
 
 }  // namespace cxr::test

@@ -3,6 +3,7 @@
 // outputs, gradients, running statistics, inference.
 
 #include "backends.hpp"
+#include "relative_error.hpp"
 
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
@@ -80,17 +81,6 @@ results everything(context<Backend>& ctx, Layer layer, spec_type const& of, shap
 /// Whether a rectifier's derivative is a factor of it: of all gradients but that of the last convolution's weights.
 bool behind_a_rectifier(std::string const& name) { return name.starts_with("gradient") && name != "gradient of conv2.weight"; }
 
-/// ‖found − expected‖ / ‖expected‖.
-double deviation(std::vector<double> const& found, std::vector<double> const& expected) {
-    REQUIRE(found.size() == expected.size());
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        difference += std::pow(found[i] - expected[i], 2);
-        norm += std::pow(expected[i], 2);
-    }
-    return difference == 0 ? 0 : std::sqrt(difference / norm);
-}
-
 }  // namespace
 
 TEMPLATE_TEST_CASE("a dense layer that a backend takes over is the generic one", "[conformance][nn]", CXR_BACKENDS_WITH_LAYERS) {
@@ -110,7 +100,7 @@ TEMPLATE_TEST_CASE("a dense layer that a backend takes over is the generic one",
             REQUIRE(mine.size() == expected.size());
             for (auto const& [name, values] : expected) {
                 INFO(name);
-                CHECK(deviation(mine.at(name), values) < 1e-6);  // the same operations but for the place of the rectifier's derivative
+                CHECK(test::relative_error(mine.at(name), values) < 1e-6);  // the same operations but for the place of the rectifier's derivative
             }
         }
 }
@@ -135,7 +125,7 @@ TEMPLATE_TEST_CASE("a dense layer of DenseNet121 is the reference's in double", 
             REQUIRE(found.size() == exact.size());
             std::string of_these;
             for (auto const& [name, values] : exact) {
-                auto const off = deviation(found.at(name), values);
+                auto const off = test::relative_error(found.at(name), values);
                 if (off < 1e-6) continue;  // at most 7.5e-7: sums of up to 1152 floats
                 (behind_a_rectifier(name) ? of_these : wrong) += name + " is off by " + std::to_string(1e6 * off) + "e-6, seed " + std::to_string(seed) + "\n";
             }

@@ -3,6 +3,7 @@
 // processor has. The generic layers in float are the measure of what float can give.
 
 #include "instruction_sets.hpp"
+#include "relative_error.hpp"
 #include "skipped.hpp"
 
 #include "cxr/backend/simd/backend.hpp"
@@ -115,16 +116,6 @@ std::vector<float> rounded(std::vector<float> v) {
     return v;
 }
 
-double relative(std::vector<double> const& a, std::vector<double> const& b) {
-    REQUIRE(a.size() == b.size());
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < a.size(); ++i) {
-        difference += (a[i] - b[i]) * (a[i] - b[i]);
-        norm += b[i] * b[i];
-    }
-    return difference == 0 ? 0 : std::sqrt(difference / norm);
-}
-
 }  // namespace
 
 TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]") {
@@ -167,13 +158,13 @@ TEST_CASE("DenseNet on the simd backend is the generic one", "[conformance][nn]"
                 CHECK(everything<float, simd_backend>(alone, layer, spec, e.in, true, seed) == mine);  // one thread, bottlenecks computed again
                 std::string of_these;
                 for (auto const& [name, values] : exact) {
-                    auto const own = relative(single.at(name), values), ours = relative(mine.at(name), values);
+                    auto const own = test::relative_error(single.at(name), values), ours = test::relative_error(mine.at(name), values);
                     if (ours < 1e-6 + 4 * own) continue;
                     (name.starts_with("gradient") ? of_these : wrong) +=
                         name + " is off by " + std::to_string(1e6 * ours) + "e-6, the generic layers in float by " + std::to_string(1e6 * own) + "e-6, seed " + std::to_string(seed) + "\n";
                 }
                 // Winograd's filtering rounds more: about ten times, as its authors found.
-                auto const own = relative(single.at("inference"), exact.at("inference")), ours = relative(mine.at("inference by Winograd's filtering"), exact.at("inference"));
+                auto const own = test::relative_error(single.at("inference"), exact.at("inference")), ours = test::relative_error(mine.at("inference by Winograd's filtering"), exact.at("inference"));
                 CHECK(ours < 10 * (1e-6 + 4 * own));
                 right += of_these.empty() ? 1U : 0U;
                 excused += of_these;
@@ -216,7 +207,7 @@ TEST_CASE("an image that one thread takes band by band is the same shared by any
                 };
                 auto const alone = on(1);
                 INFO(to_string(s) << (winograd ? ", by Winograd's filtering" : (in_bf16 ? ", in bfloat16" : "")));
-                CHECK(relative(alone, exact) < (in_bf16 ? 2e-2 : (winograd ? 2e-5 : 2e-6)));
+                CHECK(test::relative_error(alone, exact) < (in_bf16 ? 2e-2 : (winograd ? 2e-5 : 2e-6)));
                 for (std::size_t const threads : {2U, 3U, 4U, 7U, 8U, 16U}) {
                     INFO(threads << " threads");
                     CHECK(on(threads) == alone);
@@ -288,7 +279,7 @@ TEST_CASE("DenseNet in bfloat16 on the simd backend is the generic one but for t
                 INFO(to_string(s) << ", " << to_string(e.in) << ", " << name << ": rounding accounts for " << rounding);
                 // On the way back, rectifiers open or close by it, which no bound of rounding knows: the test below holds the kernels of gradients to exact numbers, and this one sees what
                 // is missing, doubled or another tensor's, all of which is off by 1 or more.
-                CHECK(relative(mine.at(name), values) < (name.starts_with("gradient") ? 0.8 : 2 * rounding));
+                CHECK(test::relative_error(mine.at(name), values) < (name.starts_with("gradient") ? 0.8 : 2 * rounding));
             }
             for (auto* const other : {&one, &again}) CHECK(everything<float, simd_backend>(*other, layer, narrow, e.in, true, 5) == mine);
         }

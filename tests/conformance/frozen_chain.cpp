@@ -2,6 +2,7 @@
 // Networks that are frozen to fewer passes, on every backend that has layers, against the reference in double: whatever is fused where nobody looks on is what an observer would have seen the end of.
 
 #include "backends.hpp"
+#include "relative_error.hpp"
 
 #include "cxr/core/random.hpp"
 #include "cxr/models/densenet.hpp"
@@ -54,17 +55,6 @@ outputs frozen(context<Backend>& ctx, Spec const& spec, shape const& in) {
     return all;
 }
 
-/// ‖found − expected‖ / ‖expected‖.
-double deviation(std::vector<double> const& found, std::vector<double> const& expected) {
-    REQUIRE(found.size() == expected.size());
-    double difference = 0, norm = 0;
-    for (std::size_t i = 0; i < found.size(); ++i) {
-        difference += std::pow(found[i] - expected[i], 2);
-        norm += std::pow(expected[i], 2);
-    }
-    return difference == 0 ? 0 : std::sqrt(difference / norm);
-}
-
 template <class Backend, class Spec>
 void check(Spec const& spec, shape const& in, double tolerance) {
     INFO(Backend::name << ", " << to_string(in));
@@ -72,8 +62,8 @@ void check(Spec const& spec, shape const& in, double tolerance) {
     context<reference_backend> exact_ctx(2);
     auto const found = frozen<float, Backend>(ctx, spec, in);
     auto const exact = frozen<double, reference_backend>(exact_ctx, spec, in);
-    CHECK(deviation(found.observed, exact.observed) < tolerance);
-    CHECK(deviation(found.unobserved, exact.unobserved) < tolerance);
+    CHECK(test::relative_error(found.observed, exact.observed) < tolerance);
+    CHECK(test::relative_error(found.unobserved, exact.unobserved) < tolerance);
     CHECK(exact.observed == exact.unobserved);
 }
 
@@ -105,8 +95,8 @@ TEMPLATE_TEST_CASE("in bfloat16 chains frozen to fewer passes are off by no more
         auto const found = frozen<float, TestType>(ctx, in_bf16(spec), in);
     // Both factors of each of 20 convolutions, and what it leaves, are off by at most 2⁻⁹, each independently of the others.
         double const rounding = 0x1p-9 * std::sqrt(3 * 20.0);
-        CHECK(deviation(found.observed, exact.observed) < rounding);
-        CHECK(deviation(found.unobserved, exact.unobserved) < rounding);
-        CHECK(deviation(found.unobserved, exact.unobserved) > 1e-5);  // it is bfloat16
+        CHECK(test::relative_error(found.observed, exact.observed) < rounding);
+        CHECK(test::relative_error(found.unobserved, exact.unobserved) < rounding);
+        CHECK(test::relative_error(found.unobserved, exact.unobserved) > 1e-5);  // it is bfloat16
     }
 }

@@ -252,26 +252,21 @@ void networks() {
         }
         return std::string(state_of(network) == state_of(asked) ? "" : "parameters differ");
     });
-    run("predictions are the reference's", [&] {
-        auto network = make<cuda_backend>(ctx, models::densenet(options));
-        auto fresh = make<reference_backend>(host, models::densenet(options));
+    auto const predicted = [](auto network) {
         data const d;
-        tensor<float, 2> p({16, 3}), q({16, 3});
+        tensor<float, 2> p({16, 3});
         network.predict(d.images.view(), p.view());
-        fresh.predict(d.images.view(), q.view());
+        return std::vector<double>(p.begin(), p.end());
+    };
+    auto const probabilities = predicted(make<reference_backend>(host, models::densenet(options)));
+    run("predictions are the reference's", [&] {
+        auto const p = predicted(make<cuda_backend>(ctx, models::densenet(options)));
         for (std::size_t i = 0; i < p.size(); ++i)
-            if (!(std::abs(p[i] - q[i]) < 1e-5F)) return "probability " + std::to_string(i) + ": " + std::to_string(p[i]) + ", expected " + std::to_string(q[i]);
+            if (!(std::abs(p[i] - probabilities[i]) < 1e-5)) return "probability " + std::to_string(i) + ": " + std::to_string(p[i]) + ", expected " + std::to_string(probabilities[i]);
         return std::string();
     });
-    run("predictions in bfloat16 are the reference's but for what is rounded", [&] {
-        auto network = make<cuda_backend>(ctx, models::densenet_in_bf16(options));
-        auto fresh = make<reference_backend>(host, models::densenet(options));
-        data const d;
-        tensor<float, 2> p({16, 3}), q({16, 3});
-        network.predict(d.images.view(), p.view());
-        fresh.predict(d.images.view(), q.view());
-        return within({p.begin(), p.end()}, {q.begin(), q.end()}, std::pow(2.0, -9) * std::sqrt(3 * 30.0));
-    });
+    run("predictions in bfloat16 are the reference's but for what is rounded",
+        [&] { return within(predicted(make<cuda_backend>(ctx, models::densenet_in_bf16(options))), probabilities, std::pow(2.0, -9) * std::sqrt(3 * 30.0)); });
     run("mixed precision begins with the same loss and learns", [&] {
         auto network = make<cuda_backend>(ctx, models::densenet_in_bf16(options));
         auto const found = losses(network, 30, 1);

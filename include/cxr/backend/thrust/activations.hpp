@@ -154,18 +154,9 @@ struct sum_element {
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c, double& sum) const { sum += static_cast<double>(x(p, c)); }
 };
 
-/// Keeps a channel's sum as a weight's gradient.
-template <class W>
-struct keep_sum {
-    W* sums;  ///< one a channel
-
-    /// Channel `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, double const& sum) const { sums[c] = static_cast<W>(sum); }
-};
-
 template <class System, class T>
 void kernel(ops::bias_backward_key, tag<System>, context<System>& ctx, view<T const, 4> d_out, view<master_t<T>, 1> d_bias) {
-    reduce_columns<double>(ctx, pixel_count(d_out), d_out.extent(3), sum_element<T>{matrix_of(d_out)}, keep_sum<master_t<T>>{d_bias.data()});
+    reduce_columns<double>(ctx, pixel_count(d_out), d_out.extent(3), sum_element<T>{matrix_of(d_out)}, keep_sums<master_t<T>>{d_bias.data()});
 }
 
 }  // namespace cxr::on_thrust

@@ -42,14 +42,6 @@ struct sum_image {
     }
 };
 
-/// Keeps a part's sums.
-struct keep_two_sums {
-    two_sums* sums;  ///< one a column
-
-    /// Column `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, two_sums const& sum) const { sums[c] = sum; }
-};
-
 /// Adds the parts of one image up: its mean, and 1 / (deviation + epsilon).
 template <class T>
 struct finish_image {
@@ -87,7 +79,7 @@ void kernel(ops::standardise_key, tag<System>, context<System>& ctx, view<T cons
     two_sums* const parts = scratch.template take<two_sums>(count * image_parts);
     two_sums* const numbers = scratch.template take<two_sums>(count);
     element_of_image<T const> const from{images<T const>(in), in.extent(3)};
-    reduce_columns<two_sums>(ctx, (size + image_parts - 1) / image_parts, count * image_parts, sum_image<T>{from, size}, keep_two_sums{parts});
+    reduce_columns<two_sums>(ctx, (size + image_parts - 1) / image_parts, count * image_parts, sum_image<T>{from, size}, keep_sums<two_sums>{parts});
     for_each(ctx, count, finish_image<T>{from, parts, static_cast<double>(size), epsilon, numbers});
     for_each_element(ctx, count, size, standardise_element<T>{from, {images<T>(out), out.extent(3)}, numbers});
 }

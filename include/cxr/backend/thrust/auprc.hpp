@@ -31,7 +31,7 @@ ops::precision_sum kernel(ops::precision_sum_key, tag<System>, context<System>& 
     ops::precision_sum all{0, rows.total.positives, rows.total.negatives, rows.wrong};
     if (all.positives == 0) return all;
     double* const sum = scratch.template take<double>(1);
-    reduce_columns<double>(ctx, rows.count, 1, precision_of_group{rows.group, rows.before, rows.total}, keep_sum<double>{sum});
+    reduce_columns<double>(ctx, rows.count, 1, precision_of_group{rows.group, rows.before, rows.total}, keep_sums<double>{sum});
     System::memory::download(&all.sum, sum, sizeof(double));
     return all;
 }

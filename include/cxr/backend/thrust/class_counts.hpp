@@ -63,9 +63,6 @@ struct tally_lanes : tally_label<Label> {
     using lane_sum = lane_tally;                                                          ///< what lanes add to
     static constexpr std::size_t neighbours = 4, ahead = sizeof(Label) < 4 ? 8 : 2;  ///< labels at once; strips that are read before one is added
 
-    /// What a lane leaves behind.
-    CXR_HOST_DEVICE static lane_tally result(std::size_t, lane_tally const& sum) { return sum; }
-
     /// Whether all operands have their rows behind one another.
     [[nodiscard]] bool side_by_side(std::size_t classes) const { return on_thrust::side_by_side<neighbours>(this->labels, classes) && on_thrust::side_by_side<neighbours>(this->known, classes); }
 
@@ -94,14 +91,6 @@ struct tally_lanes : tally_label<Label> {
     CXR_HOST_DEVICE neighbours_of_strips beside(std::size_t first, std::size_t) const {
         return {this->labels.data + first, this->known.data == nullptr ? nullptr : this->known.data + first};
     }
-};
-
-/// Keeps the tally of a class.
-struct keep_tally {
-    label_tally* tallies;  ///< one a class
-
-    /// Class `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, label_tally const& sum) const { tallies[c] = sum; }
 };
 
 /// The place of an entry that is no label, in row-major order; a number past the last for those that are.
@@ -141,7 +130,7 @@ void kernel(ops::class_counts, tag<System>, context<System>& ctx, view<Label con
     auto const known = resident<System>(scratch, mask);
     auto* const there = scratch.template take<label_tally>(classes);
     tally_label<Label> const count{strided(labels), strided(known)};
-    reduce_columns<label_tally>(ctx, rows, classes, tally_lanes<Label>{count}, keep_tally{there});
+    reduce_columns<label_tally>(ctx, rows, classes, tally_lanes<Label>{count}, keep_sums<label_tally>{there});
     std::vector<label_tally> here(classes);
     System::memory::download(here.data(), there, classes * sizeof(label_tally));
     for (auto const& c : here)
@@ -180,14 +169,6 @@ struct weigh_label {
     }
 };
 
-/// Keeps the sums of a class.
-struct keep_weight_sums {
-    weight_sums* sums;  ///< one a class
-
-    /// Class `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, weight_sums const& sum) const { sums[c] = sum; }
-};
-
 /// Sums of row weights of labels in the host's memory or the system's; see `ops::sum_class_weights`.
 template <class System, ops::label_element Label, std::floating_point Weight>
 void kernel(ops::class_weight_sums, tag<System>, context<System>& ctx, view<Label const, 2> const& given, std::optional<view<bool const, 2>> const& mask, view<Weight const, 1> const& given_weights,
@@ -199,7 +180,7 @@ void kernel(ops::class_weight_sums, tag<System>, context<System>& ctx, view<Labe
     auto const known = resident<System>(scratch, mask);
     auto const weights = resident<System>(scratch, as_column(given_weights));
     auto* const there = scratch.template take<weight_sums>(classes);
-    reduce_columns<weight_sums>(ctx, rows, classes, weigh_label<Label, Weight>{{strided(labels), strided(known)}, strided(weights)}, keep_weight_sums{there});
+    reduce_columns<weight_sums>(ctx, rows, classes, weigh_label<Label, Weight>{{strided(labels), strided(known)}, strided(weights)}, keep_sums<weight_sums>{there});
     std::vector<weight_sums> here(classes);
     System::memory::download(here.data(), there, classes * sizeof(weight_sums));
     for (std::size_t c = 0; c < classes; ++c) {

@@ -42,14 +42,6 @@ struct tally_pair {
     }
 };
 
-/// Keeps the tally of a pair.
-struct keep_pair {
-    pair_rows* tallies;  ///< one a pair
-
-    /// Pair number `pair`.
-    CXR_HOST_DEVICE void operator()(std::size_t pair, pair_rows const& sum) const { tallies[pair] = sum; }
-};
-
 /// Pairs of any label type and layout, in the host's memory or the system's; see `ops::count_pairs`.
 template <class System, ops::label_element Label>
 void kernel(ops::co_occurrence, tag<System>, context<System>& ctx, view<Label const, 2> const& given, std::optional<view<bool const, 2>> const& mask, ops::pair_tally tally) {
@@ -61,7 +53,7 @@ void kernel(ops::co_occurrence, tag<System>, context<System>& ctx, view<Label co
     tally_label<Label> const label{strided(labels), strided(known)};
     refuse_wrong_label<System>(ctx, labels, label, ops::co_occurrence::who);
     auto* const there = scratch.template take<pair_rows>(pairs);
-    reduce_columns<pair_rows>(ctx, rows, pairs, tally_pair<Label>{label, classes}, keep_pair{there});
+    reduce_columns<pair_rows>(ctx, rows, pairs, tally_pair<Label>{label, classes}, keep_sums<pair_rows>{there});
     std::vector<pair_rows> here(pairs);
     System::memory::download(here.data(), there, pairs * sizeof(pair_rows));
     for (std::size_t k = 0; k < pairs; ++k) {

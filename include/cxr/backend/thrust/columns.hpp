@@ -40,26 +40,30 @@ struct strips {
     [[nodiscard]] CXR_HOST_DEVICE std::size_t sums() const { return lanes * width(); }                   ///< one for each element of a strip of each lane
 };
 
-/// What functors of lanes say of themselves, beside f(row, column, sum): `F::lane_sum`, what a lane adds to, and f.result(column, lane_sum const&), what it leaves behind. Without these both are the sum.
+/// What a lane adds to: `F::lane_sum`, or the sum of all rows' type.
 template <class V, class F>
 struct lane_types {
-    using sum = V;  ///< what a lane adds to
-    /// What it leaves behind.
-    CXR_HOST_DEVICE static V result(F const&, std::size_t, V const& sum) { return sum; }
+    using sum = V;  ///< the type
 };
 template <class V, class F>
     requires requires { typename F::lane_sum; }
 struct lane_types<V, F> {
-    using sum = typename F::lane_sum;  ///< what a lane adds to
-    /// What it leaves behind.
-    CXR_HOST_DEVICE static auto result(F const& f, std::size_t column, sum const& s) { return f.result(column, s); }
+    using sum = typename F::lane_sum;  ///< the type
 };
+/// What it leaves behind: f.result(column, sum), or the sum.
+template <class F, class Sum>
+CXR_HOST_DEVICE auto result_of_lane(F const& f, std::size_t column, Sum const& sum) {
+    if constexpr (requires { f.result(column, sum); })
+        return f.result(column, sum);
+    else
+        return sum;
+}
 /// What a lane adds to.
 template <class V, class F>
 using lane_sum = typename lane_types<V, F>::sum;
 /// What a lane leaves behind.
 template <class V, class F>
-using lane_result = decltype(lane_types<V, F>::result(std::declval<F const&>(), 0, std::declval<lane_sum<V, F> const&>()));
+using lane_result = decltype(result_of_lane(std::declval<F const&>(), 0, std::declval<lane_sum<V, F> const&>()));
 
 /// Sums the lanes [i · run, (i + 1) · run) of all columns.
 template <class V, class F>
@@ -79,7 +83,7 @@ struct sum_lanes {
             for (std::size_t r = 0; r < rows && begin + r < s.rows; ++r)
                 for (std::size_t c = 0; c < s.columns; ++c) f(begin + r, c, mine[r * s.columns + c]);
         for (std::size_t r = 0; r < rows; ++r)
-            for (std::size_t c = 0; c < s.columns; ++c) results[first * s.width() + r * s.columns + c] = lane_types<V, F>::result(f, c, mine[r * s.columns + c]);
+            for (std::size_t c = 0; c < s.columns; ++c) results[first * s.width() + r * s.columns + c] = result_of_lane(f, c, mine[r * s.columns + c]);
     }
 };
 
@@ -95,7 +99,7 @@ struct sum_element_of_lane {
         lane_sum<V, F> sum{};
         auto const column = i % s.columns;
         for (auto r = i / s.columns; r < s.rows; r += s.lanes * s.height) f(r, column, sum);
-        results[i] = lane_types<V, F>::result(f, column, sum);
+        results[i] = result_of_lane(f, column, sum);
     }
 };
 
@@ -122,7 +126,7 @@ struct sum_neighbours_of_lane {
         if (strip == whole)  // the one that lacks rows
             for (std::size_t k = 0; k < n; ++k)
                 if (auto const r = whole * s.height + (first + k) / s.columns; r < s.rows) f(r, (first + k) % s.columns, sum[k]);
-        for (std::size_t k = 0; k < n; ++k) results[lane * width + first + k] = lane_types<V, F>::result(f, (first + k) % s.columns, sum[k]);
+        for (std::size_t k = 0; k < n; ++k) results[lane * width + first + k] = result_of_lane(f, (first + k) % s.columns, sum[k]);
     }
 };
 
@@ -141,13 +145,16 @@ struct fold_lanes {
     }
 };
 
-/// Keeps sums for the next level.
-template <class V>
-struct keep_fold {
-    V* sums;  ///< parts × columns
+/// Keeps sums, of a level or in the end.
+template <class To>
+struct keep_sums {
+    To* sums;  ///< one a call
 
     /// Number `i`.
-    CXR_HOST_DEVICE void operator()(std::size_t i, V const& sum) const { sums[i] = sum; }
+    template <class V>
+    CXR_HOST_DEVICE void operator()(std::size_t i, V const& sum) const {
+        sums[i] = static_cast<To>(sum);
+    }
 };
 
 /// Calls finish(c, Σ over the rows r of what f(r, c, sum) adds) for every column c. `V{}` is zero and has `+=`, for what lanes add to as well; both functors may run on a device.
@@ -180,10 +187,10 @@ void reduce_columns(context<System>& ctx, std::size_t rows, std::size_t columns,
     if (left <= last) return for_each(ctx, columns, fold_lanes<V, result, Finish>{results, columns, left, 1, finish});
     auto parts = (left + fan - 1) / fan;
     V* const folded = scratch.template take<V>(parts * columns);
-    for_each(ctx, parts * columns, fold_lanes<V, result, keep_fold<V>>{results, columns, left, parts, {folded}});
+    for_each(ctx, parts * columns, fold_lanes<V, result, keep_sums<V>>{results, columns, left, parts, {folded}});
     for (left = parts; left > last; left = parts) {
         parts = (left + fan - 1) / fan;
-        for_each(ctx, parts * columns, fold_lanes<V, V, keep_fold<V>>{folded, columns, left, parts, {folded}});
+        for_each(ctx, parts * columns, fold_lanes<V, V, keep_sums<V>>{folded, columns, left, parts, {folded}});
     }
     for_each(ctx, columns, fold_lanes<V, V, Finish>{folded, columns, left, 1, finish});
 }

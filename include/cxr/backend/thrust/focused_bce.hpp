@@ -2,12 +2,11 @@
 #pragma once
 // Focal, asymmetric and label-smoothed cross-entropy: one pass for the sums of classes, one that writes the gradient by them, in double.
 
+#include "cxr/backend/thrust/class_weights.hpp"
 #include "cxr/backend/thrust/columns.hpp"
 #include "cxr/backend/thrust/resident.hpp"
-#include "cxr/backend/thrust/weighted_bce.hpp"
 #include "cxr/ops/focused_bce.hpp"
 
-#include <algorithm>
 #include <concepts>
 #include <cstddef>
 #include <optional>
@@ -64,14 +63,6 @@ struct sum_focused {
     }
 };
 
-/// Keeps a column's sum.
-struct keep_focused_sum {
-    focused_sum* sums;  ///< one a class
-
-    /// Class `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t c, focused_sum const& sum) const { sums[c] = sum; }
-};
-
 /// Reduces the sums of all classes to the value, and finds what derivatives are to be multiplied by.
 struct reduce_focused {
     focused_sum const* sums;  ///< one a class
@@ -124,7 +115,7 @@ void enqueue_focused(context<System>& ctx, ops::focused_operands<Target, T> cons
              {},
              strided(given.losses)};
     if (given.row_weights) x.row_weights = strided(as_column(*given.row_weights));
-    reduce_columns<focused_sum>(ctx, rows, classes, sum_focused<launch>{x}, keep_focused_sum{sums});
+    reduce_columns<focused_sum>(ctx, rows, classes, sum_focused<launch>{x}, keep_sums<focused_sum>{sums});
     for_each(ctx, 1, reduce_focused{sums, classes, given.how, scale, value});
     if (!given.gradient) return;
     x.output = strided(given.gradient);

@@ -27,9 +27,11 @@
 #include <cstdio>
 #include <exception>
 #include <functional>
+#include <future>
 #include <limits>
 #include <string>
 #include <string_view>
+#include <utility>
 #include <vector>
 
 namespace {
@@ -64,14 +66,14 @@ struct data {
     tensor<float, 4> images{{16, 64, 64, 3}};
     tensor<float, 2> targets{{16, 3}};
 
-    explicit data(std::uint64_t number = 0) {
+    explicit data(std::uint64_t number = 0, bool with_unknown = true) {
         cxr::random const numbers(9 + number);
         for (std::size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<float>(numbers.stream("y").below(i, 2));
         for (std::size_t i = 0; i < images.size(); ++i) {
             auto const n = i / (64 * 64 * 3), y = i / (64 * 3) % 64, x = i / 3 % 64;
             images[i] = static_cast<float>(numbers.normal(i)) * 0.5F + targets(n, std::size_t{0}) * static_cast<float>(x < 16) + targets(n, std::size_t{1}) * static_cast<float>(y < 16);
         }
-        targets[7] = std::numeric_limits<float>::quiet_NaN();
+        if (with_unknown) targets[7] = std::numeric_limits<float>::quiet_NaN();
     }
 };
 
@@ -95,10 +97,10 @@ std::vector<float> state_of(Network& network) {
 
 /// Losses of some steps, in turn on so many batches.
 template <class Network>
-std::vector<double> losses(Network& network, int steps, int batches = 3) {
+std::vector<double> losses(Network& network, int steps, int batches = 3, bool with_unknown = true) {
     std::vector<double> all;
     for (int s = 0; s < steps; ++s) {
-        data const d(static_cast<std::uint64_t>(s % batches));
+        data const d(static_cast<std::uint64_t>(s % batches), with_unknown);
         all.push_back(network.step(d.images.view(), d.targets.view()));
     }
     return all;
@@ -160,7 +162,73 @@ std::string sum_of_one(context<cuda_backend> ctx, train::nccl& communicator, std
 }
 #endif
 
-/// NCCL with one GPU, which is all that it takes to call it.
+#if defined(CXR_TEST_NCCL)
+/// What f(context, communicator, rank) returns on each of two GPUs, a thread for each; what one throws is thrown when both have ended.
+template <class F>
+auto on_two_gpus(F f) {
+    auto const id = train::make_nccl_id();
+    auto const start = [&](std::size_t rank) {
+        return std::async(std::launch::async, [&f, id, rank] {
+            context<cuda_backend> ctx(on_thrust::gpu{static_cast<int>(rank)});
+            train::nccl communicator(id, rank, 2);
+            return f(ctx, communicator, rank);
+        });
+    };
+    auto one = start(0), two = start(1);
+    one.wait(), two.wait();
+    return std::pair(one.get(), two.get());
+}
+
+/// Half of a batch.
+template <class T, std::size_t Rank>
+view<T const, Rank> half(tensor<T, Rank> const& all, std::size_t rank) {
+    return all.view().slice(0, rank * all.extent(0) / 2, all.extent(0) / 2);
+}
+
+/// Two GPUs with half of each batch, all of whose labels are known: the loss is a mean over the known ones of each half.
+void two_gpus(context<cuda_backend> const& ctx) {
+    auto const steps = [](auto& network, std::size_t rank, int count) {
+        std::vector<double> all;
+        for (int s = 0; s < count; ++s) {
+            data const d(static_cast<std::uint64_t>(s % 3), false);
+            all.push_back(network.step(half(d.images, rank), half(d.targets, rank)));
+        }
+        return all;
+    };
+    run("two GPUs with half a batch each and batch norms synchronised take the steps of one", [&] {
+        auto const [one, two] = on_two_gpus([&](context<cuda_backend>& here, train::nccl& communicator, std::size_t rank) {
+            communicator.synchronise_batch_norm(here);
+            auto network = make<cuda_backend>(here, models::densenet(options), communicator);
+            auto all = steps(network, rank, 6);
+            return std::pair(std::move(all), state_of(network));  // losses first
+        });
+        if (one != two) return std::string("they do not have the same bits");
+        auto alone = make<cuda_backend>(ctx, models::densenet(options));
+        return as_rounded(one.first, losses(alone, 6, 3, false));
+    });
+    run("a loss that is not finite on one of two GPUs changes nothing on either, and both go on", [&] {
+        auto const [one, two] = on_two_gpus([&](context<cuda_backend>& here, train::nccl& communicator, std::size_t rank) {
+            auto network = make<cuda_backend>(here, models::densenet(options), communicator);
+            auto all = steps(network, rank, 3);
+            auto const before = state_of(network);
+            data d;
+            if (rank == 1) d.images[d.images.size() - 1] = std::numeric_limits<float>::infinity();
+            bool refused = false;
+            try {
+                network.step(half(d.images, rank), half(d.targets, rank));
+            } catch (train::diverged const&) {
+                refused = true;
+            }
+            if (!refused || state_of(network) != before) all.push_back(std::numeric_limits<double>::quiet_NaN());  // not equal to itself
+            for (auto const loss : steps(network, rank, 3)) all.push_back(loss);
+            return all;
+        });
+        return std::string(one == two ? "" : "they differ");
+    });
+}
+#endif
+
+/// NCCL with one GPU, which is all that it takes to call it, and with two where there are.
 void sums_over_gpus(context<cuda_backend> const& ctx) {
 #if defined(CXR_TEST_NCCL)
     run("sums of float32 and double over one GPU through NCCL are what went in, in recorded steps too", [&] {
@@ -195,6 +263,13 @@ void sums_over_gpus(context<cuda_backend> const& ctx) {
         auto alone = make<cuda_backend>(ctx, models::densenet(options));
         return as_rounded(losses(network, 4), losses(alone, 4));
     });
+    int gpus = 0;
+    on_thrust::check(cudaGetDeviceCount(&gpus), "cudaGetDeviceCount");
+    if (gpus < 2) {
+        std::printf("left out steps of two GPUs: there is one\n");
+        return;
+    }
+    two_gpus(ctx);
 #else
     static_cast<void>(ctx);
     std::printf("left out sums over GPUs: this program was built without NCCL\n");

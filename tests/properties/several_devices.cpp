@@ -14,6 +14,7 @@
 #include <cmath>
 #include <cstddef>
 #include <functional>
+#include <limits>
 #include <string>
 #include <thread>
 #include <vector>
@@ -152,6 +153,44 @@ TEST_CASE("devices take the same steps, each with its own batch norm", "[propert
         for (std::size_t i = 0; i < mean.size(); ++i) mean[i] += n.gradients()[i] / 2;
     }
     CHECK(distance(gradients[0], mean) < 1e-6);
+}
+
+TEST_CASE("a loss that is not finite on one device changes nothing on either, and both go on", "[properties][distributed]") {
+    data d;
+    pair::meeting place;
+    std::vector<float> after[2];
+    std::vector<double> losses[2];
+    bool refused[2] = {}, unchanged[2] = {};
+    on_both([&](std::size_t rank) {
+        context<plain> const ctx(1);
+        auto n = network<plain>(ctx, pair::half{&place, rank});
+        losses[rank].push_back(n.step(d.part(rank), d.labels(rank)));
+        auto const before = trainable(n);
+        auto of_one = d.images;
+        if (rank == 1) of_one[of_one.size() - 1] = std::numeric_limits<float>::infinity();
+        try {
+            n.step(of_one.view().slice(0, 4 * rank, 4), d.labels(rank));
+        } catch (train::diverged const&) {
+            refused[rank] = true;
+        }
+        unchanged[rank] = trainable(n) == before && n.optimizer().steps() == 1;
+        losses[rank].push_back(n.step(d.part(rank), d.labels(rank)));
+        after[rank] = trainable(n);
+    });
+    for (std::size_t rank : {0, 1}) {
+        CHECK(refused[rank]);
+        CHECK(unchanged[rank]);
+    }
+    CHECK(after[0] == after[1]);
+    CHECK(losses[0] == losses[1]);
+    // The loss is that of the whole batch: the mean of what the parts would have alone.
+    double mean = 0;
+    for (std::size_t rank : {0, 1}) {
+        context<plain> const ctx(1);
+        auto n = network<plain>(ctx);
+        mean += n.step(d.part(rank), d.labels(rank)) / 2;
+    }
+    CHECK(losses[0][0] == mean);
 }
 
 TEST_CASE("with synchronised batch norm two halves of a batch are the whole", "[properties][distributed]") {

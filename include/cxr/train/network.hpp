@@ -35,8 +35,8 @@ concept loss_of_probabilities = requires(Loss const& loss, context<Backend>& ctx
 
 /// A network of `Spec`, from images to probabilities, with a loss, the course's where none is named, and an optimizer, on `Backend`; parameters, images and
 /// probabilities are float32. One thread uses it at a time; threads with a network each do not disturb each other.
-/// With a communicator of several devices each has a network made of the same numbers, and a part of every batch: gradients are summed over the devices and divided
-/// by their number, so that all take the same step; running statistics stay each device's own. With one device it is the same code.
+/// With a communicator of several devices each has a network made of the same numbers, and a part of every batch, all parts of one size: gradients and losses are summed over the devices and
+/// divided by their number, unknown labels or not, so that all take the same step, or none does; running statistics stay each device's own. With one device it is the same code.
 template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone,
           loss_of_probabilities<Backend> Loss = loss::weighted_loss<Backend>>
 class network {
@@ -62,7 +62,7 @@ public:
     ~network() = default;
 
     /// One step of training on images (N, height, width, channels), in the host's memory or the backend's, and targets (N, classes), NaN where unknown: forward, loss, backward, optimizer,
-    /// running statistics. Returns the loss before the step. Throws `diverged`, with nothing changed, where it is not finite.
+    /// running statistics. Returns the loss before the step, of all devices' images. Throws `diverged`, with nothing changed, where it is not finite.
     double step(view<float const, 4> images, view<float const, 2> targets) {
         prefetch(images, targets);
         return step_prefetched([] {});
@@ -134,6 +134,7 @@ public:
         if constexpr (memory::host_accessible) {
             layer_.forward(context_, images, out_.view(), tape_);
             value = loss_.gradient(targets, probabilities(), d_probabilities());
+            mean_over_devices(view<double, 1>(&value, {1}));
             if (!std::isfinite(value)) throw diverged(optimizer_.steps() + 1, value);
             learn(nullptr);
             meanwhile();
@@ -146,6 +147,7 @@ public:
             context_.replay(n, [&] {
                 layer_.forward(context_, view<float const, 4>(images_.view()), out_.view(), tape_);
                 loss_.enqueue_gradient(context_, view<float const, 2>(targets_.view()), probabilities(), d_probabilities(), value_.data());
+                mean_over_devices(value_.view());
                 learn(value_.data());
             });
             meanwhile();
@@ -212,10 +214,7 @@ private:
     void learn(double const* gate) {
         if (gradients_.size() == 0) gradients_ = tensor<float, 1, memory>({nn::parameter_count(layer_)});  // who only predicts needs none
         layer_.backward(context_, d_out_.view(), {}, false, tape_, gradients_.view());
-        if (communicator_.size() > 1) {
-            communicator_.sum(context_, gradients_.view());
-            ops::scale<Backend, float>(context_, gradients_.view(), 1.0F / static_cast<float>(communicator_.size()));
-        }
+        mean_over_devices(gradients_.view());
         if (clip_norm_ != 0) {
             ops::clip_norm<Backend, float>(context_, view<piece const, 1>(pieces_.view()), gradients_.view(), clip_norm_, gate, norm_.data());
             gate = norm_.data();
@@ -227,6 +226,14 @@ private:
         if constexpr (memory::host_accessible) optimizer_.begin_step();
         optimizer_.template step<Backend>(context_, view<piece const, 1>(pieces_.view()), view<float const, 1>(gradients_.view()), gate);
         layer_.commit(context_, tape_, gate);
+    }
+
+    // Of the loss too, so that devices do not part where one of them diverges.
+    template <class T>
+    void mean_over_devices(view<T, 1> values) {
+        if (communicator_.size() == 1) return;
+        communicator_.sum(context_, values);
+        ops::scale<Backend, T>(context_, values, T{1} / static_cast<T>(communicator_.size()));
     }
 
     // What was staged, or lies in the device's memory, to where recorded steps read it.

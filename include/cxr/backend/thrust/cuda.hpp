@@ -24,6 +24,7 @@
 #include <string>
 #include <string_view>
 #include <utility>
+#include <vector>
 
 namespace cxr::on_thrust {
 
@@ -31,21 +32,23 @@ namespace cxr::on_thrust {
 struct device_memory {
     static constexpr bool host_accessible = false;  ///< the host may not dereference it
 
-    /// Allocations so far in this process: a recorded step is only good for as long as nothing moved.
-    static std::atomic<std::uint64_t>& allocations() {
-        static std::atomic<std::uint64_t> count{0};
-        return count;
-    }
+    /// What those who use one GPU must know of each other. GPUs share nothing of it: one that waits for the sums of the others must not keep them from getting there.
+    struct one_gpu {
+        std::atomic<std::uint64_t> allocations{0};  ///< so far: a recorded step is only good for as long as nothing moved
+        std::recursive_mutex recording;             ///< held while a step is recorded, and by what waits for the whole GPU, which CUDA forbids meanwhile, in every thread
+    };
 
-    /// Held while a step is recorded, and by what waits for the whole GPU, which CUDA forbids meanwhile, in every thread.
-    static std::recursive_mutex& recording() {
-        static std::recursive_mutex mutex;
-        return mutex;
+    /// That of the current GPU.
+    static one_gpu& shared() {
+        int device = 0;
+        check(cudaGetDevice(&device), "cudaGetDevice");
+        return shared(device);
     }
 
     /// `bytes` of unspecified content. Throws `out_of_memory` that says what was asked for, and what is free of how much.
     [[nodiscard]] static void* allocate(std::size_t bytes) {
-        std::lock_guard const lock(recording());
+        auto& gpu = shared();
+        std::lock_guard const lock(gpu.recording);
         void* p = nullptr;
         if (auto const status = cudaMalloc(&p, bytes == 0 ? 1 : bytes); status != cudaSuccess) {
             std::size_t free = 0, total = 0;
@@ -53,12 +56,14 @@ struct device_memory {
             static_cast<void>(cudaMemGetInfo(&free, &total));
             check(status, ("cudaMalloc (" + std::to_string(free) + " bytes free of " + std::to_string(total) + ")").c_str(), bytes);
         }
-        ++allocations();
+        ++gpu.allocations;
         return p;
     }
     /// Gives back what `allocate` gave; waits for work that may use it.
     static void release(void* p) noexcept {
-        std::lock_guard const lock(recording());
+        cudaPointerAttributes about{};
+        if (cudaPointerGetAttributes(&about, p) != cudaSuccess || about.type != cudaMemoryTypeDevice) return;
+        std::lock_guard const lock(shared(about.device).recording);
         static_cast<void>(cudaFree(p));
     }
     /// Copies between places that do not overlap, after all work given so far.
@@ -76,9 +81,18 @@ struct device_memory {
     }
 
 private:
+    static one_gpu& shared(int device) {
+        static std::vector<one_gpu> all([] {
+            int count = 0;
+            check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
+            return static_cast<std::size_t>(count);
+        }());
+        return all.at(static_cast<std::size_t>(device));
+    }
+
     static void move(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes == 0) return;
-        std::lock_guard const lock(recording());
+        std::lock_guard const lock(shared().recording);
         check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // streams of ours do not wait for the default stream, nor it for them
         check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
     }
@@ -188,7 +202,8 @@ public:
     template <class F>
     void replay(std::size_t key, F f) {
         auto& g = graphs_.all[key];
-        auto const now = device_memory::allocations().load();
+        auto& gpu = device_memory::shared();
+        auto const now = gpu.allocations.load();
         if (g.executable && g.allocations == now) {
             check(cudaGraphLaunch(g.executable.get(), shared_->work), "cudaGraphLaunch");
             return;
@@ -197,11 +212,11 @@ public:
         if (!g.ran || g.allocations != now) {
             f();
             g.ran = true;
-            g.allocations = device_memory::allocations().load();
+            g.allocations = gpu.allocations.load();
             return;
         }
         cudaGraph_t graph = nullptr;
-        std::lock_guard const lock(device_memory::recording());
+        std::lock_guard const lock(gpu.recording);
         check(cudaStreamBeginCapture(shared_->work, cudaStreamCaptureModeThreadLocal), "cudaStreamBeginCapture");
         try {
             f();

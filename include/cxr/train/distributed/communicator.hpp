@@ -10,13 +10,14 @@
 
 namespace cxr::train {
 
-/// Connects one device with the others. `size()` devices, this one being `rank()`; `sum(context, values)` replaces values in the backend's memory by their sum over
+/// Connects one device with the others. `size()` devices, this one being `rank()`; `sum(context, values)` replaces values, float or double, in the backend's memory by their sum over
 /// all devices, in the order of the context's work, the same bits on all of them. All devices call it in the same order.
 template <class C, class Backend>
-concept communicator = requires(C& c, context<Backend>& ctx, view<float, 1> values) {
+concept communicator = requires(C& c, context<Backend>& ctx, view<float, 1> gradients, view<double, 1> loss) {
     { c.rank() } -> std::convertible_to<std::size_t>;
     { c.size() } -> std::convertible_to<std::size_t>;
-    c.sum(ctx, values);
+    c.sum(ctx, gradients);
+    c.sum(ctx, loss);
 };
 
 /// One device and no other.

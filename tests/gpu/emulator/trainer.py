@@ -1,6 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """The trainer's backend cuda on an emulated GPU, against the backends of the processor."""
 
+import re
+
 from _cxr_command import *
 
 

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // DenseNet121 on all NVIDIA GPUs of this machine: a thread, a context and a communicator for each. A GPU has an equal part of every batch; gradients and losses are averaged and batch norms see the whole
-// batch, so that all GPUs keep the same weights. With one GPU the same program trains on it alone. An argument is the number of steps, without one 22, an epoch.
+// batch, so that all GPUs keep the same weights. With one GPU the same program trains on it alone. An argument is the number of steps, at most the 22 of an epoch.
 
 #include "cxr/backend/cuda/backend.hpp"
 #include "cxr/backend/reference/backend.hpp"
@@ -11,6 +11,7 @@
 #include "cxr/train/distributed/nccl.hpp"
 #include "cxr/train/network.hpp"
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdio>
 #include <cstdlib>
@@ -21,6 +22,8 @@
 #include <vector>
 
 namespace {
+
+constexpr std::size_t batch = 16;
 
 struct training_set {
     cxr::stats::class_weights weights;
@@ -34,11 +37,11 @@ training_set read(std::size_t steps) {
     cxr::stats::class_frequencies frequencies(table.classes.size());
     frequencies.add(table.labels);
     training_set all{cxr::stats::course_weights(frequencies), {}, {}};
-    cxr::data::loader loader(table, data + "images", {.size = 64}, {.batch = 16});
+    cxr::data::loader loader(table, data + "images", {.size = 64}, {.batch = batch});
     loader.start(0);
-    for (cxr::data::batch batch; all.images.size() < steps && loader.next(batch);) {
-        all.images.emplace_back(batch.images.extents()).assign(batch.images.data());
-        all.targets.emplace_back(batch.targets.extents()).assign(batch.targets.data());
+    for (cxr::data::batch next; all.images.size() < steps && loader.next(next);) {
+        all.images.emplace_back(next.images.extents()).assign(next.images.data());
+        all.targets.emplace_back(next.targets.extents()).assign(next.targets.data());
     }
     return all;
 }
@@ -62,18 +65,20 @@ void train(std::size_t rank, std::size_t gpus, ncclUniqueId const& id, training_
 }  // namespace
 
 int main(int argc, char** argv) try {
-    cxr::on_thrust::require_device();
+    try {
+        cxr::on_thrust::require_device();
+    } catch (cxr::backend_error const& e) {
+        std::fprintf(stderr, "%s\n", e.what());
+        return 77;  // there is none
+    }
     int gpus = 0;
     cxr::on_thrust::check(cudaGetDeviceCount(&gpus), "cudaGetDeviceCount");
-    std::printf("%d GPU%s\n", gpus, gpus == 1 ? "" : "s");
+    auto const count = std::min(static_cast<std::size_t>(gpus), batch);
+    std::printf("%zu GPU%s\n", count, count == 1 ? "" : "s");
     auto const all = read(argc > 1 ? std::strtoull(argv[1], nullptr, 10) : 22);
-    auto const count = static_cast<std::size_t>(gpus);
     auto const id = cxr::train::make_nccl_id();
     std::vector<std::jthread> threads;
     for (std::size_t rank = 0; rank < count; ++rank) threads.emplace_back(train, rank, count, std::cref(id), std::cref(all));
-} catch (cxr::backend_error const& e) {
-    std::fprintf(stderr, "%s\n", e.what());
-    return 77;  // no GPU
 } catch (std::exception const& e) {
     std::fprintf(stderr, "%s\n", e.what());
     return 1;

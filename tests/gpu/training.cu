@@ -25,6 +25,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <exception>
 #include <functional>
 #include <future>
@@ -163,19 +164,24 @@ std::string sum_of_one(context<cuda_backend> ctx, train::nccl& communicator, std
 #endif
 
 #if defined(CXR_TEST_NCCL)
-/// What f(context, communicator, rank) returns on each of two GPUs, a thread for each; what one throws is thrown when both have ended.
+/// What f(context, communicator, rank) returns on each of two GPUs, a thread for each. What one throws ends the program, since the other would wait for it.
 template <class F>
 auto on_two_gpus(F f) {
     auto const id = train::make_nccl_id();
     auto const start = [&](std::size_t rank) {
         return std::async(std::launch::async, [&f, id, rank] {
-            context<cuda_backend> ctx(on_thrust::gpu{static_cast<int>(rank)});
-            train::nccl communicator(id, rank, 2);
-            return f(ctx, communicator, rank);
+            try {
+                context<cuda_backend> ctx(on_thrust::gpu{static_cast<int>(rank)});
+                train::nccl communicator(id, rank, 2);
+                return f(ctx, communicator, rank);
+            } catch (std::exception const& e) {
+                std::printf("FAILED on GPU %zu of two: %s\n", rank, e.what());
+                std::fflush(stdout);
+                std::_Exit(1);
+            }
         });
     };
     auto one = start(0), two = start(1);
-    one.wait(), two.wait();
     return std::pair(one.get(), two.get());
 }
 

@@ -35,8 +35,8 @@ concept loss_of_probabilities = requires(Loss const& loss, context<Backend>& ctx
 
 /// A network of `Spec`, from images to probabilities, with a loss, the course's where none is named, and an optimizer, on `Backend`; parameters, images and
 /// probabilities are float32. One thread uses it at a time; threads with a network each do not disturb each other.
-/// With a communicator of several devices each has a network made of the same numbers, and a part of every batch, all parts of one size: gradients and losses are summed over the devices and
-/// divided by their number, unknown labels or not, so that all take the same step, or none does; running statistics stay each device's own. With one device it is the same code.
+/// With a communicator of several devices each has a network made of the same numbers, and a part of every batch, all parts of one size: gradients and losses are averaged over the
+/// devices, each part alike, however many of its labels are known, so that all take the same step, or none does. Running statistics stay each device's own. With one device it is the same code.
 template <backend Backend, nn::spec Spec, class Optimizer = optim::adam<memory_of<Backend>>, communicator<Backend> Communicator = alone,
           loss_of_probabilities<Backend> Loss = loss::weighted_loss<Backend>>
 class network {

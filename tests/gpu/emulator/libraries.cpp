@@ -2,6 +2,7 @@
 // What this project calls of cuBLASLt, cuDNN and NCCL, in plain loops with sums in double, for the emulator. Scratch that a call was given is overwritten, as the real ones may.
 
 #include "device.hpp"
+#include "kernel.h"
 
 #include <array>
 #include <condition_variable>
@@ -159,7 +160,7 @@ void convolve(pass what, tensor const& x, tensor const& w, tensor const& y, std:
     auto const a = what == pass::data ? y.dense() : x.dense(), b = what == pass::weights ? y.dense() : w.dense();
     std::vector<double> out(result.dense().size());
     auto const [n, c, height, width] = x.extents;
-    auto const [outputs, channels, taps, more] = w.extents;
+    auto const outputs = w.extents[0], channels = w.extents[1], taps = w.extents[2];
     auto const at = [](std::int64_t i, std::int64_t channels_of) { return static_cast<std::size_t>(i * channels_of); };
     auto const length = static_cast<std::size_t>(channels);
     for (std::int64_t image = 0; image < n; ++image)
@@ -182,7 +183,6 @@ void convolve(pass what, tensor const& x, tensor const& w, tensor const& y, std:
                                         out[by + k] += b[of_output] * a[in + k];
                         }
                     }
-    static_cast<void>(more);
     result.put(out);
 }
 
@@ -193,6 +193,8 @@ struct meeting {
     std::mutex mutex;
     std::condition_variable changed;
     std::size_t size = 0, joined = 0, arrived = 0, round = 0;
+    std::size_t count = 0;
+    ncclDataType_t type{};
     std::vector<void*> brought;
 };
 
@@ -230,7 +232,10 @@ cublasStatus_t cublasLtMatmulDescSetAttribute(cublasLtMatmulDesc_t d, cublasLtMa
     switch (name) {
         case CUBLASLT_MATMUL_DESC_TRANSA: return set(p.transpose_a, value, bytes);
         case CUBLASLT_MATMUL_DESC_TRANSB: return set(p.transpose_b, value, bytes);
-        case CUBLASLT_MATMUL_DESC_EPILOGUE: return set(p.epilogue, value, bytes);
+        case CUBLASLT_MATMUL_DESC_EPILOGUE: {
+            auto const status = set(p.epilogue, value, bytes);
+            return p.epilogue == CUBLASLT_EPILOGUE_DEFAULT || p.epilogue == CUBLASLT_EPILOGUE_RELU_BIAS ? status : CUBLAS_STATUS_NOT_SUPPORTED;
+        }
         case CUBLASLT_MATMUL_DESC_BIAS_POINTER: return set(p.bias, value, bytes);
         default: return CUBLAS_STATUS_NOT_SUPPORTED;
     }
@@ -341,19 +346,31 @@ cudnnStatus_t cudnnBackendExecute(cudnnHandle_t handle, cudnnBackendDescriptor_t
     auto const& operation = *graph.parts.at(CUDNN_ATTR_OPERATIONGRAPH_OPS);
     struct names {
         pass what;
-        int x, w, y, window;
+        int x, w, y, window, alpha, beta;
     };
     auto const n = operation.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_FORWARD_DESCRIPTOR
                        ? names{pass::forward, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_X, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_W, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_Y,
-                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC}
+                               CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_FORWARD_BETA}
                    : operation.type == CUDNN_BACKEND_OPERATION_CONVOLUTION_BACKWARD_DATA_DESCRIPTOR
                        ? names{pass::data, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DX, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_W, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_DY,
-                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC}
+                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_DATA_BETA}
                        : names{pass::weights, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_X, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DW, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_DY,
-                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC};
+                               CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_CONV_DESC, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_ALPHA, CUDNN_ATTR_OPERATION_CONVOLUTION_BWD_FILTER_BETA};
     tensor const x(*operation.parts.at(n.x), pointers), w(*operation.parts.at(n.w), pointers), y(*operation.parts.at(n.y), pointers);
     auto const& window = *operation.parts.at(n.window);
     auto const stride = window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES), padding = window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS);
+    // What this computes, and nothing else.
+    for (std::size_t i = 0; i < 2; ++i)
+        if (window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_FILTER_STRIDES, i) != stride || window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_PRE_PADDINGS, i) != padding ||
+            window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_POST_PADDINGS, i) != padding || window.get<std::int64_t>(CUDNN_ATTR_CONVOLUTION_DILATIONS, i) != 1)
+            return CUDNN_STATUS_NOT_SUPPORTED;
+    if (window.get<cudnnConvolutionMode_t>(CUDNN_ATTR_CONVOLUTION_CONV_MODE) != CUDNN_CROSS_CORRELATION || window.get<cudnnDataType_t>(CUDNN_ATTR_CONVOLUTION_COMP_TYPE) != CUDNN_DATA_FLOAT ||
+        operation.get<float>(n.alpha) != 1 || operation.get<float>(n.beta) != 0)
+        return CUDNN_STATUS_NOT_SUPPORTED;
+    auto const outputs = [&](std::int64_t in) { return (in + 2 * padding - w.extents[2]) / stride + 1; };
+    if (w.extents[2] != w.extents[3] || w.extents[1] != x.extents[1] || w.extents[0] != y.extents[1] || x.extents[0] != y.extents[0] || y.extents[2] != outputs(x.extents[2]) ||
+        y.extents[3] != outputs(x.extents[3]))
+        return CUDNN_STATUS_BAD_PARAM;
     if (!x.on_gpu() || !w.on_gpu() || !y.on_gpu() || !on_gpu(workspace, workspace_of_a_plan)) return CUDNN_STATUS_BAD_PARAM;
     auto const status = enqueue(reinterpret_cast<library*>(handle)->stream, [=] {
         std::memset(workspace, 0xff, workspace_of_a_plan);
@@ -395,6 +412,8 @@ ncclResult_t ncclAllReduce(void const* from, void* to, std::size_t count, ncclDa
     auto const status = enqueue(s, [to, count, type, here = *reinterpret_cast<member*>(c)] {
         auto& place = *here.place;
         std::unique_lock lock(place.mutex);
+        if (place.arrived == 0) place.count = count, place.type = type;
+        if (place.count != count || place.type != type) gpu_stop("GPUs that sum other numbers than each other");
         place.brought[here.rank] = to;
         auto const round = place.round;
         if (++place.arrived < place.size) {

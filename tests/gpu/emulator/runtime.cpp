@@ -75,6 +75,8 @@ public:
         auto const found = all_.find(static_cast<char*>(p));
         if (found == all_.end()) return false;
         auto const& a = found->second;
+        auto const untouched = [](char const* begin, char const* end) { return std::all_of(begin, end, [](char c) { return c == '\xff'; }); };
+        if (!untouched(a.pages + page, found->first) || !untouched(found->first + a.bytes, a.pages + a.mapped - page)) gpu_stop("something was written beside an allocation");
         ::mprotect(a.pages, a.mapped, PROT_NONE);
         ::madvise(a.pages, a.mapped, MADV_DONTNEED);
         released_.push_back(a);
@@ -133,6 +135,7 @@ struct stream {
     bool invalid = false;  // of the recording
 
     void one() {
+        if (waiting.empty()) gpu_stop("a wait for work that was never given");
         auto f = std::move(waiting.front());
         waiting.pop_front();
         f();
@@ -157,10 +160,12 @@ struct gpu_state {
     std::vector<stream*> others;  // for good: events may name them
 };
 gpu_state& state_of(int gpu) {
-    static auto* const all = new std::array<gpu_state, most_gpus>;
-    auto& s = (*all)[static_cast<std::size_t>(gpu)];
-    s.usual.gpu = gpu;
-    return s;
+    static auto* const all = [] {
+        auto* const states = new std::array<gpu_state, most_gpus>;
+        for (std::size_t i = 0; i < most_gpus; ++i) (*states)[i].usual.gpu = static_cast<int>(i);
+        return states;
+    }();
+    return (*all)[static_cast<std::size_t>(gpu)];
 }
 stream& of(cudaStream_t s) {
     return s == nullptr || s == cudaStreamLegacy || s == cudaStreamPerThread ? state_of(current).usual : *reinterpret_cast<stream*>(s);
@@ -173,11 +178,11 @@ bool refused() {
     return true;
 }
 
-cudaError_t wait_for_gpu() {
-    auto& gpu = state_of(current);
+cudaError_t wait_for_gpu(int number, bool forbidden_while_recording = true) {
+    auto& gpu = state_of(number);
     std::lock_guard const lock(gpu.mutex);
     for (auto* const s : gpu.others)
-        if (s->recording) {
+        if (forbidden_while_recording && s->recording) {
             s->invalid = true;
             return failed(cudaErrorStreamCaptureUnsupported);
         }
@@ -201,7 +206,7 @@ cudaError_t put(stream& s, work f) {
 
 bool kernels_may_use(void const* p, std::size_t bytes) {
     auto const* const a = memory().find(p, bytes);
-    return a != nullptr && a->type != cudaMemoryTypeHost;
+    return a != nullptr && a->type != cudaMemoryTypeHost && a->gpu == current;
 }
 
 cudaError_t allocate(void** p, std::size_t bytes, cudaMemoryType type) {
@@ -210,10 +215,12 @@ cudaError_t allocate(void** p, std::size_t bytes, cudaMemoryType type) {
     return *p != nullptr ? cudaSuccess : failed(cudaErrorMemoryAllocation);
 }
 
-cudaError_t release(void* p) {
+cudaError_t release(void* p, bool of_host) {
     if (p == nullptr) return cudaSuccess;
     if (refused()) return failed(cudaErrorStreamCaptureUnsupported);
-    if (auto const status = wait_for_gpu(); status != cudaSuccess) return status;
+    auto const* const a = memory().find(p, 0);
+    if (a == nullptr || (a->type == cudaMemoryTypeHost) != of_host) return failed(cudaErrorInvalidValue);
+    if (auto const status = wait_for_gpu(a->gpu, !of_host); status != cudaSuccess) return status;
     return memory().release(p) ? cudaSuccess : failed(cudaErrorInvalidValue);
 }
 
@@ -341,8 +348,8 @@ cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
 cudaError_t cudaMalloc(void** p, std::size_t bytes) { return allocate(p, bytes, cudaMemoryTypeDevice); }
 cudaError_t cudaMallocManaged(void** p, std::size_t bytes, unsigned) { return allocate(p, bytes, cudaMemoryTypeManaged); }
 cudaError_t cudaMallocHost(void** p, std::size_t bytes) { return allocate(p, bytes, cudaMemoryTypeHost); }
-cudaError_t cudaFree(void* p) { return release(p); }
-cudaError_t cudaFreeHost(void* p) { return release(p); }
+cudaError_t cudaFree(void* p) { return release(p, false); }
+cudaError_t cudaFreeHost(void* p) { return release(p, true); }
 cudaError_t cudaMallocAsync(void** p, std::size_t bytes, cudaStream_t s) {
     *p = memory().allocate(std::max<std::size_t>(bytes, 1), cudaMemoryTypeDevice);
     if (*p == nullptr) return failed(cudaErrorMemoryAllocation);
@@ -408,12 +415,13 @@ cudaError_t cudaStreamSynchronize(cudaStream_t s) {
     on.all();
     return cudaSuccess;
 }
-cudaError_t cudaDeviceSynchronize() { return wait_for_gpu(); }
+cudaError_t cudaDeviceSynchronize() { return wait_for_gpu(current); }
 cudaError_t cudaEventCreateWithFlags(cudaEvent_t* e, unsigned) { return *e = reinterpret_cast<cudaEvent_t>(new event), cudaSuccess; }
 cudaError_t cudaEventDestroy(cudaEvent_t) { return cudaSuccess; }  // work may name it
 cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t s) {
     auto* const e = reinterpret_cast<event*>(handle);
     auto& on = of(s);
+    if (on.gpu != current) return failed(cudaErrorInvalidResourceHandle);
     e->in = on.recording;
     if (on.recording) return cudaSuccess;
     e->on = &on;
@@ -427,8 +435,9 @@ cudaError_t cudaStreamWaitEvent(cudaStream_t s, cudaEvent_t handle, unsigned) {
         return failed(cudaErrorStreamCaptureIsolation);
     }
     if (on.recording || e->recorded == 0) return cudaSuccess;
-    return put(on, [e, number = e->recorded] {
-        while (e->reached < number) e->on->one();
+    if (e->on->gpu != on.gpu) gpu_stop("a wait for another GPU, which this does not know");
+    return put(on, [e, from = e->on, number = e->recorded] {
+        while (e->reached < number) from->one();
     });
 }
 cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
@@ -443,13 +452,16 @@ cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t, cudaEvent_t) 
 cudaError_t cudaStreamBeginCapture(cudaStream_t s, cudaStreamCaptureMode mode) {
     auto& on = of(s);
     if (&on == &state_of(current).usual || on.recording || mode != cudaStreamCaptureModeThreadLocal) return failed(cudaErrorStreamCaptureUnsupported);
+    std::lock_guard const lock(state_of(on.gpu).mutex);
     on.recording = std::make_shared<graph>(), on.invalid = false, recorded_here = &on;
     return cudaSuccess;
 }
 cudaError_t cudaStreamEndCapture(cudaStream_t s, cudaGraph_t* made) {
     auto& on = of(s);
     *made = nullptr;
+    std::lock_guard const lock(state_of(on.gpu).mutex);
     if (!on.recording) return failed(cudaErrorIllegalState);
+    if (recorded_here != &on) return failed(cudaErrorStreamCaptureWrongThread);
     auto recording = std::exchange(on.recording, nullptr);
     recorded_here = nullptr;
     if (on.invalid) return failed(cudaErrorStreamCaptureInvalidated);

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""Translates the device code of a program into C, for the emulator to run: translate.py PROGRAM OUT.c
+"""Translates the device code of a program into C, for the emulator to run: translate.py ZSTD PROGRAM OUT.c
 
 nvcc leaves PTX in the program beside machine code, compressed by zstd. A kernel becomes a function that runs one thread; registers become variables, addresses stay addresses.
 What waits for other threads of the block is a call (kernel.h). An instruction that this does not know ends it, with status 1 and its name."""
@@ -18,6 +18,9 @@ SPECIAL = {f"%{name}.{axis}": f"t->{name}[{i}]" for name in ("tid", "ctaid", "nt
     "%lanemask_le": "((2U << gpu_lane(t)) - 1)",
     "%lanemask_ge": "~((1U << gpu_lane(t)) - 1)",
 }
+# What may stand behind an instruction's name beside types; anything else may mean something that is not done here.
+MODIFIERS = set("add all and any approx ballot cg clamp cta down ftz gl global gpu idx lo local nc nan neu num leu ltu geu gtu eq ne lt le gt ge".split())
+MODIFIERS |= set("L2 or param pred red relaxed release rmi rn rzi shared sync to uni up v2 v4 volatile warp wide xor".split())
 COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 UNORDERED = {"neu": "==", "ltu": ">=", "leu": ">", "gtu": "<=", "geu": "<"}  # the opposite, not fulfilled
 JOINED = {"and": "&", "or": "|", "xor": "^"}
@@ -158,6 +161,11 @@ class Function:
         read, write = self.read, self.write
         suffix = "f" if t == "f32" else ""
 
+        if unknown := kinds - MODIFIERS - C_TYPES.keys():
+            raise Unknown(f"{'.'.join(words)} ({', '.join(unknown)})")
+        if "ftz" in kinds and (name, t) != ("rcp", "f64"):  # which is refined by what comes behind it
+            raise Unknown(".".join(words))
+
         def values(*types):
             return [read(x, y) for x, y in zip(o[1:], types)]
 
@@ -231,7 +239,7 @@ class Function:
         elif name == "cvt":
             to, source = C_TYPES[words[-2]], read(o[1], t)
             if floating and to in FLOATS:
-                source = {"rzi": f"trunc({source})", "rmi": f"floor({source})"}.get(words[1], source)
+                source = {"rzi": f"trunc({source})", "rmi": f"floor({source})"}.get(words[1], source)  # else rn, or exact
             elif floating and (words[1], to) == ("rzi", "s64"):
                 source = f"whole_s64({source})"
             elif floating or "sat" in kinds:
@@ -259,7 +267,7 @@ class Function:
         if name == "bar":
             if "warp" in kinds:
                 self.lines.append(f"gpu_warp_barrier(t, {self.read(o[0], 'u32')});")
-            elif {"red", "or"} <= kinds:
+            elif {"red", "or"} <= kinds and len(o) == 3:
                 self.write(o[0], f"gpu_barrier_or(t, {self.read(o[1], 'u32')}, {self.read(o[-1], 'u8')})", "u8")
             elif len(o) == 1:
                 self.lines.append(f"gpu_barrier(t, {self.read(o[0], 'u32')});")
@@ -340,13 +348,13 @@ class Function:
             at += 1
 
 
-def ptx_of(program):
+def ptx_of(zstd, program):
     """The texts of PTX in a program."""
     with open(program, "rb") as file:
         content = file.read()
     texts = []
     for m in re.finditer(re.escape(b"\x28\xb5\x2f\xfd"), content):  # where zstd's frames begin
-        text = subprocess.run(["zstd", "-dc"], input=content[m.start() :], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
+        text = subprocess.run([zstd, "-dc"], input=content[m.start() :], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, check=False).stdout
         if b".address_size" in text[:1000]:
             texts.append(re.sub(r"//[^\n]*", "", text.decode()))
     return texts
@@ -380,25 +388,27 @@ def functions_of(text, globals_, declared):
             continue
         initial = s.partition("=")[2].strip()
         globals_[name] = ("memory", f"(u64){identifier(name)}")
-        declared[name] = f"static {c_type} {identifier(name)}[{size // SIZES[c_type]}] __attribute__((aligned({alignment})))" + (f" = {initial};" if initial else ";")
+        text_of = f"static {c_type} {identifier(name)}[{size // SIZES[c_type]}] __attribute__((aligned({alignment})))" + (f" = {initial};" if initial else ";")
+        if declared.setdefault(name, text_of) != text_of:
+            raise Unknown(f"variable {name}, which has two contents")
 
 
 def main():
-    program, out = sys.argv[1:]
-    texts = ptx_of(program)
+    zstd, program, out = sys.argv[1:]
+    texts = ptx_of(zstd, program)
     if not texts:
         sys.exit(f"translate.py: {program}: no PTX")
     found, declared = {}, {}
-    for text in texts:
-        globals_ = {}
-        for f in functions_of(text, globals_, declared):
-            if f.name in found:  # an instance of a template in another unit
-                continue
-            try:
-                f.translate()
-            except Unknown as unknown:
-                sys.exit(f"translate.py: {program}: {f.name}: what is {unknown}?")
-            found[f.name] = f
+    now = ""
+    try:
+        for text in texts:
+            for f in functions_of(text, {}, declared):
+                now = f.name
+                if f.name not in found:  # else an instance of a template in another unit
+                    f.translate()
+                    found[f.name] = f
+    except Unknown as unknown:
+        sys.exit(f"translate.py: {program}: {now}: what is {unknown}?")
     all_ = list(found.values())
     while more := [f for f in all_ if not f.meets and any(found[c].meets for c in f.calls)]:
         for f in more:

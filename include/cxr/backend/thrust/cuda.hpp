@@ -62,7 +62,10 @@ struct device_memory {
     /// Gives back what `allocate` gave; waits for work that may use it.
     static void release(void* p) noexcept {
         cudaPointerAttributes about{};
-        if (cudaPointerGetAttributes(&about, p) != cudaSuccess || about.type != cudaMemoryTypeDevice) return;
+        if (cudaPointerGetAttributes(&about, p) != cudaSuccess || about.type != cudaMemoryTypeDevice) {  // CUDA has ended, and its memory with it
+            static_cast<void>(cudaGetLastError());
+            return;
+        }
         std::lock_guard const lock(shared(about.device).recording);
         static_cast<void>(cudaFree(p));
     }
@@ -82,17 +85,23 @@ struct device_memory {
 
 private:
     static one_gpu& shared(int device) {
-        static std::vector<one_gpu> all([] {
+        // Never destroyed: memory may be given back when the program ends.
+        static auto& all = *new std::vector<one_gpu>([] {
             int count = 0;
             check(cudaGetDeviceCount(&count), "cudaGetDeviceCount");
             return static_cast<std::size_t>(count);
         }());
-        return all.at(static_cast<std::size_t>(device));
+        return all[static_cast<std::size_t>(device)];
     }
 
     static void move(void* to, void const* from, std::size_t bytes, cudaMemcpyKind kind) {
         if (bytes == 0) return;
-        std::lock_guard const lock(shared().recording);
+        int device = 0;
+        cudaPointerAttributes about{};
+        check(cudaGetDevice(&device), "cudaGetDevice");
+        check(cudaPointerGetAttributes(&about, kind == cudaMemcpyDeviceToHost ? from : to), "cudaPointerGetAttributes");
+        require(about.device == device, "cxr::on_thrust::device_memory: memory of another GPU than the current one");
+        std::lock_guard const lock(shared(device).recording);
         check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");  // streams of ours do not wait for the default stream, nor it for them
         check(cudaMemcpy(to, from, bytes, kind), "cudaMemcpy");
     }

@@ -35,7 +35,7 @@ inline void check(ncclResult_t status, char const* call) {
     return id;
 }
 
-/// A GPU among `size` that train together; copies are the same one. Its sums lie in the stream of the context they are given, recorded steps included.
+/// A GPU among `size` that train together; copies are the same one. The same GPUs train one network at a time: two would wait for each other. Its sums lie in the stream of the context they are given, recorded steps included.
 class nccl {
 public:
     /// Joins as number `rank` of `size`; waits until all have. The GPU is the calling thread's current one, as a context on it makes it.

@@ -1,13 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
-"""examples/several_gpus.cu on one emulated GPU and on two: several_gpus.py PROGRAM. The first losses differ by rounding, later ones by what Adam's first steps, which take the sign of a gradient alone, make of it."""
+"""examples/several_gpus.cu on one emulated GPU and on two: CXR_EXECUTABLE names the program. The first losses differ by rounding, later ones by what Adam's first steps, which take the sign of a gradient alone, make of it."""
 
 import os
 import subprocess
-import sys
 
 losses = {}
 for gpus in (1, 2):
-    found = subprocess.run([sys.argv[1], "3"], env=os.environ | {"CXR_EMULATOR_GPUS": str(gpus)}, capture_output=True, text=True)
+    found = subprocess.run([os.environ["CXR_EXECUTABLE"], "3"], env=os.environ | {"CXR_EMULATOR_GPUS": str(gpus)}, capture_output=True, text=True)
     lines = found.stdout.splitlines()
     assert found.returncode == 0 and lines[0].startswith(f"{gpus} GPU"), (found.returncode, found.stdout, found.stderr)
     losses[gpus] = [float(line.removeprefix("loss ")) for line in lines[1:]]

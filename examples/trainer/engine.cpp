@@ -98,22 +98,24 @@ std::size_t activations_an_image(engine_options const& o) {
 std::size_t fused_activations_an_image(engine_options const& o) {
     auto const& n = o.network;
     auto side = halved(o.size);
-    // Input, the stem's convolution, and what its batch norm and relu make of it; of gradients, the largest two buffers live at a time.
-    auto kept = o.size.height * o.size.width * o.channels + 2 * side.height * side.width * n.stem, largest = 2 * side.height * side.width * n.stem;
+    // The input, and the stem's convolution. Of buffers between parts only two have a gradient at a time.
+    auto kept = o.size.height * o.size.width * o.channels + side.height * side.width * n.stem;
+    std::size_t gradients[2] = {side.height * side.width * n.stem, 0}, largest = 0;
     side = halved(side);
     auto channels = n.stem;
     for (std::size_t b = 0; b < 4; ++b) {
-        auto const pixels = side.height * side.width;
-        kept += pixels * n.blocks[b] * n.bottleneck * n.growth;
+        auto const pixels = side.height * side.width, bottleneck = n.bottleneck * n.growth;
         channels += n.blocks[b] * n.growth;
-        kept += 2 * pixels * channels;  // the block's buffer, and what the transition's batch norm makes of it
-        largest = std::max(largest, 3 * pixels * channels);
+        kept += pixels * (channels + n.blocks[b] * bottleneck);
+        gradients[(b + 1) % 2] = std::max(gradients[(b + 1) % 2], pixels * channels);
+        // A layer's normalised input, its gradient and the bottleneck's.
+        largest = std::max(largest, pixels * (2 * channels + bottleneck));
         if (b == 3) break;
-        channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
-        kept += pixels * channels;
         side = {side.height / 2, side.width / 2};
+        kept += side.height * side.width * channels;  // what the transition's convolution reads
+        channels = static_cast<std::size_t>(static_cast<double>(channels) * n.compression);
     }
-    return kept + largest;
+    return kept + gradients[0] + gradients[1] + largest;
 }
 
 std::size_t block_activations_an_image(engine_options const& o) {

@@ -70,7 +70,7 @@ void check_frozen(std::vector<std::string> const& patterns, std::vector<std::str
 /// bottleneck before and after its batch norm, each block's buffer, stem and transitions; and the gradients of the largest of these.
 std::size_t activations_an_image(engine_options const& options);
 
-/// The same for layers that keep nothing normalised, as those on Thrust's systems and on a GPU: the blocks' buffers, their gradients, and the bottlenecks.
+/// The same for layers that keep nothing normalised, as those on Thrust's systems and on a GPU: the blocks' buffers, bottlenecks and pooled inputs of transitions; and gradients.
 std::size_t fused_activations_an_image(engine_options const& options);
 
 /// The same for layers that keep but the blocks' buffers and the bottlenecks' raw outputs, these too only one at a time where `o.recompute`.

@@ -103,22 +103,27 @@ std::vector<served_operation> served_layers() {
     std::string const of_head = whole ? " of the head" : "";
     bool const one_layer = !whole && !dense_layer_by<Backend>().empty();
     if (whole) add("DenseNet before its head, as one layer", Backend::name, asked_for::by_layers);
-    if (one_layer) add("dense layer, as one layer", dense_layer_by<Backend>(), asked_for::by_layers);
+    if (one_layer) {
+        add("dense layer, as one layer", dense_layer_by<Backend>(), asked_for::by_layers);
+        add("norm, rectifier and pool, in one pass", dense_layer_by<Backend>(), asked_for::by_layers);
+    }
+    // Those layers ask for some operations that others do not ask for, and the other way round.
+    auto const of_others = [&](asked_for asked) { return one_layer ? asked_for::by_programs : asked; };
+    auto const of_these = [&](asked_for asked) { return one_layer ? asked : asked_for::by_programs; };
     add("convolution" + of_head, serving<Backend, ops::convolution_key, ctx, window, in, in, out>(), asked_for::by_layers);
     add("convolution" + of_head + ", backward to its input", serving<Backend, ops::convolution_backward_data_key, ctx, window, in, in, out, bool>());
     add("convolution" + of_head + ", backward to its weights", serving<Backend, ops::convolution_backward_weights_key, ctx, window, in, in, out>());
     if (!whole) {
         add("batch statistics", serving<Backend, ops::batch_moments_key, ctx, in, view<double, 1>, view<double, 1>>());
-        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>(), asked_for::by_layers);
-        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, bool, into, into>());
-        // Dense layers that are one layer ask for it, and nothing else does.
-        add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>(), one_layer ? asked_for::by_layers : asked_for::by_programs);
+        add("batch norm", serving<Backend, ops::scale_shift_key, ctx, in, one, one, out>(), of_others(asked_for::by_layers));
+        add("batch norm, backward", serving<Backend, ops::batch_norm_backward_key, ctx, in, moments, moments, one, in, out, bool, bool, into, into>(), of_others(asked_for::by_training));
+        add("normalise and rectify", serving<Backend, ops::normalise_rectify_key, ctx, in, one, one, out>(), of_these(asked_for::by_layers));
         add("normalise and rectify, backward",
-            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, bool, into, into>(), one_layer ? asked_for::by_training : asked_for::by_programs);
-        add("relu", serving<Backend, ops::relu_key, ctx, in, out>(), asked_for::by_layers);
-        add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>());
-        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>(), asked_for::by_layers);
-        add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>());
+            serving<Backend, ops::normalise_rectify_backward_key, ctx, in, moments, moments, one, one, one, in, out, bool, bool, into, into>(), of_these(asked_for::by_training));
+        add("relu", serving<Backend, ops::relu_key, ctx, in, out>(), of_others(asked_for::by_layers));
+        add("relu, backward", serving<Backend, ops::relu_backward_key, ctx, in, in, out, bool>(), of_others(asked_for::by_training));
+        add("max pool", serving<Backend, ops::max_pool_key, ctx, window, in, out, view<std::uint8_t, 4>>(), of_others(asked_for::by_layers));
+        add("max pool, backward", serving<Backend, ops::max_pool_backward_key, ctx, window, chosen, in, out, bool>(), of_others(asked_for::by_training));
         add("copy", serving<Backend, ops::add_key, ctx, in, out, bool>());
         add("conversion of element types", serving<Backend, ops::convert_key, ctx, in, view<bf16, 4>, bool>(), asked_for::by_bf16);
     }

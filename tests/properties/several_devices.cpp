@@ -78,7 +78,7 @@ using namespace cxr;
 
 namespace {
 
-constexpr auto spec = models::densenet({.blocks = {1, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 2});
+constexpr auto spec = models::densenet({.blocks = {3, 1, 1, 1}, .growth = 8, .stem = 8, .classes = 2});
 std::vector<double> const weights{0.5, 0.5};
 
 template <class Backend, class... Communicator>

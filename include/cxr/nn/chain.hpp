@@ -203,6 +203,7 @@ private:
     static constexpr auto owner = buffer_owners<Parts...>();
     static constexpr bool starts(std::size_t i) { return i == 0 || owner[i - 1] != owner[i]; }
 
+protected:
     /// Shapes before the first part and after each.
     [[nodiscard]] static std::array<shape, n + 1> shapes(spec_type const& s, shape const& in) {
         std::array<shape, n + 1> all{in};
@@ -210,6 +211,10 @@ private:
         return all;
     }
 
+    spec_type spec_;                       ///< the description
+    std::array<std::size_t, n> channels_;  ///< that each part puts out
+
+private:
     template <class Part>
     [[nodiscard]] static layer<Backend, Part, T> make(builder_of<Backend, T>& b, Part const& part, std::size_t position, shape const& in) {
         auto const outer = std::exchange(b.path, join(b.path, part_name(part, position)));
@@ -222,8 +227,6 @@ private:
     generic_layer(builder_of<Backend, T>& b, spec_type const& s, std::array<shape, n + 1> const& shape_of, std::index_sequence<I...>)
         : spec_(s), channels_{shape_of[I + 1][3]...}, layers_{make(b, std::get<I>(s.parts), I, shape_of[I])...} {}
 
-    spec_type spec_;
-    std::array<std::size_t, n> channels_;  // that each part puts out
     std::tuple<layer<Backend, Parts, T>...> layers_;
 };
 

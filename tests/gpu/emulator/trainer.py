@@ -39,7 +39,7 @@ class OnEmulatedGpu(CommandTest):
 
     def test_where_memory_does_not_suffice_the_batch_that_is_named_does(self):
         sample = ["--train", os.path.join(SAMPLE, "train.csv"), "--valid", os.path.join(SAMPLE, "valid.csv"), "--images", os.path.join(SAMPLE, "images")]
-        os.environ["CXR_EMULATOR_MEMORY"] = "420"  # MB, most of it cuDNN's to use
+        os.environ["CXR_EMULATOR_MEMORY"] = "360"  # MB, most of it cuDNN's to use
         self.addCleanup(os.environ.pop, "CXR_EMULATOR_MEMORY")
         train = ["train", *sample, "--blocks", "2,1,1,1", "--growth", "8", "--stem", "16", "--size", "96", "--steps", "3", "--backend", "cuda", "--quiet", "--out"]
         said = self.bad(1, *train, self.path("big"), "--batch", "256", says=["no room on the GPU", "a step of 256 images of 96 pixels needs about", "should fit"])

@@ -59,10 +59,11 @@ constexpr auto serves_moments = serving<Backend, ops::batch_moments_key, context
 
 // A part of a network that a backend has a layer of its own for.
 using dense_layer = decltype(models::dense_layer({}, nn::torchvision_batch_norm, nn::initialisation::he_normal));
-template <class Backend>
-constexpr bool takes_over_dense_layers = !std::is_same_v<nn::layer<Backend, dense_layer, float>, nn::generic_layer<Backend, dense_layer, float>>;
+template <class Backend, class Spec>
+constexpr bool takes_over = !std::is_same_v<nn::layer<Backend, Spec, float>, nn::generic_layer<Backend, Spec, float>>;
 
-static_assert(takes_over_dense_layers<thrust_host> && !takes_over_dense_layers<reference_backend>);
+static_assert(takes_over<thrust_host, dense_layer> && !takes_over<reference_backend, dense_layer>);
+static_assert(takes_over<thrust_host, nn::repeat_spec<dense_layer>> && takes_over<thrust_host, decltype(models::transition(8, {}, {}))> && takes_over<thrust_host, decltype(models::densenet_features())>);
 
 }  // namespace
 

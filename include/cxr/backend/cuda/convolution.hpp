@@ -156,20 +156,14 @@ void kernel(ops::convolution_key, tag, context& ctx, ops::window w, view<T const
 }
 
 template <class T>
-void kernel(on_thrust::shifted_product_key, tag, context& ctx, view<T const, 4> in, view<float const, 4> weights, view<float const, 1> shift, view<T, 4> out) {
+void kernel(on_thrust::shifted_product_key, tag, context& ctx, view<T const, 4> in, view<T const, 4> weights, view<T const, 4> shift, view<T, 4> out) {
     auto const x = ops::pixels(in);
     auto const y = ops::pixels(out);
-    if (!whole_vectors(x) || !whole_vectors(y)) {  // of which cuBLASLt promises less
-        ops::convolution<tag, T>(ctx, ops::window{}, in, weights, out);
-        return on_thrust::for_each_element(ctx, y.pixels, y.channels, on_thrust::shift_rectify<T, T>{on_thrust::matrix_of(view<T const, 4>(out)), shift.data(), on_thrust::matrix_of(out)});
-    }
-    auto scratch = ctx.scratch().open();
     auto product = pointwise_forward(products_of<T>(ctx, in.shape(), x.stride, y.channels, y.stride));
-    product.rectify = true;
-    // cuBLASLt wants the shift in the type of the images.
-    auto const* const by = packed<T>(ctx, scratch, weights, weights.extent(0), weights.extent(1));
-    auto const* const add = packed<T>(ctx, scratch, view<float const, 4>(shift.data(), {1, shift.size(), 1, 1}), 1, shift.size());
-    run_product(ctx, product, x.data, by, y.data, add);
+    product.rectify = whole_vectors(x) && whole_vectors(y);  // of others cuBLASLt promises less
+    run_product(ctx, product, x.data, weights.data(), y.data, product.rectify ? shift.data() : nullptr);
+    if (!product.rectify)
+        on_thrust::for_each_element(ctx, y.pixels, y.channels, on_thrust::shift_rectify<T, T>{on_thrust::matrix_of(view<T const, 4>(out)), shift.data(), on_thrust::matrix_of(out)});
 }
 
 template <class T>

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// The memory-bound heart of DenseNet in kernels of our own: normalise-and-rectify, alone and with the pool behind it, sums down the channels, and batch norm's backward, 16 bytes a load.
+// The memory-bound heart of DenseNet in kernels of our own: normalise-and-rectify, alone and with the pool behind it, sums down the channels, and the way back, 16 bytes a load.
 // Sums are taken by fixed blocks of rows and added in a fixed order. Nothing here is launched, and of CUDA only the language is used, so that a test can run these kernels on the host.
 
 #include "cxr/backend/thrust/batch_norm.hpp"
@@ -10,6 +10,8 @@
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
+#include <utility>
 
 namespace cxr::on_cuda {
 
@@ -96,77 +98,166 @@ struct normalise_vector {
 /// Adds an element and its square, as differences to the channel's first pixel.
 template <class T>
 struct moments_of_vector {
-    on_thrust::matrix<T const> x;  ///< pixels × channels
+    static constexpr unsigned ahead = 4;  ///< rows read before any is added
+    on_thrust::matrix<T const> x;         ///< pixels × channels
 
-    /// Pixel `p`, channels from `c`.
-    __device__ void operator()(std::size_t p, std::size_t c, float (&a)[vector_elements<T>], float (&b)[vector_elements<T>]) const {
-        auto const v = load(x, p, c), origin = load(x, 0, c);
+    /// The terms of the channels from `c` on.
+    __device__ auto channels(std::size_t c) const {
+        struct terms {
+            on_thrust::matrix<T const> x;
+            std::size_t c;
+            vector_of<T> origin;
+
+            __device__ vector_of<T> load(std::size_t p) const { return on_cuda::load(x, p, c); }
+            __device__ void add(vector_of<T> const& v, std::size_t, float (&a)[vector_elements<T>], float (&b)[vector_elements<T>]) const {
 #pragma unroll
-        for (std::size_t k = 0; k < vector_elements<T>; ++k) {
-            float const d = static_cast<float>(v.e[k]) - static_cast<float>(origin.e[k]);
-            a[k] += d;
-            b[k] += d * d;
-        }
+                for (std::size_t k = 0; k < vector_elements<T>; ++k) {
+                    float const d = static_cast<float>(v.e[k]) - static_cast<float>(origin.e[k]);
+                    a[k] += d;
+                    b[k] += d * d;
+                }
+            }
+        };
+        return terms{x, c, on_cuda::load(x, 0, c)};
     }
 };
 
-/// Adds d_y and d_y · (x − mean).
-template <class T, bool Rectified>
-struct norm_gradients_of_vector {
-    on_thrust::gradient_of_norm<T, Rectified> gradient;  ///< d_y
-    double const* mean;                                  ///< one a channel
+/// The gradient behind the channels from `c` on of pixel `p`, where it lies.
+template <class T>
+__device__ vector_of<T> load(on_thrust::gradient_as_it_lies<T> const& behind, std::size_t p, std::size_t c) {
+    return load(behind.d, p, c);
+}
 
-    /// Pixel `p`, channels from `c`.
-    __device__ void operator()(std::size_t p, std::size_t c, float (&a)[vector_elements<T>], float (&b)[vector_elements<T>]) const {
-        auto const x = load(gradient.x, p, c), d = load(gradient.d, p, c);
+/// A float for each channel of a vector.
+template <class T>
+struct floats_of {
+    float e[vector_elements<T>];  ///< elements
+};
+
+/// A place in a window for each channel of a vector.
+template <class T>
+struct alignas(vector_elements<T>) places_of {
+    std::uint8_t e[vector_elements<T>];  ///< elements
+};
+
+/// The gradient behind the channels from `c` on of pixel `p`, through a pool.
+template <bool Largest, class T, class Window>
+__device__ floats_of<T> load(on_thrust::gradient_of_pool<Largest, T, Window> const& behind, std::size_t p, std::size_t c) {
+    floats_of<T> sum{};
+    behind.for_each_window(static_cast<std::uint32_t>(p), [&](std::uint32_t n, std::uint32_t oy, std::uint32_t ox, std::uint32_t place) {
+        auto const d = *reinterpret_cast<vector_of<T> const*>(&behind.d_out(n, oy, ox, c));
+        if constexpr (Largest) {
+            auto const chosen = *reinterpret_cast<places_of<T> const*>(&behind.chosen(n, oy, ox, c));
 #pragma unroll
-        for (std::size_t k = 0; k < vector_elements<T>; ++k) {
-            float const value = static_cast<float>(x.e[k]);
-            float g = static_cast<float>(d.e[k]);
-            if constexpr (Rectified) g = gradient.scale[c + k] * value + gradient.shift[c + k] > 0 ? g : 0.0F;
-            a[k] += g;
-            b[k] += g * (value - static_cast<float>(mean[c + k]));
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) sum.e[k] += chosen.e[k] == place ? static_cast<float>(d.e[k]) : 0.0F;
+        } else {
+#pragma unroll
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) sum.e[k] += static_cast<float>(d.e[k]) * behind.share();
         }
+    });
+    return sum;
+}
+
+/// Adds d_y and d_y · (x − mean); and does what is done beside, `Adding` to d_x, `Normalising` for another norm.
+template <class Gradient, bool Adding, bool Normalising>
+struct norm_gradients_of_vector {
+    using T = typename Gradient::element;                 ///< of images
+    static constexpr std::size_t n = vector_elements<T>;  ///< channels of a thread
+    static constexpr bool as_it_lies = std::is_same_v<decltype(Gradient::behind), on_thrust::gradient_as_it_lies<T>>;  ///< whether what is behind is one vector
+    static constexpr unsigned ahead = as_it_lies && !Adding ? 4 : 2;  ///< rows read before any is added: more would not leave room for two blocks' registers
+    on_thrust::sum_norm_gradients<Gradient> sums;         ///< of single elements
+
+    /// The terms of the channels from `c` on.
+    __device__ auto channels(std::size_t c) const {
+        struct operands {
+            vector_of<T> x, dx;
+            decltype(on_cuda::load(std::declval<decltype(Gradient::behind) const&>(), 0, 0)) behind;
+        };
+        struct terms {
+            decltype(Gradient::behind) behind;
+            on_thrust::matrix<T const> x;
+            on_thrust::matrix<T> dx, normalised;
+            std::size_t c;
+            bool normalises;
+            float scale[n], shift[n], mean[n], other_scale[n], other_shift[n];
+
+            __device__ operands load(std::size_t p) const {
+                operands o{on_cuda::load(x, p, c), {}, on_cuda::load(behind, p, c)};
+                if constexpr (Adding) o.dx = on_cuda::load(on_thrust::matrix<T const>{dx.data, dx.stride}, p, c);
+                return o;
+            }
+            __device__ void add(operands const& o, std::size_t p, float (&a)[n], float (&b)[n]) const {
+                vector_of<T> into{}, y{};
+#pragma unroll
+                for (std::size_t k = 0; k < n; ++k) {
+                    float const value = static_cast<float>(o.x.e[k]);
+                    float g = static_cast<float>(o.behind.e[k]);
+                    if constexpr (Gradient::rectified) g = scale[k] * value + shift[k] > 0 ? g : 0.0F;
+                    a[k] += g;
+                    b[k] += g * (value - mean[k]);
+                    if constexpr (Adding) into.e[k] = static_cast<T>(static_cast<float>(o.dx.e[k]) + scale[k] * g);
+                    if constexpr (Normalising) {
+                        float const z = other_scale[k] * value + other_shift[k];
+                        y.e[k] = static_cast<T>(z < 0 ? 0.0F : z);
+                    }
+                }
+                if constexpr (Adding) put(dx, p, c, into);
+                if constexpr (Normalising)
+                    if (normalises) put(normalised, p, c, y);
+            }
+        };
+        auto const& beside = sums.beside;
+        terms t{sums.gradient.behind, sums.gradient.x, beside.dx, beside.normalised, c, c < beside.channels, {}, {}, {}, {}, {}};
+#pragma unroll
+        for (std::size_t k = 0; k < n; ++k) {
+            t.mean[k] = static_cast<float>(sums.mean[c + k]);
+            if constexpr (Gradient::rectified) t.scale[k] = sums.gradient.scale[c + k], t.shift[k] = sums.gradient.shift[c + k];
+            if constexpr (Normalising)
+                if (t.normalises) t.other_scale[k] = beside.scale[c + k], t.other_shift[k] = beside.shift[c + k];
+        }
+        return t;
     }
 };
 
 /// One window of the channels of one vector.
-template <bool Largest, class T>
+template <bool Largest, class T, class Window>
 struct pool_normalised_vector {
-    ops::window window;            ///< geometry
-    on_thrust::images<T const> x;  ///< (N, H, W, C)
-    float const *scale, *shift;    ///< one a channel
-    std::uint32_t height, width;   ///< of what comes out
-    on_thrust::matrix<T> y;        ///< what comes out
+    on_thrust::pool_normalised<Largest, T, Window> elements;  ///< of single elements
 
     /// A function of the output pixel, for the channels from `c` on.
     __device__ auto channels(std::size_t c) const {
-        return [map = affine_of_vector<T>(scale, shift, c), window = window, x = x, height = height, width = width, y = y, c](std::size_t p) {
+        return [map = affine_of_vector<T>(elements.scale, elements.shift, c), window = elements.window, x = elements.in, height = static_cast<std::uint32_t>(elements.height),
+                width = static_cast<std::uint32_t>(elements.width), y = elements.out, chosen = elements.chosen, c](std::size_t p) {
             auto const pixel = static_cast<std::uint32_t>(p), n = pixel / (height * width), oy = pixel / width % height, ox = pixel % width;
             on_thrust::pooled_value<Largest, float> pooled[vector_elements<T>];
+#pragma unroll
             for (std::size_t i = 0; i < window.size; ++i)
+#pragma unroll
                 for (std::size_t j = 0; j < window.size; ++j) {
                     auto const row = oy * window.stride + i - window.padding, column = ox * window.stride + j - window.padding;  // wraps to huge values in the padding
                     if (row >= x.height || column >= x.width) continue;
                     auto const v = *reinterpret_cast<vector_of<T> const*>(&x(n, row, column, c));
 #pragma unroll
-                    for (std::size_t k = 0; k < vector_elements<T>; ++k) pooled[k].add(map(k, v.e[k]));
+                    for (std::size_t k = 0; k < vector_elements<T>; ++k) pooled[k].add(map(k, v.e[k]), i * window.size + j);
                 }
             vector_of<T> out{};
 #pragma unroll
             for (std::size_t k = 0; k < vector_elements<T>; ++k) out.e[k] = static_cast<T>(pooled[k].result(window.size * window.size));
             put(y, p, c, out);
+            if (!Largest || chosen.data == nullptr) return;
+            places_of<T> places{};
+#pragma unroll
+            for (std::size_t k = 0; k < vector_elements<T>; ++k) places.e[k] = pooled[k].chosen;
+            *reinterpret_cast<places_of<T>*>(&chosen(p, c)) = places;
         };
     }
 };
 
 /// d_x of the elements of one vector.
-template <class T, bool Rectified>
+template <class Gradient>
 struct norm_gradient_of_vector {
-    on_thrust::gradient_of_norm<T, Rectified> gradient;         ///< d_y
-    on_thrust::norm_coefficients<float> const* coefficients;    ///< one set a channel
-    on_thrust::matrix<T> dx;                                    ///< what comes out
-    bool accumulate;                                            ///< whether to add
+    using T = typename Gradient::element;               ///< of images
+    on_thrust::apply_norm_gradient<Gradient> elements;  ///< of single elements
 
     /// A function of the pixel, for the channels from `c` on.
     __device__ auto channels(std::size_t c) const {
@@ -177,13 +268,15 @@ struct norm_gradient_of_vector {
         struct all_channels {
             channel e[vector_elements<T>];
         } of{};
+        auto const& gradient = elements.gradient;
 #pragma unroll
         for (std::size_t k = 0; k < vector_elements<T>; ++k) {
-            of.e[k].q = coefficients[c + k];
-            if constexpr (Rectified) of.e[k].scale = gradient.scale[c + k], of.e[k].shift = gradient.shift[c + k];
+            of.e[k].q = elements.coefficients[c + k];
+            if constexpr (Gradient::rectified) of.e[k].scale = gradient.scale[c + k], of.e[k].shift = gradient.shift[c + k];
         }
-        return [of, x = gradient.x, d = gradient.d, dx = dx, accumulate = accumulate, c](std::size_t p) {
-            auto const from = load(x, p, c), behind = load(d, p, c);
+        return [of, x = gradient.x, before = gradient.behind, dx = elements.dx, accumulate = elements.accumulate, c](std::size_t p) {
+            auto const from = load(x, p, c);
+            auto const behind = load(before, p, c);
             vector_of<T> out{};
             if (accumulate) out = load(on_thrust::matrix<T const>{dx.data, dx.stride}, p, c);
 #pragma unroll
@@ -191,7 +284,7 @@ struct norm_gradient_of_vector {
                 auto const& [q, scale, shift] = of.e[k];
                 float const value = static_cast<float>(from.e[k]);
                 float g = static_cast<float>(behind.e[k]);
-                if constexpr (Rectified) g = scale * value + shift > 0 ? g : 0.0F;
+                if constexpr (Gradient::rectified) g = scale * value + shift > 0 ? g : 0.0F;
                 float const result = q.slope * g - q.pull * (value - q.centre) - q.rest;
                 out.e[k] = static_cast<T>(accumulate ? static_cast<float>(out.e[k]) + result : result);
             }
@@ -200,10 +293,11 @@ struct norm_gradient_of_vector {
     }
 };
 
-/// Threads of a block of `sum_rows`, and rows that one of its threads adds at least.
-inline constexpr unsigned sum_threads = 256, rows_a_thread = 32;
+/// Threads of a block of `sum_rows`, and rows that one of its threads adds, more of them only where there would be more blocks than a GPU can be given.
+inline constexpr unsigned sum_threads = 256, fewest_rows_a_thread = 4, most_rows_a_thread = 32;
 
-/// Sums two functions of the elements over the rows of each block: block (i, j) takes the i-th stretch of channels and the j-th of rows. `across` threads
+/// Sums two functions of the elements over the rows of each block, term.channels(first channel) having load(row), of `Term::ahead` rows before any is added, and
+/// add(operands, row, sums, sums): block (i, j) takes the i-th stretch of channels and the j-th of rows. `across` threads
 /// stand side by side, one a vector; the others below them take every (threads / across)-th row, and are added in the order of a fixed tree.
 template <class T, class Term>
 __global__ void __launch_bounds__(sum_threads) sum_rows(Term term, std::uint64_t rows, std::uint32_t channels, std::uint32_t across, std::uint32_t rows_a_block,
@@ -216,8 +310,16 @@ __global__ void __launch_bounds__(sum_threads) sum_rows(Term term, std::uint64_t
     if (c < channels) {
         auto const first = std::uint64_t{blockIdx.y} * rows_a_block;
         auto const last = first + rows_a_block < rows ? first + rows_a_block : rows;
-#pragma unroll 4
-        for (auto r = first + depth; r < last; r += down) term(r, c, a, b);
+        auto const terms = term.channels(c);
+        auto r = first + depth;
+        for (; r + std::uint64_t{Term::ahead - 1} * down < last; r += Term::ahead * down) {
+            decltype(terms.load(r)) operands[Term::ahead];
+#pragma unroll
+            for (unsigned k = 0; k < Term::ahead; ++k) operands[k] = terms.load(r + k * down);
+#pragma unroll
+            for (unsigned k = 0; k < Term::ahead; ++k) terms.add(operands[k], r + k * down, a, b);
+        }
+        for (; r < last; r += down) terms.add(terms.load(r), r, a, b);
     }
 #pragma unroll
     for (std::size_t k = 0; k < n; ++k) shared[k * sum_threads + threadIdx.x] = {a[k], b[k]};
@@ -242,11 +344,13 @@ struct sum_launch {
     std::uint32_t across, rows_a_block;         ///< arguments
     std::uint32_t blocks_across, blocks_down;  ///< blocks
 
-    /// For so many rows, at least one, of `vectors` vectors.
+    /// For so many rows, at least one, of `vectors` vectors: blocks enough for the largest GPU if there are rows enough for them.
     sum_launch(std::size_t rows, std::size_t vectors) : across(static_cast<std::uint32_t>(std::min<std::size_t>(32, std::bit_ceil(vectors)))) {
-        constexpr std::size_t most_blocks = 65535;
-        rows_a_block = static_cast<std::uint32_t>(std::max<std::size_t>(sum_threads / across * rows_a_thread, (rows + most_blocks - 1) / most_blocks));
+        constexpr std::size_t enough_blocks = 512, most_blocks = 65535;
+        std::size_t const down = sum_threads / across;
         blocks_across = static_cast<std::uint32_t>((vectors + across - 1) / across);
+        auto const a_thread = std::clamp<std::size_t>(rows * blocks_across / (enough_blocks * down), fewest_rows_a_thread, most_rows_a_thread);
+        rows_a_block = static_cast<std::uint32_t>(std::max(down * a_thread, (rows + most_blocks - 1) / most_blocks));
         blocks_down = static_cast<std::uint32_t>((rows + rows_a_block - 1) / rows_a_block);
     }
 };
@@ -262,5 +366,29 @@ struct add_partial_sums {
         sum.second += static_cast<double>(partial[r * channels + c].y);
     }
 };
+
+/// Channels and threads a channel of a block of `fold_partial_sums`, and blocks of `sum_rows` from which on more of the GPU than that is wanted.
+inline constexpr unsigned fold_across = 16, fold_depth = 32, too_many_to_fold = 1024;
+
+/// Calls finish(channel, sums of all blocks), all of it in one launch.
+template <class Finish>
+__global__ void __launch_bounds__(fold_across* fold_depth) fold_partial_sums(add_partial_sums add, std::uint32_t blocks, Finish finish) {
+    __shared__ double first[fold_across * fold_depth], second[fold_across * fold_depth];
+    auto const c = std::size_t{blockIdx.x} * fold_across + threadIdx.x % fold_across;
+    auto const depth = threadIdx.x / fold_across;
+    on_thrust::two_sums sum;
+    if (c < add.channels)
+#pragma unroll 8
+        for (auto r = depth; r < blocks; r += fold_depth) add(r, c, sum);
+    first[threadIdx.x] = sum.first;
+    second[threadIdx.x] = sum.second;
+    for (auto half = fold_depth / 2; half > 0; half /= 2) {
+        __syncthreads();
+        if (depth >= half) continue;
+        first[threadIdx.x] += first[threadIdx.x + half * fold_across];
+        second[threadIdx.x] += second[threadIdx.x + half * fold_across];
+    }
+    if (depth == 0 && c < add.channels) finish(c, on_thrust::two_sums{first[threadIdx.x], second[threadIdx.x]});
+}
 
 }  // namespace cxr::on_cuda

@@ -46,33 +46,33 @@ void kernel(ops::convolution_backward_weights_key, tag<System>, context<System>&
     ops::convolution_backward_weights<tag<System>, float>(ctx, w, widened(ctx, scratch, in), widened(ctx, scratch, d_out), d_weights);
 }
 
-/// Key of max(W · x + shift, 0) at each pixel, W (O, C, 1, 1):
-/// `void kernel(shifted_product_key, tag, context&, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out)`.
+/// Key of max(W · x + shift, 0) at each pixel, W (O, C, 1, 1) and shift (1, 1, 1, O) in the images' type:
+/// `void kernel(shifted_product_key, tag, context&, view<T const, 4> in, view<T const, 4> weights, view<T const, 4> shift, view<T, 4> out)`.
 struct shifted_product_key {};
 
 /// max(x + shift, 0) of one element.
 template <class From, class T>
 struct shift_rectify {
-    matrix<From const> x;      ///< pixels × channels
-    master_t<T> const* shift;  ///< one a channel
-    matrix<T> y;               ///< what comes out; may be x
+    matrix<From const> x;  ///< pixels × channels
+    T const* shift;        ///< one a channel
+    matrix<T> y;           ///< what comes out; may be x
 
     /// Pixel `p`, channel `c`.
     CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
-        auto const z = static_cast<master_t<T>>(x(p, c)) + shift[c];
+        auto const z = static_cast<master_t<T>>(x(p, c)) + static_cast<master_t<T>>(shift[c]);
         y(p, c) = static_cast<T>(z < 0 ? master_t<T>{0} : z);
     }
 };
 
 template <class System, class T>
-void kernel(shifted_product_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<master_t<T> const, 4> weights, view<master_t<T> const, 1> shift, view<T, 4> out) {
+void kernel(shifted_product_key, tag<System>, context<System>& ctx, view<T const, 4> in, view<T const, 4> weights, view<T const, 4> shift, view<T, 4> out) {
     auto scratch = ctx.scratch().open();
     auto const rectify = [&]<class From>(view<From const, 4> from) {
         for_each_element(ctx, pixel_count(out), out.extent(3), shift_rectify<From, T>{matrix_of(from), shift.data(), matrix_of(out)});
     };
     if constexpr (std::same_as<T, bf16>) {
         view<float, 4> const y(scratch.template take<float>(out.size()), out.extents());
-        ops::convolution<tag<System>, float>(ctx, ops::window{}, widened(ctx, scratch, in), weights, y);
+        ops::convolution<tag<System>, float>(ctx, ops::window{}, widened(ctx, scratch, in), widened(ctx, scratch, weights), y);
         rectify(view<float const, 4>(y));
     } else {
         ops::convolution<tag<System>, T>(ctx, ops::window{}, in, weights, out);

@@ -1,17 +1,19 @@
 // SPDX-License-Identifier: Apache-2.0
 #pragma once
-// Chains for inference: a batch norm is one pass with the rectifier behind it, and with the pool behind that. A mean and a 1×1 convolution are both linear, so a transition takes the mean first, which
-// leaves the convolution a quarter of the pixels. Training is the generic chain's.
+// Chains in fewer passes: a batch norm is one with the rectifier behind it, and with the pool behind that. A mean and a 1×1 convolution are both linear, so a transition takes the mean first, which
+// leaves the convolution a quarter of the pixels. In training nothing is kept of what is between the parts of such a step, but where maxima were, and what a convolution multiplies.
 
+#include "cxr/backend/thrust/norm_layer.hpp"
 #include "cxr/backend/thrust/normalised_pool.hpp"
-#include "cxr/nn/batch_norm.hpp"
 #include "cxr/nn/chain.hpp"
 #include "cxr/nn/conv.hpp"
 #include "cxr/nn/elementwise.hpp"
 #include "cxr/nn/pool.hpp"
 
+#include <algorithm>
 #include <array>
 #include <cstddef>
+#include <cstdint>
 #include <string>
 #include <tuple>
 #include <type_traits>
@@ -23,7 +25,7 @@ namespace cxr::on_thrust {
 template <class Part>
 using unnamed_spec = std::remove_cvref_t<decltype(nn::unnamed(std::declval<Part const&>()))>;
 
-/// The window of a pool, whose windows do not reach into padding where they take means.
+/// The window of a pool; means have no padding.
 template <class Spec>
 struct pool_of {
     static constexpr bool any = false, largest = false;  ///< no pool
@@ -32,13 +34,13 @@ struct pool_of {
 template <std::size_t Size, std::size_t Stride, std::size_t Padding>
 struct pool_of<nn::max_pool<Size, Stride, Padding>> {
     static constexpr bool any = true, largest = true;               ///< a pool
-    static constexpr ops::window window{Size, Stride, Padding};  ///< geometry
+    using window = fixed_window<Size, Stride, Padding>;              ///< geometry
 };
 /// Of means.
 template <std::size_t Size, std::size_t Stride>
 struct pool_of<nn::average_pool<Size, Stride>> {
     static constexpr bool any = true, largest = false;        ///< a pool
-    static constexpr ops::window window{Size, Stride, 0};  ///< geometry
+    using window = fixed_window<Size, Stride, 0>;              ///< geometry
 };
 
 /// How many parts, from each on, become one step: norm and rectifier; these and a pool; these, a 1×1 convolution and a pool of means; or the part alone. 0 where a part belongs to a step before.
@@ -67,7 +69,7 @@ inline constexpr bool fuses = [] {
 template <class Backend, class Spec, class T>
 class fused_chain;
 
-/// The generic chain, frozen to fewer passes where nobody looks at what is between the parts.
+/// The generic chain in steps of several parts; in inference, where nobody looks at what is between them.
 template <class Backend, class... Parts, class T>
 class fused_chain<Backend, nn::chain_spec<Parts...>, T> : public nn::generic_layer<Backend, nn::chain_spec<Parts...>, T> {
     using generic = nn::generic_layer<Backend, nn::chain_spec<Parts...>, T>;
@@ -75,8 +77,88 @@ class fused_chain<Backend, nn::chain_spec<Parts...>, T> : public nn::generic_lay
     template <std::size_t I>
     using spec_of = unnamed_spec<std::tuple_element_t<I, std::tuple<Parts...>>>;
 
+    static constexpr auto steps = steps_of_chain<Parts...>();
+    static constexpr auto owner = nn::buffer_owners<Parts...>();
+    static constexpr std::size_t last_of(std::size_t i) { return i + steps[i] - 1; }
+    /// Whether the step that begins with part `i` is the first to write to its buffer.
+    static constexpr bool starts(std::size_t i) { return i == 0 || owner[i - 1] != owner[last_of(i)]; }
+
 public:
     using generic::generic;
+
+    /// The generic tape, of whose buffers only those that steps write to are used, and what steps keep beside it.
+    struct tape : generic::tape {
+        std::array<tensor<T, 4, memory_of<Backend>>, n> pooled;             ///< means that a convolution reads
+        std::array<tensor<std::uint8_t, 4, memory_of<Backend>>, n> chosen;  ///< where maxima were
+    };
+
+    void forward(cxr::context<Backend>& ctx, nn::activation<T const> in, nn::activation<T> out, tape& t) const {
+        auto const shape_of = generic::shapes(this->spec_, in.shape());
+        nn::activation<T const> current = in;
+        nn::for_each_index<n>([&](auto i) {
+            if constexpr (steps[i] != 0) {
+                constexpr std::size_t last = last_of(i), o = owner[last];
+                if constexpr (o != n - 1 && starts(i)) t.buffers[o].begin(shape_of[o + 1]);
+                auto const target = (o == n - 1 ? out : t.buffers[o].all()).first(shape_of[last + 1][3]);
+                auto const& first = this->template part<i>();
+                auto& first_tape = std::get<i>(t.parts);
+                if constexpr (steps[i] == 1) {
+                    first.forward(ctx, current, target, first_tape);
+                } else {
+                    first.prepare(ctx, current, first_tape);
+                    auto const pool = [&]<class Pool>(view<T, 4> to, view<std::uint8_t, 4> chosen) {
+                        pool_normalised_images<Pool>(ctx, current.values, first_tape.scale.view(), first_tape.shift.view(), to, chosen);
+                    };
+                    if constexpr (steps[i] == 2) {
+                        first.normalise_rectify(ctx, target.values, first_tape);
+                        if (target.statistics != nullptr) target.statistics->known = 0;
+                    } else if constexpr (steps[i] == 3) {
+                        if constexpr (pool_of<spec_of<last>>::largest) t.chosen[i].resize(target.values.extents());
+                        pool.template operator()<spec_of<last>>(target.values, t.chosen[i].view());
+                    } else {
+                        auto pooled = shape_of[last + 1];
+                        pooled[3] = current.values.extent(3);
+                        t.pooled[i].resize({pooled[0], pooled[1], pooled[2], pooled[3]});
+                        pool.template operator()<spec_of<last>>(t.pooled[i].view(), {});
+                        this->template part<i + 2>().forward(ctx, view<T const, 4>(t.pooled[i].view()), target, std::get<i + 2>(t.parts));
+                    }
+                }
+                current = target;
+            }
+        });
+    }
+
+    void backward(cxr::context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
+        // As in the generic chain: only two neighbouring buffers have a gradient at a time.
+        std::array<std::size_t, 2> largest{};
+        std::size_t turn = 0;
+        nn::for_each_index<n>([&](auto i) {
+            if constexpr (steps[i] != 0 && last_of(i) + 1 < n && owner[last_of(i)] == last_of(i)) {
+                largest[turn % 2] = std::max(largest[turn % 2], t.buffers[last_of(i)].values.size());
+                ++turn;
+            }
+        });
+        auto scratch = ctx.scratch().open();
+        std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
+        view<T, 4> current = d_out;  // gradient of the buffer that the step writes to
+        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || this->learns_before(i); };
+        nn::for_each_index<n>([&](auto reversed) {
+            constexpr std::size_t i = n - 1 - reversed;
+            if constexpr (steps[i] != 0) {
+                constexpr std::size_t last = last_of(i);
+                if (!wanted_before(last + 1)) return;
+                view<T, 4> before = d_in;
+                if constexpr (i > 0) {
+                    constexpr auto o = owner[i - 1];
+                    before = current;
+                    if constexpr (o != owner[last]) before = view<T, 4>(memory[--turn % 2], t.buffers[o].values.extents());
+                }
+                bool const first = i == 0 || !wanted_before(i);
+                step_backward<i>(ctx, current.slice(3, 0, this->channels_[last]), first ? d_in : before.slice(3, 0, this->channels_[i - (i > 0)]), first && accumulate, t, gradients);
+                current = before;
+            }
+        });
+    }
 
     /// The parts frozen.
     struct frozen {
@@ -92,20 +174,17 @@ public:
 
     private:
         void infer_in_steps(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, nn::no_observer const& nobody, std::string const& path) const {
-            static constexpr auto steps = steps_of_chain<Parts...>();
-            static constexpr auto owner = nn::buffer_owners<Parts...>();
-            std::array<shape, n + 1> shapes{in.shape()};
-            nn::for_each_index<n>([&](auto i) { shapes[i + 1] = nn::infer(std::get<i>(all.spec.parts), shapes[i]).output; });
+            auto const shapes = generic::shapes(all.spec, in.shape());
             auto scratch = ctx.scratch().open();
             auto const take = [&](shape const& s) { return view<T, 4>(scratch.template take<T>(s[0] * s[1] * s[2] * s[3]), {s[0], s[1], s[2], s[3]}); };
             view<T const, 4> current = in;
             view<T, 4> buffer = out;
             nn::for_each_index<n>([&](auto i) {
                 if constexpr (steps[i] != 0) {
-                    constexpr std::size_t last = i + steps[i] - 1, o = owner[last];
+                    constexpr std::size_t last = last_of(i), o = owner[last];
                     if constexpr (o == n - 1)
                         buffer = out;
-                    else if (i == 0 || owner[i - (i > 0)] != o)
+                    else if constexpr (starts(i))
                         buffer = take(shapes[o + 1]);
                     auto const target = buffer.slice(3, 0, shapes[last + 1][3]);
                     auto const& first = std::get<i>(all.parts);
@@ -114,26 +193,58 @@ public:
                     } else if constexpr (steps[i] == 2) {
                         first.normalise_rectify(ctx, current, target);
                     } else if constexpr (steps[i] == 3) {
-                        pool<spec_of<last>>(ctx, current, first, target);
+                        pool_normalised_images<spec_of<last>>(ctx, current, first.scale.view(), first.shift.view(), target, {});
                     } else {
                         auto pooled_shape = shapes[last + 1];
                         pooled_shape[3] = current.extent(3);
                         auto const pooled = take(pooled_shape);
-                        pool<spec_of<last>>(ctx, current, first, pooled);
+                        pool_normalised_images<spec_of<last>>(ctx, current, first.scale.view(), first.shift.view(), pooled, {});
                         std::get<i + 2>(all.parts).infer(ctx, pooled, target, nobody, path);
                     }
                     current = target;
                 }
             });
         }
-
-        template <class Pool, class Norm>
-        static void pool(cxr::context<Backend>& ctx, view<T const, 4> in, Norm const& norm, view<T, 4> to) {
-            view<master_t<T> const, 1> const scale = norm.scale.view(), shift = norm.shift.view();
-            ops::dispatch<Backend>(normalised_pool_key<pool_of<Pool>::largest>{}, ctx, pool_of<Pool>::window, in, scale, shift, to);
-        }
     };
     [[nodiscard]] frozen freeze(cxr::context<Backend>& ctx) const { return {generic::freeze(ctx)}; }
+
+private:
+    template <class Pool>
+    static void pool_normalised_images(cxr::context<Backend>& ctx, view<T const, 4> in, view<master_t<T> const, 1> scale, view<master_t<T> const, 1> shift, view<T, 4> to,
+                                       view<std::uint8_t, 4> chosen) {
+        ops::dispatch<Backend>(normalised_pool_key<pool_of<Pool>::largest>{}, ctx, typename pool_of<Pool>::window{}, in, scale, shift, to, chosen);
+    }
+
+    template <std::size_t I>
+    void step_backward(cxr::context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
+        auto const& first = this->template part<I>();
+        auto& first_tape = std::get<I>(t.parts);
+        if constexpr (steps[I] == 1) {
+            first.backward(ctx, d_out, d_in, accumulate, first_tape, gradients);
+        } else if constexpr (steps[I] == 2) {
+            first.backward_rectified(ctx, d_out, d_in, accumulate, first_tape, gradients);
+        } else {
+            using pool_behind = pool_of<spec_of<last_of(I)>>;
+            auto const through_pool = [&](view<T, 4> d) {
+                auto const& x = first_tape.in;
+                images<std::uint8_t const> chosen;
+                if constexpr (pool_behind::largest) chosen = images<std::uint8_t const>(view<std::uint8_t const, 4>(t.chosen[I].view()));
+                gradient_of_pool<pool_behind::largest, T, typename pool_behind::window> const behind{{}, images<T const>(view<T const, 4>(d)), x.extent(1), x.extent(2), chosen};
+                rectified_backward<Backend, T>(ctx, first, first_tape, behind, d_in, accumulate, gradients);
+            };
+            if constexpr (steps[I] == 3) {
+                through_pool(d_out);
+            } else {
+                bool const wanted = d_in.data() != nullptr || first.learns();
+                auto scratch = ctx.scratch().open();
+                auto const& pooled = t.pooled[I];
+                view<T, 4> d_pooled;
+                if (wanted) d_pooled = view<T, 4>(scratch.template take<T>(pooled.size()), pooled.extents());
+                this->template part<I + 2>().backward(ctx, d_out, d_pooled, false, std::get<I + 2>(t.parts), gradients);
+                if (wanted) through_pool(d_pooled);
+            }
+        }
+    }
 };
 
 }  // namespace cxr::on_thrust

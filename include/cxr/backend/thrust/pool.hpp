@@ -10,14 +10,24 @@
 
 namespace cxr::on_thrust {
 
+/// A window known when it is compiled, in the place of `ops::window`: dividing by what is not known is slow on a device.
+template <std::size_t Size, std::size_t Stride, std::size_t Padding>
+struct fixed_window {
+    static constexpr std::size_t size = Size;        ///< rows and columns
+    static constexpr std::size_t stride = Stride;    ///< pixels from one window to the next
+    static constexpr std::size_t padding = Padding;  ///< rows and columns of zeros around the image
+};
+
 /// The windows along one dimension that hold an index: [first, last).
+template <class Index>
 struct windows_of {
-    std::size_t first, last;  ///< window numbers
+    Index first, last;  ///< window numbers
 
     /// Those that hold index `i`, of `count` windows.
-    CXR_HOST_DEVICE windows_of(ops::window w, std::size_t count, std::size_t i) {
-        auto const padded = i + w.padding, end = padded / w.stride + 1;
-        first = padded < w.size ? 0 : (padded - w.size) / w.stride + 1;
+    template <class Window>
+    CXR_HOST_DEVICE windows_of(Window w, Index count, Index i) {
+        auto const size = static_cast<Index>(w.size), stride = static_cast<Index>(w.stride), padded = i + static_cast<Index>(w.padding), end = padded / stride + 1;
+        first = padded < size ? 0 : (padded - size) / stride + 1;
         last = end < count ? end : count;
     }
 };
@@ -58,35 +68,57 @@ void kernel(ops::max_pool_key, tag<System>, context<System>& ctx, ops::window w,
     for_each_element(ctx, pixel_count(out), out.extent(3), take_largest<T>{w, images<T const>(in), out.extent(1), out.extent(2), matrix_of(out), images<std::uint8_t>(chosen)});
 }
 
-/// Gradient of one input element of a maximum pool.
-template <class T>
-struct give_to_largest {
-    ops::window window;                        ///< geometry
-    images<std::uint8_t const> chosen;         ///< of the output's shape
-    images<T const> d_out;                     ///< of the output's shape
-    std::size_t height, width;                 ///< of the input
-    matrix<T> d_in;                            ///< pixels × channels
-    bool accumulate;                           ///< whether to add
+/// The gradient of a pool's input: of each window that holds an element, d_out where the element was the `Largest`, or its share of the mean.
+template <bool Largest, class T, class Window = ops::window>
+struct gradient_of_pool {
+    Window window;                      ///< geometry; size 0: the mean of the whole image
+    images<T const> d_out;              ///< of the output's shape
+    std::size_t height, width;          ///< of the input
+    images<std::uint8_t const> chosen;  ///< of the output's shape; without data for means
+
+    /// Calls f(image, row, column, place in it) for every window that holds input pixel `p`.
+    template <class Index, class F>
+    CXR_HOST_DEVICE void for_each_window(Index p, F f) const {
+        auto const h = static_cast<Index>(height), w = static_cast<Index>(width), n = p / (h * w), y = p / w % h, x = p % w;
+        auto const size = static_cast<Index>(window.size), stride = static_cast<Index>(window.stride), padding = static_cast<Index>(window.padding);
+        windows_of<Index> const rows(window, static_cast<Index>(d_out.height), y), columns(window, static_cast<Index>(d_out.width), x);
+        for (auto oy = rows.first; oy < rows.last; ++oy)
+            for (auto ox = columns.first; ox < columns.last; ++ox) f(n, oy, ox, (y + padding - oy * stride) * size + (x + padding - ox * stride));
+    }
+    /// A pixel's share of the mean.
+    [[nodiscard]] CXR_HOST_DEVICE master_t<T> share() const { return master_t<T>{1} / static_cast<master_t<T>>(window.size * window.size); }
 
     /// Input pixel `p`, channel `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
-        auto const n = p / (height * width), y = p / width % height, x = p % width;
-        windows_of const rows(window, d_out.height, y), columns(window, d_out.width, x);
-        master_t<T> sum = accumulate ? static_cast<master_t<T>>(d_in(p, c)) : master_t<T>{0};
-        for (auto oy = rows.first; oy < rows.last; ++oy)
-            for (auto ox = columns.first; ox < columns.last; ++ox) {
-                auto const code = (y + window.padding - oy * window.stride) * window.size + (x + window.padding - ox * window.stride);
-                if (chosen(n, oy, ox, c) == code) sum += static_cast<master_t<T>>(d_out(n, oy, ox, c));
-            }
-        d_in(p, c) = static_cast<T>(sum);
+    CXR_HOST_DEVICE master_t<T> operator()(std::size_t p, std::size_t c) const {
+        if (!Largest && window.size == 0) return static_cast<master_t<T>>(d_out(p / (height * width), 0, 0, c)) * (master_t<T>{1} / static_cast<master_t<T>>(height * width));
+        master_t<T> sum{0};
+        for_each_window(p, [&](std::size_t n, std::size_t oy, std::size_t ox, std::size_t place) {
+            auto const d = static_cast<master_t<T>>(d_out(n, oy, ox, c));
+            if constexpr (Largest)
+                sum += chosen(n, oy, ox, c) == place ? d : master_t<T>{0};
+            else
+                sum += d * share();
+        });
+        return sum;
     }
+};
+
+/// Stores it.
+template <bool Largest, class T>
+struct give_to_windows {
+    gradient_of_pool<Largest, T> gradient;  ///< of each element
+    matrix<T> d_in;                         ///< pixels × channels
+    bool accumulate;                        ///< whether to add
+
+    /// Input pixel `p`, channel `c`.
+    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const { store(d_in(p, c), gradient(p, c), accumulate); }
 };
 
 template <class System, class T>
 void kernel(ops::max_pool_backward_key, tag<System>, context<System>& ctx, ops::window w, view<std::uint8_t const, 4> chosen, view<T const, 4> d_out, view<T, 4> d_in,
             bool accumulate) {
-    for_each_element(ctx, pixel_count(d_in), d_in.extent(3),
-                     give_to_largest<T>{w, images<std::uint8_t const>(chosen), images<T const>(d_out), d_in.extent(1), d_in.extent(2), matrix_of(d_in), accumulate});
+    gradient_of_pool<true, T> const gradient{w, images<T const>(d_out), d_in.extent(1), d_in.extent(2), images<std::uint8_t const>(chosen)};
+    for_each_element(ctx, pixel_count(d_in), d_in.extent(3), give_to_windows<true, T>{gradient, matrix_of(d_in), accumulate});
 }
 
 /// Mean of one window, or of the whole image.
@@ -113,35 +145,10 @@ void kernel(ops::average_pool_key, tag<System>, context<System>& ctx, ops::windo
     for_each_element(ctx, pixel_count(out), out.extent(3), take_mean<T>{w, images<T const>(in), out.extent(1), out.extent(2), matrix_of(out)});
 }
 
-/// Gradient of one input element of an average pool.
-template <class T>
-struct share_mean {
-    ops::window window;         ///< geometry; size 0: the whole image
-    images<T const> d_out;      ///< of the output's shape
-    std::size_t height, width;  ///< of the input
-    matrix<T> d_in;             ///< pixels × channels
-    bool accumulate;            ///< whether to add
-
-    /// Input pixel `p`, channel `c`.
-    CXR_HOST_DEVICE void operator()(std::size_t p, std::size_t c) const {
-        auto const n = p / (height * width), y = p / width % height, x = p % width;
-        bool const whole = window.size == 0;
-        auto const share = master_t<T>{1} / static_cast<master_t<T>>(whole ? height * width : window.size * window.size);
-        master_t<T> sum = accumulate ? static_cast<master_t<T>>(d_in(p, c)) : master_t<T>{0};
-        if (whole) {
-            sum += static_cast<master_t<T>>(d_out(n, 0, 0, c)) * share;
-        } else {
-            windows_of const rows(window, d_out.height, y), columns(window, d_out.width, x);
-            for (auto oy = rows.first; oy < rows.last; ++oy)
-                for (auto ox = columns.first; ox < columns.last; ++ox) sum += static_cast<master_t<T>>(d_out(n, oy, ox, c)) * share;
-        }
-        d_in(p, c) = static_cast<T>(sum);
-    }
-};
-
 template <class System, class T>
 void kernel(ops::average_pool_backward_key, tag<System>, context<System>& ctx, ops::window w, view<T const, 4> d_out, view<T, 4> d_in, bool accumulate) {
-    for_each_element(ctx, pixel_count(d_in), d_in.extent(3), share_mean<T>{w, images<T const>(d_out), d_in.extent(1), d_in.extent(2), matrix_of(d_in), accumulate});
+    gradient_of_pool<false, T> const gradient{w, images<T const>(d_out), d_in.extent(1), d_in.extent(2), {}};
+    for_each_element(ctx, pixel_count(d_in), d_in.extent(3), give_to_windows<false, T>{gradient, matrix_of(d_in), accumulate});
 }
 
 }  // namespace cxr::on_thrust

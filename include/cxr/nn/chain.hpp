@@ -96,45 +96,13 @@ public:
 
     /// Each part reads what the one before it wrote; parts that share the last one's buffer write into `out`.
     void forward(context<Backend>& ctx, activation<T const> in, activation<T> out, tape& t) const {
-        auto const shape_of = shapes(spec_, in.shape());
-        activation<T const> current = in;
-        for_each_index<n>([&](auto i) {
-            constexpr auto o = owner[i];
-            if constexpr (o != n - 1 && starts(i)) t.buffers[o].begin(shape_of[o + 1]);
-            auto const target = (o == n - 1 ? out : t.buffers[o].all()).first(shape_of[i + 1][3]);
-            std::get<i>(layers_).forward(ctx, current, target, std::get<i>(t.parts));
-            current = target;
-        });
+        forward_in_steps<one_by_one>(in, out, t, [&](auto i, activation<T const> from, activation<T> to) { std::get<i>(layers_).forward(ctx, from, to, std::get<i>(t.parts)); });
     }
 
     /// From the last part to the first, or without d_in to the first that learns; gradients of `buffers` are scratch.
     void backward(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
-        // Only two neighbouring buffers have a gradient at a time, so two pieces of scratch serve all of them in turn.
-        std::array<std::size_t, 2> largest{};
-        std::size_t turn = 0;
-        for (std::size_t i = 0; i + 1 < n; ++i)
-            if (owner[i] == i) {
-                largest[turn % 2] = std::max(largest[turn % 2], t.buffers[i].values.size());
-                ++turn;
-            }
-        auto scratch = ctx.scratch().open();
-        std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
-        view<T, 4> current = d_out;  // gradient of the buffer that part i writes to
-        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || learns_before(i); };
-        for_each_index<n>([&](auto reversed) {
-            constexpr std::size_t i = n - 1 - reversed;
-            if (!wanted_before(i + 1)) return;
-            view<T, 4> before = d_in;
-            if constexpr (i > 0) {
-                constexpr auto o = owner[i - 1];
-                auto const& buffer = t.buffers[o].values;
-                before = current;
-                if constexpr (o != owner[i]) before = view<T, 4>(memory[--turn % 2], buffer.extents());
-            }
-            bool const first = i == 0 || !wanted_before(i);
-            std::get<i>(layers_).backward(ctx, current.slice(3, 0, channels_[i]), first ? d_in : before.slice(3, 0, channels_[i - (i > 0)]), first && accumulate,
-                                          std::get<i>(t.parts), gradients);
-            current = before;
+        backward_in_steps<one_by_one>(ctx, d_out, d_in, accumulate, t, [&](auto i, view<T, 4> d_to, view<T, 4> d_from, bool add) {
+            std::get<i>(layers_).backward(ctx, d_to, d_from, add, std::get<i>(t.parts), gradients);
         });
     }
 
@@ -174,22 +142,10 @@ public:
         /// Calls observer(path, images) after each part with its output, which the next part may overwrite.
         template <class Observer>
         void infer(context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
-            auto const shape_of = shapes(spec, in.shape());
-            auto scratch = ctx.scratch().open();
-            view<T const, 4> current = in;
-            view<T, 4> buffer = out;
-            for_each_index<n>([&](auto i) {
-                constexpr auto o = owner[i];
-                auto const& s = shape_of[o + 1];
-                if constexpr (o == n - 1)
-                    buffer = out;
-                else if constexpr (starts(i))
-                    buffer = view<T, 4>(scratch.template take<T>(s.size()), {s[0], s[1], s[2], s[3]});
-                auto const target = buffer.slice(3, 0, shape_of[i + 1][3]);
+            infer_in_steps<one_by_one>(ctx, spec, in, out, [&](auto i, view<T const, 4> from, view<T, 4> to) {
                 auto const name = join(path, part_name(std::get<i>(spec.parts), i));
-                std::get<i>(parts).infer(ctx, current, target, observer, name);
-                observer(name, view<T const, 4>(target));
-                current = target;
+                std::get<i>(parts).infer(ctx, from, to, observer, name);
+                observer(name, view<T const, 4>(to));
             });
         }
     };
@@ -198,12 +154,104 @@ public:
         return std::apply([&](auto const&... part) { return frozen{spec_, {part.freeze(ctx)...}}; }, layers_);
     }
 
-private:
-    static constexpr std::size_t n = sizeof...(Parts);
-    static constexpr auto owner = buffer_owners<Parts...>();
-    static constexpr bool starts(std::size_t i) { return i == 0 || owner[i - 1] != owner[i]; }
-
 protected:
+    static constexpr std::size_t n = sizeof...(Parts);  ///< parts
+
+    /// Steps of one part each. A type like this has, for every part, how many parts from it on are done in one step, 0 where it belongs to a step before.
+    struct one_by_one {
+        /// Parts of each step.
+        static constexpr std::array<std::size_t, n> lengths = [] {
+            std::array<std::size_t, n> ones{};
+            ones.fill(1);
+            return ones;
+        }();
+    };
+
+    /// The last part of the step that begins with part `i`.
+    template <class Steps>
+    static constexpr std::size_t last_of(std::size_t i) {
+        return i + Steps::lengths[i] - 1;
+    }
+
+    /// Forward, step(i, from, to) doing the step that begins with part i.
+    template <class Steps, class Step>
+    void forward_in_steps(activation<T const> in, activation<T> out, tape& t, Step step) const {
+        auto const shape_of = shapes(spec_, in.shape());
+        activation<T const> current = in;
+        for_each_index<n>([&](auto i) {
+            if constexpr (Steps::lengths[i] != 0) {
+                constexpr std::size_t last = last_of<Steps>(i), o = owner[last];
+                if constexpr (o != n - 1 && starts<Steps>(i)) t.buffers[o].begin(shape_of[o + 1]);
+                auto const target = (o == n - 1 ? out : t.buffers[o].all()).first(shape_of[last + 1][3]);
+                step(i, current, target);
+                current = target;
+            }
+        });
+    }
+
+    /// Backward, step(i, d_to, d_from, accumulate) doing that of the step that begins with part i.
+    template <class Steps, class Step>
+    void backward_in_steps(context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, Step step) const {
+        // Only two neighbouring buffers have a gradient at a time, so two pieces of scratch serve all of them in turn.
+        std::array<std::size_t, 2> largest{};
+        std::size_t turn = 0;
+        for (std::size_t i = 0; i < n; ++i)
+            if (auto const last = last_of<Steps>(i); Steps::lengths[i] != 0 && last + 1 < n && owner[last] == last) {
+                largest[turn % 2] = std::max(largest[turn % 2], t.buffers[last].values.size());
+                ++turn;
+            }
+        auto scratch = ctx.scratch().open();
+        std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
+        view<T, 4> current = d_out;  // gradient of the buffer that the step writes to
+        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || learns_before(i); };
+        for_each_index<n>([&](auto reversed) {
+            constexpr std::size_t i = n - 1 - reversed;
+            if constexpr (Steps::lengths[i] != 0) {
+                constexpr std::size_t last = last_of<Steps>(i);
+                if (!wanted_before(last + 1)) return;
+                view<T, 4> before = d_in;
+                if constexpr (i > 0) {
+                    constexpr auto o = owner[i - 1];
+                    before = current;
+                    if constexpr (o != owner[last]) before = view<T, 4>(memory[--turn % 2], t.buffers[o].values.extents());
+                }
+                bool const first = i == 0 || !wanted_before(i);
+                step(std::integral_constant<std::size_t, i>{}, current.slice(3, 0, channels_[last]), first ? d_in : before.slice(3, 0, channels_[i - (i > 0)]), first && accumulate);
+                current = before;
+            }
+        });
+    }
+
+    /// Inference, step(i, from, to) doing the step that begins with part i.
+    template <class Steps, class Step>
+    static void infer_in_steps(context<Backend>& ctx, spec_type const& spec, view<T const, 4> in, view<T, 4> out, Step step) {
+        auto const shape_of = shapes(spec, in.shape());
+        auto scratch = ctx.scratch().open();
+        view<T const, 4> current = in;
+        view<T, 4> buffer = out;
+        for_each_index<n>([&](auto i) {
+            if constexpr (Steps::lengths[i] != 0) {
+                constexpr std::size_t last = last_of<Steps>(i), o = owner[last];
+                auto const& s = shape_of[o + 1];
+                if constexpr (o == n - 1)
+                    buffer = out;
+                else if constexpr (starts<Steps>(i))
+                    buffer = view<T, 4>(scratch.template take<T>(s.size()), {s[0], s[1], s[2], s[3]});
+                auto const target = buffer.slice(3, 0, shape_of[last + 1][3]);
+                step(i, current, target);
+                current = target;
+            }
+        });
+    }
+
+private:
+    static constexpr auto owner = buffer_owners<Parts...>();
+    // Whether the step that begins with part `i` is the first to write to its buffer.
+    template <class Steps>
+    static constexpr bool starts(std::size_t i) {
+        return i == 0 || owner[i - 1] != owner[last_of<Steps>(i)];
+    }
+
     /// Shapes before the first part and after each.
     [[nodiscard]] static std::array<shape, n + 1> shapes(spec_type const& s, shape const& in) {
         std::array<shape, n + 1> all{in};
@@ -211,10 +259,6 @@ protected:
         return all;
     }
 
-    spec_type spec_;                       ///< the description
-    std::array<std::size_t, n> channels_;  ///< that each part puts out
-
-private:
     template <class Part>
     [[nodiscard]] static layer<Backend, Part, T> make(builder_of<Backend, T>& b, Part const& part, std::size_t position, shape const& in) {
         auto const outer = std::exchange(b.path, join(b.path, part_name(part, position)));
@@ -227,6 +271,8 @@ private:
     generic_layer(builder_of<Backend, T>& b, spec_type const& s, std::array<shape, n + 1> const& shape_of, std::index_sequence<I...>)
         : spec_(s), channels_{shape_of[I + 1][3]...}, layers_{make(b, std::get<I>(s.parts), I, shape_of[I])...} {}
 
+    spec_type spec_;
+    std::array<std::size_t, n> channels_;  // that each part puts out
     std::tuple<layer<Backend, Parts, T>...> layers_;
 };
 

@@ -3,7 +3,7 @@
 // The memory-bound heart of DenseNet in kernels of our own: normalise-and-rectify, alone and with the pool behind it, sums down the channels, and the way back, 16 bytes a load.
 // Sums are taken by fixed blocks of rows and added in a fixed order. Nothing here is launched, and of CUDA only the language is used, so that a test can run these kernels on the host.
 
-#include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/batch_norm_backward.hpp"
 #include "cxr/backend/thrust/normalised_pool.hpp"
 
 #include <algorithm>

@@ -4,7 +4,7 @@
 
 #include "cxr/backend/cuda/convolution.hpp"
 #include "cxr/backend/cuda/kernels.hpp"
-#include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/batch_norm_backward.hpp"
 #include "cxr/backend/thrust/normalised_pool.hpp"
 #include "cxr/ops/batch_norm.hpp"
 

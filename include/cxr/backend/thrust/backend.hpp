@@ -7,6 +7,7 @@
 #include "cxr/backend/thrust/auprc.hpp"
 #include "cxr/backend/thrust/auroc.hpp"
 #include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/batch_norm_backward.hpp"
 #include "cxr/backend/thrust/class_counts.hpp"
 #include "cxr/backend/thrust/co_occurrence.hpp"
 #include "cxr/backend/thrust/confusion.hpp"

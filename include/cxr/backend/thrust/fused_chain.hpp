@@ -10,7 +10,6 @@
 #include "cxr/nn/elementwise.hpp"
 #include "cxr/nn/pool.hpp"
 
-#include <algorithm>
 #include <array>
 #include <cstddef>
 #include <cstdint>
@@ -77,11 +76,10 @@ class fused_chain<Backend, nn::chain_spec<Parts...>, T> : public nn::generic_lay
     template <std::size_t I>
     using spec_of = unnamed_spec<std::tuple_element_t<I, std::tuple<Parts...>>>;
 
-    static constexpr auto steps = steps_of_chain<Parts...>();
-    static constexpr auto owner = nn::buffer_owners<Parts...>();
-    static constexpr std::size_t last_of(std::size_t i) { return i + steps[i] - 1; }
-    /// Whether the step that begins with part `i` is the first to write to its buffer.
-    static constexpr bool starts(std::size_t i) { return i == 0 || owner[i - 1] != owner[last_of(i)]; }
+    struct steps {
+        static constexpr auto lengths = steps_of_chain<Parts...>();
+    };
+    static constexpr std::size_t last_of(std::size_t i) { return generic::template last_of<steps>(i); }
 
 public:
     using generic::generic;
@@ -93,71 +91,32 @@ public:
     };
 
     void forward(cxr::context<Backend>& ctx, nn::activation<T const> in, nn::activation<T> out, tape& t) const {
-        auto const shape_of = generic::shapes(this->spec_, in.shape());
-        nn::activation<T const> current = in;
-        nn::for_each_index<n>([&](auto i) {
-            if constexpr (steps[i] != 0) {
-                constexpr std::size_t last = last_of(i), o = owner[last];
-                if constexpr (o != n - 1 && starts(i)) t.buffers[o].begin(shape_of[o + 1]);
-                auto const target = (o == n - 1 ? out : t.buffers[o].all()).first(shape_of[last + 1][3]);
-                auto const& first = this->template part<i>();
-                auto& first_tape = std::get<i>(t.parts);
-                if constexpr (steps[i] == 1) {
-                    first.forward(ctx, current, target, first_tape);
+        this->template forward_in_steps<steps>(in, out, t, [&](auto i, nn::activation<T const> from, nn::activation<T> to) {
+            constexpr std::size_t length = steps::lengths[i], last = last_of(i);
+            auto const& first = this->template part<i>();
+            auto& first_tape = std::get<i>(t.parts);
+            if constexpr (length == 1) {
+                first.forward(ctx, from, to, first_tape);
+            } else {
+                first.prepare(ctx, from, first_tape);
+                if constexpr (length == 2) {
+                    first.normalise_rectify(ctx, to.values, first_tape);
+                    if (to.statistics != nullptr) to.statistics->known = 0;
+                } else if constexpr (length == 3) {
+                    if constexpr (pool_of<spec_of<last>>::largest) t.chosen[i].resize(to.values.extents());
+                    pool_normalised_images<spec_of<last>>(ctx, from.values, first_tape.scale.view(), first_tape.shift.view(), to.values, t.chosen[i].view());
                 } else {
-                    first.prepare(ctx, current, first_tape);
-                    auto const pool = [&]<class Pool>(view<T, 4> to, view<std::uint8_t, 4> chosen) {
-                        pool_normalised_images<Pool>(ctx, current.values, first_tape.scale.view(), first_tape.shift.view(), to, chosen);
-                    };
-                    if constexpr (steps[i] == 2) {
-                        first.normalise_rectify(ctx, target.values, first_tape);
-                        if (target.statistics != nullptr) target.statistics->known = 0;
-                    } else if constexpr (steps[i] == 3) {
-                        if constexpr (pool_of<spec_of<last>>::largest) t.chosen[i].resize(target.values.extents());
-                        pool.template operator()<spec_of<last>>(target.values, t.chosen[i].view());
-                    } else {
-                        auto pooled = shape_of[last + 1];
-                        pooled[3] = current.values.extent(3);
-                        t.pooled[i].resize({pooled[0], pooled[1], pooled[2], pooled[3]});
-                        pool.template operator()<spec_of<last>>(t.pooled[i].view(), {});
-                        this->template part<i + 2>().forward(ctx, view<T const, 4>(t.pooled[i].view()), target, std::get<i + 2>(t.parts));
-                    }
+                    t.pooled[i].resize({to.values.extent(0), to.values.extent(1), to.values.extent(2), from.values.extent(3)});
+                    pool_normalised_images<spec_of<last>>(ctx, from.values, first_tape.scale.view(), first_tape.shift.view(), t.pooled[i].view(), {});
+                    this->template part<i + 2>().forward(ctx, view<T const, 4>(t.pooled[i].view()), to, std::get<i + 2>(t.parts));
                 }
-                current = target;
             }
         });
     }
 
     void backward(cxr::context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
-        // As in the generic chain: only two neighbouring buffers have a gradient at a time.
-        std::array<std::size_t, 2> largest{};
-        std::size_t turn = 0;
-        nn::for_each_index<n>([&](auto i) {
-            if constexpr (steps[i] != 0 && last_of(i) + 1 < n && owner[last_of(i)] == last_of(i)) {
-                largest[turn % 2] = std::max(largest[turn % 2], t.buffers[last_of(i)].values.size());
-                ++turn;
-            }
-        });
-        auto scratch = ctx.scratch().open();
-        std::array<T*, 2> const memory{scratch.template take<T>(largest[0]), scratch.template take<T>(largest[1])};
-        view<T, 4> current = d_out;  // gradient of the buffer that the step writes to
-        auto const wanted_before = [&](std::size_t i) { return d_in.data() != nullptr || this->learns_before(i); };
-        nn::for_each_index<n>([&](auto reversed) {
-            constexpr std::size_t i = n - 1 - reversed;
-            if constexpr (steps[i] != 0) {
-                constexpr std::size_t last = last_of(i);
-                if (!wanted_before(last + 1)) return;
-                view<T, 4> before = d_in;
-                if constexpr (i > 0) {
-                    constexpr auto o = owner[i - 1];
-                    before = current;
-                    if constexpr (o != owner[last]) before = view<T, 4>(memory[--turn % 2], t.buffers[o].values.extents());
-                }
-                bool const first = i == 0 || !wanted_before(i);
-                step_backward<i>(ctx, current.slice(3, 0, this->channels_[last]), first ? d_in : before.slice(3, 0, this->channels_[i - (i > 0)]), first && accumulate, t, gradients);
-                current = before;
-            }
-        });
+        this->template backward_in_steps<steps>(ctx, d_out, d_in, accumulate, t,
+                                                [&](auto i, view<T, 4> d_to, view<T, 4> d_from, bool add) { step_backward<i>(ctx, d_to, d_from, add, t, gradients); });
     }
 
     /// The parts frozen.
@@ -167,41 +126,28 @@ public:
         template <class Observer>
         void infer(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
             if constexpr (std::is_same_v<std::remove_cv_t<Observer>, nn::no_observer>)
-                infer_in_steps(ctx, in, out, observer, path);
+                infer_unobserved(ctx, in, out, observer, path);
             else
                 all.infer(ctx, in, out, observer, path);
         }
 
     private:
-        void infer_in_steps(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, nn::no_observer const& nobody, std::string const& path) const {
-            auto const shapes = generic::shapes(all.spec, in.shape());
-            auto scratch = ctx.scratch().open();
-            auto const take = [&](shape const& s) { return view<T, 4>(scratch.template take<T>(s[0] * s[1] * s[2] * s[3]), {s[0], s[1], s[2], s[3]}); };
-            view<T const, 4> current = in;
-            view<T, 4> buffer = out;
-            nn::for_each_index<n>([&](auto i) {
-                if constexpr (steps[i] != 0) {
-                    constexpr std::size_t last = last_of(i), o = owner[last];
-                    if constexpr (o == n - 1)
-                        buffer = out;
-                    else if constexpr (starts(i))
-                        buffer = take(shapes[o + 1]);
-                    auto const target = buffer.slice(3, 0, shapes[last + 1][3]);
-                    auto const& first = std::get<i>(all.parts);
-                    if constexpr (steps[i] == 1) {
-                        first.infer(ctx, current, target, nobody, path);
-                    } else if constexpr (steps[i] == 2) {
-                        first.normalise_rectify(ctx, current, target);
-                    } else if constexpr (steps[i] == 3) {
-                        pool_normalised_images<spec_of<last>>(ctx, current, first.scale.view(), first.shift.view(), target, {});
-                    } else {
-                        auto pooled_shape = shapes[last + 1];
-                        pooled_shape[3] = current.extent(3);
-                        auto const pooled = take(pooled_shape);
-                        pool_normalised_images<spec_of<last>>(ctx, current, first.scale.view(), first.shift.view(), pooled, {});
-                        std::get<i + 2>(all.parts).infer(ctx, pooled, target, nobody, path);
-                    }
-                    current = target;
+        void infer_unobserved(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, nn::no_observer const& nobody, std::string const& path) const {
+            generic::template infer_in_steps<steps>(ctx, all.spec, in, out, [&](auto i, view<T const, 4> from, view<T, 4> to) {
+                constexpr std::size_t length = steps::lengths[i], last = last_of(i);
+                auto const& first = std::get<i>(all.parts);
+                if constexpr (length == 1) {
+                    first.infer(ctx, from, to, nobody, path);
+                } else if constexpr (length == 2) {
+                    first.normalise_rectify(ctx, from, to);
+                } else if constexpr (length == 3) {
+                    pool_normalised_images<spec_of<last>>(ctx, from, first.scale.view(), first.shift.view(), to, {});
+                } else {
+                    auto scratch = ctx.scratch().open();
+                    auto const pixels = to.extent(0) * to.extent(1) * to.extent(2), channels = from.extent(3);
+                    view<T, 4> const pooled(scratch.template take<T>(pixels * channels), {to.extent(0), to.extent(1), to.extent(2), channels});
+                    pool_normalised_images<spec_of<last>>(ctx, from, first.scale.view(), first.shift.view(), pooled, {});
+                    std::get<i + 2>(all.parts).infer(ctx, pooled, to, nobody, path);
                 }
             });
         }
@@ -219,9 +165,9 @@ private:
     void step_backward(cxr::context<Backend>& ctx, view<T, 4> d_out, view<T, 4> d_in, bool accumulate, tape& t, view<master_t<T>, 1> gradients) const {
         auto const& first = this->template part<I>();
         auto& first_tape = std::get<I>(t.parts);
-        if constexpr (steps[I] == 1) {
+        if constexpr (steps::lengths[I] == 1) {
             first.backward(ctx, d_out, d_in, accumulate, first_tape, gradients);
-        } else if constexpr (steps[I] == 2) {
+        } else if constexpr (steps::lengths[I] == 2) {
             first.backward_rectified(ctx, d_out, d_in, accumulate, first_tape, gradients);
         } else {
             using pool_behind = pool_of<spec_of<last_of(I)>>;
@@ -232,7 +178,7 @@ private:
                 gradient_of_pool<pool_behind::largest, T, typename pool_behind::window> const behind{{}, images<T const>(view<T const, 4>(d)), x.extent(1), x.extent(2), chosen};
                 rectified_backward<Backend, T>(ctx, first, first_tape, behind, d_in, accumulate, gradients);
             };
-            if constexpr (steps[I] == 3) {
+            if constexpr (steps::lengths[I] == 3) {
                 through_pool(d_out);
             } else {
                 bool const wanted = d_in.data() != nullptr || first.learns();

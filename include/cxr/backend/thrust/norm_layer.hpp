@@ -2,7 +2,7 @@
 #pragma once
 // Backward of a batch norm's layer with a rectifier behind it, in its two passes, for layers that put something between them.
 
-#include "cxr/backend/thrust/batch_norm.hpp"
+#include "cxr/backend/thrust/batch_norm_backward.hpp"
 #include "cxr/nn/batch_norm.hpp"
 
 #include <cstddef>

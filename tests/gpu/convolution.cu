@@ -1,9 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
-// Convolutions by cuDNN and products by cuBLASLt against plain double loops, on DenseNet121's geometries and on small odd ones. A line a check; exit
+// Convolutions by cuDNN, products by cuBLASLt and those that normalise what they load against plain double loops, on DenseNet121's geometries and on small odd ones. A line a check; exit
 // status 0 where all hold, 1 where one does not, 77 where there is no GPU to run on.
 
 #include "cxr/backend/cuda/convolution_plan.hpp"
 #include "cxr/backend/cuda/matrix_product.hpp"
+#include "cxr/backend/cuda/normalised_product.hpp"
 #include "cxr/core/bf16.hpp"
 
 #include <algorithm>
@@ -372,6 +373,114 @@ void products(cudaStream_t s) {
     product(s, multiply, "a long sum over pixels", on_cuda::pointwise_backward_weights({12544, 64, 256, 128, 128, element::f32}), 0, workspace);
 }
 
+/// Images of which `channels` of `stride` are used.
+template <class T>
+view<T, 4> images(array const& a, std::size_t pixels, std::size_t channels, std::size_t stride) {
+    auto const s = static_cast<std::ptrdiff_t>(stride), all = static_cast<std::ptrdiff_t>(pixels) * s;
+    return {static_cast<T*>(a.data()), {1, 1, pixels, channels}, {all, all, s, 1}};
+}
+
+/// What a product that normalises is made of.
+struct operands {
+    array x, w, masters, y, added, scale, shift;
+
+    explicit operands(on_cuda::pointwise_geometry const& g)
+        : x(g.pixels * g.in_stride, g.type), w(g.out_channels * g.in_channels, g.type), masters(w.host.size(), element::f32), y(g.pixels * g.out_stride, g.type), added(g.out_channels, g.type),
+          scale(g.in_channels, element::f32), shift(g.in_channels, element::f32) {
+        x.fill(1), w.fill(2), added.fill(3), scale.fill(4), shift.fill(5);
+        masters.host = w.host;
+        masters.send();
+    }
+};
+
+/// Images, normalised and multiplied by `multiply(operands)`, which tells whether it can, against double loops; with `holes`, some pixels are no numbers.
+template <class Multiply>
+std::string normalised(on_cuda::pointwise_geometry const& g, bool rectify, bool holes, Multiply multiply) {
+    operands all(g);
+    auto& [x, w, masters, y, added, scale, shift] = all;
+    // So that scale · x + shift is exact, however it is rounded.
+    for (auto& v : x.host) v = std::round(128 * v) / 128;
+    for (auto* const a : {&scale, &shift})
+        for (auto& v : a->host) v = std::round(64 * v) / 64;
+    auto const hole = [&](std::size_t pixel) { return holes && pixel % 7 == 3; };
+    for (std::size_t p = 0; p < g.pixels; ++p)
+        if (hole(p)) x.host[p * g.in_stride + p % g.in_channels] = std::numeric_limits<float>::quiet_NaN();
+    x.send(), scale.send(), shift.send();
+    std::vector<sum> exact(g.pixels * g.out_channels);
+    for (std::size_t p = 0; p < g.pixels; ++p)
+        for (std::size_t c = 0; c < g.in_channels; ++c)
+            if (float const z = bf16(scale.host[c] * x.host[p * g.in_stride + c] + shift.host[c]); z > 0)
+                for (std::size_t o = 0; o < g.out_channels; ++o) exact[p * g.out_channels + o].add(z, w.host[o * g.in_channels + c]);
+    if (rectify)
+        for (std::size_t i = 0; i < exact.size(); ++i) exact[i].add(added.host[i % g.out_channels], 1), exact[i].value = std::max(exact[i].value, 0.0);
+    std::vector<float> once;
+    for (int again = 0; again < 3; ++again) {
+        y.fill_with(untouched);
+        if (!multiply(all)) return "the kernel does not do it";
+        check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
+        auto now = y.fetch();
+        if (again > 0 && std::memcmp(once.data(), now.data(), now.size() * sizeof(float)) != 0) return "other bits at another run";
+        once = now;
+        for (std::size_t i = 0; i < now.size(); ++i)
+            if (i % g.out_stride < g.out_channels && hole(i / g.out_stride)) {
+                if (!std::isnan(now[i])) return "element " + std::to_string(i) + " is " + std::to_string(now[i]) + ", expected no number";
+                now[i] = static_cast<float>(exact[i / g.out_stride * g.out_channels + i % g.out_stride].value);
+            }
+        if (auto const why = compare(now, exact, g.out_channels, g.out_stride, g.in_channels + 1, g.type, g.type, untouched); !why.empty()) return why;
+    }
+    return {};
+}
+
+void normalised_products() {
+    on_cuda::context ctx;
+    on_cuda::product_limits whole(ctx), small = whole;
+    small.multiprocessors = 1;
+    using on_cuda::pointwise_geometry;
+    for (auto const& [name, g, limits] :
+         {std::tuple{"a slice", pointwise_geometry{392, 96, 256, 128, 128, element::bf16}, &whole}, std::tuple{"block 4", pointwise_geometry{98, 992, 1024, 128, 128, element::bf16}, &whole},
+          std::tuple{"several tiles a warp", pointwise_geometry{1100, 160, 160, 128, 136, element::bf16}, &small},
+          std::tuple{"several tiles a warp, half as many outputs", pointwise_geometry{1100, 96, 104, 64, 64, element::bf16}, &small},
+          std::tuple{"several stretches of outputs into a slice", pointwise_geometry{35, 64, 64, 192, 256, element::bf16}, &whole},
+          std::tuple{"one pixel", pointwise_geometry{1, 32, 32, 256, 256, element::bf16}, &whole}}) {
+        if (on_cuda::product_tiles(*limits, g.in_channels, g.out_channels) == 0) {
+            std::printf("left out %s, normalised as it is loaded: %zu channels are more than a block's shared memory has room for\n", name, g.in_channels);
+            continue;
+        }
+        for (bool const rectify : {false, true})
+            for (bool const holes : {false, true})
+                run(std::string("normalised as they are loaded, ") + name + (rectify ? ", shifted and rectified" : "") + (holes ? ", some no numbers" : "") + ": " + std::to_string(g.pixels) +
+                        " x " + std::to_string(g.in_channels) + " to " + std::to_string(g.out_channels),
+                    [&, g = g, limits = limits] {
+                        return normalised(g, rectify, holes, [&](operands const& o) {
+                            return on_cuda::try_product(ctx, *limits, images<bf16 const>(o.x, g.pixels, g.in_channels, g.in_stride), static_cast<float const*>(o.scale.data()),
+                                                        static_cast<float const*>(o.shift.data()), static_cast<bf16 const*>(o.w.data()),
+                                                        rectify ? static_cast<bf16 const*>(o.added.data()) : nullptr, images<bf16>(o.y, g.pixels, g.out_channels, g.out_stride));
+                        });
+                    });
+    }
+    auto const enough = whole.multiprocessors * 8 * on_cuda::product_pixels;
+    for (auto const& [name, pixels] : {std::pair{"by a pass and a product", enough - 1}, std::pair{"at once", enough + 5}})
+        for (bool const rectify : {false, true})
+            run(std::string("normalised and multiplied as the backend takes it, ") + name + (rectify ? ", shifted and rectified" : ""), [&, pixels = pixels]() -> std::string {
+                pointwise_geometry const g{pixels, 64, 96, 128, 128, element::bf16};
+                if (on_cuda::pixels_fill(whole, pixels) != (pixels > enough)) return "the other way";
+                return normalised(g, rectify, true, [&](operands const& o) {
+                    using vector = view<float const, 1>;
+                    using weights = std::array<std::size_t, 4>;
+                    auto const in = images<bf16 const>(o.x, g.pixels, g.in_channels, g.in_stride);
+                    auto const out = images<bf16>(o.y, g.pixels, g.out_channels, g.out_stride);
+                    vector const scale(static_cast<float const*>(o.scale.data()), {g.in_channels}), shift(static_cast<float const*>(o.shift.data()), {g.in_channels});
+                    weights const extents{g.out_channels, g.in_channels, 1, 1};
+                    if (rectify)
+                        ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<bf16 const, 4>(static_cast<bf16 const*>(o.w.data()), extents),
+                                                    view<bf16 const, 4>(static_cast<bf16 const*>(o.added.data()), {1, 1, 1, g.out_channels}), out);
+                    else
+                        ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<float const, 4>(static_cast<float const*>(o.masters.data()), extents), out);
+                    return true;
+                });
+            });
+}
+
 }  // namespace
 
 int main() {
@@ -387,6 +496,7 @@ int main() {
         on_cuda::cudnn_handle const handle(s);
         convolutions(handle);
         products(s);
+        normalised_products();
     } catch (std::exception const& e) {
         report("everything", e.what());
     }

@@ -51,6 +51,9 @@ struct fiber {
     waits state;
     u32 barrier, lanes;  // what it waits at, or for
     u32 offered;         // to the others of its warp, or of its block
+    std::array<std::array<u32, 6>, 2> factors;  // of the last two products of its warp
+    u32 products;
+    std::vector<std::pair<u64, u64>> copies;  // that have begun, to and from
 };
 
 /// The threads of one block, on one thread of the host.
@@ -88,8 +91,13 @@ public:
 
     /// The fiber of a lane in the warp of `t`; null past the block's end, and where it has ended.
     [[nodiscard]] fiber* lane(gpu_thread const* t, u32 number) {
+        auto* const f = lane_or_ended(t, number);
+        return f != nullptr && f->state != waits::ended ? f : nullptr;
+    }
+    /// Likewise, and where it has ended.
+    [[nodiscard]] fiber* lane_or_ended(gpu_thread const* t, u32 number) {
         auto const i = t->number / 32 * 32 + number;
-        return i < count_ && fibers_[i].state != waits::ended ? &fibers_[i] : nullptr;
+        return i < count_ ? &fibers_[i] : nullptr;
     }
 
     /// Whether a thread of the block that has not ended offers something but 0.
@@ -130,7 +138,8 @@ private:
     void together(Thread thread) {
         for (u32 i = 0; i < count_; ++i) {
             auto& f = fibers_[i];
-            f.thread = thread(i), f.thread.fiber = &f, f.state = waits::no, f.offered = 0, f.begun = false;
+            f.thread = thread(i), f.thread.fiber = &f, f.state = waits::no, f.offered = 0, f.products = 0, f.begun = false;
+            f.copies.clear();
             ::getcontext(&f.first);
             f.first.uc_stack.ss_sp = stacks_ + i * stack_bytes, f.first.uc_stack.ss_size = stack_bytes, f.first.uc_link = nullptr;
             ::makecontext(&f.first, begin, 0);
@@ -301,6 +310,34 @@ u32 gpu_shuffle(gpu_thread* t, int kind, u32 a, u32 b, u32 c, u32 lanes, u8* ins
     u32 const got = other != nullptr ? other->offered : 0xdeadbeefU;  // of a lane that takes no part PTX promises nothing
     gpu_warp_barrier(t, lanes);
     return got;
+}
+
+void gpu_multiply_add(gpu_thread* t, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+    // A lane meets the others once a product, so it is one product ahead of them at most.
+    auto const turn = of(t).products++ % 2, products = of(t).products;
+    of(t).factors[turn] = {a0, a1, a2, a3, b0, b1};
+    gpu_warp_barrier(t, 0xffffffffU);
+    auto const factor = [&](u32 lane, u32 which, u32 half) {
+        auto const* const other = block::current->lane_or_ended(t, lane);
+        if (other == nullptr || (other->products - products) > 1) gpu_stop("a product of a warp that is not whole");
+        return f32_of_bits((other->factors[turn][which] >> 16 * half) << 16);
+    };
+    auto const g = gpu_lane(t) / 4, column = gpu_lane(t) % 4 * 2;
+    for (u32 i = 0; i < 4; ++i) {
+        double sum = 0;  // PTX promises no order, and at least the precision of float
+        for (u32 k = 0; k < 16; ++k) {
+            auto const from = k % 8 / 2, upper = k / 8;
+            sum += static_cast<double>(factor(4 * g + from, 2 * upper + i / 2, k % 2)) * static_cast<double>(factor(4 * (column + i % 2) + from, 4 + upper, k % 2));
+        }
+        c[i] = static_cast<f32>(static_cast<double>(c[i]) + sum);
+    }
+}
+
+void gpu_begin_copy(gpu_thread* t, u64 to, u64 from) { of(t).copies.emplace_back(to, from); }
+
+void gpu_finish_copies(gpu_thread* t) {
+    for (auto const& [to, from] : of(t).copies) std::memcpy(reinterpret_cast<void*>(to), reinterpret_cast<void const*>(from), 16);
+    of(t).copies.clear();
 }
 
 void gpu_let_others_run(gpu_thread* t) { block::current->wait(of(t), waits::no); }

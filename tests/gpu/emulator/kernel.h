@@ -45,6 +45,11 @@ void gpu_warp_barrier(gpu_thread*, u32 lanes);
 u32 gpu_ballot(gpu_thread*, u32 value, u32 lanes);
 /// `kind` 0 up, 1 down, 3 by number (PTX's shfl.sync with operands a, b and c); `*inside` tells whether the source lane is in range.
 u32 gpu_shuffle(gpu_thread*, int kind, u32 a, u32 b, u32 c, u32 lanes, u8* inside);
+/// PTX's mma.sync m16n8k16 of bfloat16, c in float32.
+void gpu_multiply_add(gpu_thread*, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1);
+/// Copies 16 bytes, which are there when `gpu_finish_copies` returns and not before.
+void gpu_begin_copy(gpu_thread*, u64 to, u64 from);
+void gpu_finish_copies(gpu_thread*);
 void gpu_let_others_run(gpu_thread*);
 void gpu_stop(char const* why);
 #ifdef __cplusplus
@@ -71,6 +76,13 @@ static inline f64 f64_of_bits(u64 b) {
     f64 x;
     memcpy(&x, &b, 8);
     return x;
+}
+/// The nearest bfloat16; with `rectified`, 0 for what is negative.
+static inline u32 bf16_of_f32(f32 x, int rectified) {
+    if (x != x) return 0x7fff;
+    if (rectified && !(x > 0)) return 0;
+    u32 const b = bits_of_f32(x);
+    return (b + 0x7fffU + (b >> 16 & 1U)) >> 16;
 }
 /// An address, if a number of so many bytes may lie there; GPUs refuse others.
 static inline u64 aligned(u64 address, u32 bytes) {
@@ -112,3 +124,7 @@ static inline u32 permuted_bytes(u32 a, u32 b, u32 selectors) {
     return r;
 }
 static inline u32 bit_mask(u32 first, u32 count) { return first > 31 || count == 0 ? 0 : (u32)(((1ULL << (count > 32 ? 32 : count)) - 1) << first); }
+static inline u32 inserted_bits(u32 from, u32 into, u32 first, u32 count) {
+    u32 const mask = bit_mask(first & 255, count & 255);
+    return (into & ~mask) | (shl_u32(from, first & 255) & mask);
+}

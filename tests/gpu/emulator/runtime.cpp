@@ -265,11 +265,22 @@ gpu_kernel const& kernel_of(void const* function) {
     return *k;
 }
 
+constexpr std::size_t most_shared_bytes = 232448;  // of a block
+
+/// Bytes of dynamic shared memory that a kernel was allowed beyond what any may have; sets them first where `bytes` is not 0.
+std::size_t shared_bytes_allowed(void const* function, std::size_t bytes = 0) {
+    static std::mutex mutex;
+    static std::map<void const*, std::size_t> all;
+    std::lock_guard const lock(mutex);
+    if (bytes != 0) all[function] = bytes;
+    return all[function];
+}
+
 cudaError_t start(void const* function, dim3 grid, dim3 threads, void** arguments, std::size_t shared, cudaStream_t s) {
     auto const& k = kernel_of(function);
     auto const count = std::size_t{threads.x} * threads.y * threads.z;
     if (count == 0 || count > 1024 || grid.x == 0 || grid.x > 2147483647U || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) return failed(cudaErrorInvalidConfiguration);
-    if (shared + k.shared_bytes > 49152) return failed(cudaErrorInvalidValue);
+    if (shared + k.shared_bytes > 49152 && shared > shared_bytes_allowed(function)) return failed(cudaErrorInvalidValue);
     // Arguments are copied now, each aligned as any may have to be.
     std::vector<std::vector<std::max_align_t>> values;
     for (u32 i = 0; i < k.parameters; ++i) {
@@ -324,13 +335,13 @@ cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int gpu) {
     return cudaSuccess;
 }
 cudaError_t cudaDeviceGetAttribute(int* value, cudaDeviceAttr name, int) {
-    static std::map<cudaDeviceAttr, int> const known{{cudaDevAttrMultiProcessorCount, 132},
+    static std::map<cudaDeviceAttr, int> const known{{cudaDevAttrMultiProcessorCount, setting("CXR_EMULATOR_PROCESSORS") == 0 ? 132 : setting("CXR_EMULATOR_PROCESSORS")},
                                                      {cudaDevAttrComputeCapabilityMajor, 9},
                                                      {cudaDevAttrComputeCapabilityMinor, 0},
                                                      {cudaDevAttrMaxThreadsPerBlock, 1024},
                                                      {cudaDevAttrMaxGridDimX, 2147483647},
                                                      {cudaDevAttrMaxSharedMemoryPerBlock, 49152},
-                                                     {cudaDevAttrMaxSharedMemoryPerBlockOptin, 232448},
+                                                     {cudaDevAttrMaxSharedMemoryPerBlockOptin, static_cast<int>(most_shared_bytes)},
                                                      {cudaDevAttrMaxSharedMemoryPerMultiprocessor, 233472},
                                                      {cudaDevAttrReservedSharedMemoryPerBlock, 1024},
                                                      {cudaDevAttrMaxThreadsPerMultiProcessor, 2048},
@@ -511,6 +522,12 @@ cudaError_t cudaFuncGetAttributes(cudaFuncAttributes* about, void const* functio
     // Thrust asks for which compute capability a kernel was compiled, which its name tells.
     auto const& name = kernel_names()[function];
     about->ptxVersion = name.find("_900") != std::string::npos ? 90 : 80, about->binaryVersion = about->ptxVersion, about->maxThreadsPerBlock = 1024, about->numRegs = 32;
+    return cudaSuccess;
+}
+cudaError_t cudaFuncSetAttribute(void const* function, cudaFuncAttribute name, int value) {
+    if (name != cudaFuncAttributeMaxDynamicSharedMemorySize) gpu_stop("an attribute of a kernel that the emulator does not know");
+    if (value < 0 || static_cast<std::size_t>(value) + kernel_of(function).shared_bytes > most_shared_bytes) return failed(cudaErrorInvalidValue);
+    shared_bytes_allowed(function, static_cast<std::size_t>(value));
     return cudaSuccess;
 }
 cudaError_t cudaOccupancyMaxActiveBlocksPerMultiprocessorWithFlags(int* blocks, void const*, int block, std::size_t, unsigned) { return *blocks = std::max(1, 2048 / std::max(block, 1)), cudaSuccess; }

@@ -21,6 +21,7 @@ SPECIAL = {f"%{name}.{axis}": f"t->{name}[{i}]" for name in ("tid", "ctaid", "nt
 # What may stand behind an instruction's name beside types; anything else may mean something that is not done here.
 MODIFIERS = set("add all and any approx ballot cg clamp cta down ftz gl global gpu idx lo local nc nan neu num leu ltu geu gtu eq ne lt le gt ge".split())
 MODIFIERS |= set("L2 or param pred red relaxed release rmi rn rzi shared sync to uni up v2 v4 volatile warp wide xor".split())
+PRODUCT = "mma.sync.aligned.m16n8k16.row.col.f32.bf16.bf16.f32"
 COMPARED = {"eq": "==", "ne": "!=", "lt": "<", "le": "<=", "gt": ">", "ge": ">="}
 UNORDERED = {"neu": "==", "ltu": ">=", "leu": ">", "gtu": "<=", "geu": "<"}  # the opposite, not fulfilled
 JOINED = {"and": "&", "or": "|", "xor": "^"}
@@ -161,6 +162,8 @@ class Function:
         read, write = self.read, self.write
         suffix = "f" if t == "f32" else ""
 
+        if name in ("mma", "cp") or "bf16x2" in kinds:
+            return self.of_tensor_cores(".".join(words), o)
         if unknown := kinds - MODIFIERS - C_TYPES.keys():
             raise Unknown(f"{'.'.join(words)} ({', '.join(unknown)})")
         if "ftz" in kinds and (name, t) != ("rcp", "f64"):  # which is refined by what comes behind it
@@ -257,10 +260,33 @@ class Function:
             result(f"reversed_bits({read(o[1], t)})")
         elif name == "prmt":
             result("permuted_bytes({}, {}, {})".format(*values("u32", "u32", "u32")))
+        elif name == "bfi" and t == "u32":
+            result("inserted_bits({}, {}, {}, {})".format(*values("u32", "u32", "u32", "u32")))
         elif name == "bmsk":
             result("bit_mask({}, {})".format(*values("u32", "u32")))
         else:
             raise Unknown(".".join(words))
+        return None
+
+    def of_tensor_cores(self, words, o):
+        """Products of a warp, what their operands are made by, and copies beside the thread."""
+        if words == PRODUCT:
+            self.meets = True
+            c, a, b, before = (operands(x[1:-1]) for x in o)
+            self.lines.append("{ f32 c[4] = {%s};" % ", ".join(self.read(x, "f32") for x in before))
+            self.lines.append("gpu_multiply_add(t, c, %s);" % ", ".join(self.read(x, "u32") for x in a + b))
+            for i, x in enumerate(c):
+                self.write(x, f"c[{i}]", "f32")
+            self.lines.append("}")
+        elif words in ("cvt.rn.bf16x2.f32", "cvt.rn.relu.bf16x2.f32"):
+            upper, lower = (f"bf16_of_f32({self.read(x, 'f32')}, {int('relu' in words)})" for x in o[1:])
+            self.write(o[0], f"({upper} << 16 | {lower})", "u32")
+        elif words == "cp.async.cg.shared.global" and o[2] == "16":
+            self.lines.append(f"gpu_begin_copy(t, aligned({self.address(o[0])}, 16), aligned({self.address(o[1])}, 16));")
+        elif words == "cp.async.wait_all":
+            self.lines.append("gpu_finish_copies(t);")
+        else:
+            raise Unknown(words)
 
     def together(self, name, kinds, o):
         """What the threads of a warp or a block do at once."""

@@ -4,4 +4,5 @@
 
 #include "cxr/backend/cuda/convolution.hpp"
 #include "cxr/backend/cuda/normalise.hpp"
+#include "cxr/backend/cuda/normalised_product.hpp"
 #include "cxr/backend/cuda/tag.hpp"

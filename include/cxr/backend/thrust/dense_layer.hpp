@@ -5,8 +5,8 @@
 // reads a channel adds to the channel's gradient what needs no sum over the batch, while it takes those sums; what depends on them, linear in the channel, is
 // put off until the last layer has read it.
 
-#include "cxr/backend/thrust/convolution.hpp"
 #include "cxr/backend/thrust/norm_layer.hpp"
+#include "cxr/backend/thrust/normalised_product.hpp"
 #include "cxr/nn/append.hpp"
 #include "cxr/nn/chain.hpp"
 #include "cxr/nn/conv.hpp"
@@ -59,11 +59,10 @@ public:
         if (in.values.data() != out.values.data()) ops::copy<Backend, T>(ctx, in.values, out.values.slice(3, 0, channels_));
         nn::activation<T const> const source(out.values.slice(3, 0, channels_), out.statistics != nullptr ? out.statistics : in.statistics);
         auto scratch = ctx.scratch().open();
-        auto const normalised = take(scratch, in.shape(), channels_), rectified = take(scratch, in.shape(), bottleneck_);
+        auto const rectified = take(scratch, in.shape(), bottleneck_);
         t.bottleneck.begin(with_channels(in.shape(), bottleneck_));
         norm1_.prepare(ctx, source, t.norm1);
-        norm1_.normalise_rectify(ctx, normalised, t.norm1);
-        ops::convolution<Backend, T>(ctx, first_window, normalised, weights(conv1_), t.bottleneck.values.view());
+        ops::dispatch<Backend>(normalised_product_key{}, ctx, t.norm1.in, constant(t.norm1.scale), constant(t.norm1.shift), weights(conv1_), t.bottleneck.values.view());
         norm2_.prepare(ctx, t.bottleneck.all(), t.norm2);
         norm2_.normalise_rectify(ctx, rectified, t.norm2);
         ops::convolution<Backend, T>(ctx, second_window, rectified, weights(conv2_), out.values.slice(3, channels_, grown_));
@@ -121,9 +120,9 @@ public:
         void infer(cxr::context<Backend>& ctx, view<T const, 4> in, view<T, 4> out, Observer& observer, std::string const& path) const {
             if (in.data() != out.data()) ops::copy<Backend, T>(ctx, in, out.slice(3, 0, channels));
             auto scratch = ctx.scratch().open();
-            auto const normalised = take(scratch, in.shape(), channels), between = take(scratch, in.shape(), bottleneck);
-            norm1.normalise_rectify(ctx, out.slice(3, 0, channels), normalised);
-            ops::dispatch<Backend>(shifted_product_key{}, ctx, view<T const, 4>(normalised), view<T const, 4>(conv1.view()), view<T const, 4>(shift.view()), between);
+            auto const between = take(scratch, in.shape(), bottleneck);
+            ops::dispatch<Backend>(normalised_product_key{}, ctx, view<T const, 4>(out.slice(3, 0, channels)), constant(norm1.scale), constant(norm1.shift), constant(conv1), constant(shift),
+                                   between);
             conv2.infer(ctx, between, out.slice(3, channels, grown), observer, path);
         }
     };
@@ -197,6 +196,12 @@ private:
     template <class Frame>
     [[nodiscard]] static view<T, 4> take(Frame& scratch, shape const& s, std::size_t channels) {
         return {scratch.template take<T>(s[0] * s[1] * s[2] * channels), {s[0], s[1], s[2], channels}};
+    }
+
+    /// What is not written to.
+    template <class U, std::size_t Rank, class Memory>
+    [[nodiscard]] static view<U const, Rank> constant(tensor<U, Rank, Memory> const& t) {
+        return t.view();
     }
 
     template <class Conv>

@@ -22,6 +22,9 @@ target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CXX>:${cxr_w
 set(cxr_cuda_architectures 80-real 90)
 set(cxr_cuda_test_architectures 80) # and its PTX: for programs that need no more than to run; the trainer has its code for all
 target_compile_options(cxr_warnings INTERFACE "$<$<COMPILE_LANGUAGE:CUDA>:-std=c++20;-Xcompiler=-Wall,-Wextra>")
+if("-Wno-restrict" IN_LIST cxr_warning_options)
+    target_compile_options(cxr_warnings INTERFACE $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=-Wno-restrict>)
+endif()
 if(CMAKE_CXX_COMPILER_ID STREQUAL "GNU")
     set(heap --param=ggc-min-heapsize=400000) # in kB: below it g++ does not look for memory to give back, which takes a tenth of its time
     target_compile_options(cxr_warnings INTERFACE $<$<COMPILE_LANGUAGE:CXX>:${heap}> $<$<COMPILE_LANGUAGE:CUDA>:-Xcompiler=${heap}>)

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Convolutions by cuDNN, products by cuBLASLt and those that normalise what they load against plain double loops, on DenseNet121's geometries and on small odd ones. A line a check; exit
-// status 0 where all hold, 1 where one does not, 77 where there is no GPU to run on.
+// status 0 where all hold, 1 where one does not, 77 where there is no GPU to run on. `--own`: what our own kernel multiplies, alone.
 
 #include "cxr/backend/cuda/convolution_plan.hpp"
 #include "cxr/backend/cuda/matrix_product.hpp"
@@ -14,6 +14,7 @@
 #include <exception>
 #include <limits>
 #include <string>
+#include <string_view>
 #include <tuple>
 #include <utility>
 #include <vector>
@@ -483,7 +484,8 @@ void normalised_products() {
 
 }  // namespace
 
-int main() {
+int main(int count, char** arguments) {
+    bool const of_libraries = count < 2 || std::string_view(arguments[1]) != "--own";
     try {
         auto const device = on_thrust::require_device();
         std::printf("%s, compute capability %d.%d\n", device.name.c_str(), device.major, device.minor);
@@ -492,10 +494,12 @@ int main() {
         return 77;
     }
     try {
-        on_cuda::stream const s;
-        on_cuda::cudnn_handle const handle(s);
-        convolutions(handle);
-        products(s);
+        if (of_libraries) {
+            on_cuda::stream const s;
+            on_cuda::cudnn_handle const handle(s);
+            convolutions(handle);
+            products(s);
+        }
         normalised_products();
     } catch (std::exception const& e) {
         report("everything", e.what());

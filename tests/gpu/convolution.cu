@@ -13,6 +13,7 @@
 #include <cstring>
 #include <exception>
 #include <limits>
+#include <stdexcept>
 #include <string>
 #include <string_view>
 #include <tuple>
@@ -394,7 +395,7 @@ struct operands {
     }
 };
 
-/// Images, normalised and multiplied by `multiply(operands)`, which tells whether it can, against double loops; with `holes`, some pixels are no numbers.
+/// Images, normalised and multiplied by `multiply(operands)` again and again, against double loops; with `holes`, some pixels are no numbers.
 template <class Multiply>
 std::string normalised(on_cuda::pointwise_geometry const& g, bool rectify, bool holes, Multiply multiply) {
     operands all(g);
@@ -415,9 +416,9 @@ std::string normalised(on_cuda::pointwise_geometry const& g, bool rectify, bool 
     if (rectify)
         for (std::size_t i = 0; i < exact.size(); ++i) exact[i].add(added.host[i % g.out_channels], 1), exact[i].value = std::max(exact[i].value, 0.0);
     std::vector<float> once;
-    for (int again = 0; again < 3; ++again) {
+    for (int again = 0; again < 4; ++again) {
         y.fill_with(untouched);
-        if (!multiply(all)) return "the kernel does not do it";
+        multiply(all);
         check(cudaDeviceSynchronize(), "cudaDeviceSynchronize");
         auto now = y.fetch();
         if (again > 0 && std::memcmp(once.data(), now.data(), now.size() * sizeof(float)) != 0) return "other bits at another run";
@@ -432,18 +433,24 @@ std::string normalised(on_cuda::pointwise_geometry const& g, bool rectify, bool 
     return {};
 }
 
-void normalised_products() {
-    on_cuda::context ctx;
-    on_cuda::product_limits whole(ctx), small = whole;
-    small.multiprocessors = 1;
+/// The kernel itself, with as many blocks as such a GPU has room for.
+void normalised_products(on_cuda::context& ctx, on_cuda::product_limits const& whole) {
     using on_cuda::pointwise_geometry;
+    auto const with = [&](std::size_t multiprocessors) {
+        auto some = whole;
+        some.multiprocessors = multiprocessors;
+        return some;
+    };
     for (auto const& [name, g, limits] :
-         {std::tuple{"a slice", pointwise_geometry{392, 96, 256, 128, 128, element::bf16}, &whole}, std::tuple{"block 4", pointwise_geometry{98, 992, 1024, 128, 128, element::bf16}, &whole},
-          std::tuple{"several tiles a warp", pointwise_geometry{1100, 160, 160, 128, 136, element::bf16}, &small},
-          std::tuple{"several tiles a warp, half as many outputs", pointwise_geometry{1100, 96, 104, 64, 64, element::bf16}, &small},
-          std::tuple{"several stretches of outputs into a slice", pointwise_geometry{35, 64, 64, 192, 256, element::bf16}, &whole},
-          std::tuple{"one pixel", pointwise_geometry{1, 32, 32, 256, 256, element::bf16}, &whole}}) {
-        if (on_cuda::product_tiles(*limits, g.in_channels, g.out_channels) == 0) {
+         {std::tuple{"a slice", pointwise_geometry{392, 96, 256, 128, 128, element::bf16}, whole}, std::tuple{"block 4", pointwise_geometry{98, 992, 1024, 128, 128, element::bf16}, whole},
+          std::tuple{"one block, several tiles a warp", pointwise_geometry{1100, 160, 160, 128, 136, element::bf16}, with(1)},
+          std::tuple{"one block, several tiles a warp, half as many outputs", pointwise_geometry{1100, 96, 104, 64, 64, element::bf16}, with(1)},
+          std::tuple{"three blocks, several tiles a warp", pointwise_geometry{2007, 64, 64, 128, 128, element::bf16}, with(3)},
+          std::tuple{"three blocks, several tiles a warp, half as many outputs", pointwise_geometry{3850, 32, 32, 64, 64, element::bf16}, with(3)},
+          std::tuple{"three blocks for each of two stretches of outputs, several tiles a warp", pointwise_geometry{1999, 64, 64, 256, 256, element::bf16}, with(7)},
+          std::tuple{"two blocks for each of three stretches of outputs into a slice, several tiles a warp", pointwise_geometry{2111, 32, 32, 192, 256, element::bf16}, with(7)},
+          std::tuple{"one pixel", pointwise_geometry{1, 32, 32, 256, 256, element::bf16}, whole}}) {
+        if (on_cuda::product_tiles(limits, g.in_channels, g.out_channels) == 0) {
             std::printf("left out %s, normalised as it is loaded: %zu channels are more than a block's shared memory has room for\n", name, g.in_channels);
             continue;
         }
@@ -453,33 +460,51 @@ void normalised_products() {
                         " x " + std::to_string(g.in_channels) + " to " + std::to_string(g.out_channels),
                     [&, g = g, limits = limits] {
                         return normalised(g, rectify, holes, [&](operands const& o) {
-                            return on_cuda::try_product(ctx, *limits, images<bf16 const>(o.x, g.pixels, g.in_channels, g.in_stride), static_cast<float const*>(o.scale.data()),
-                                                        static_cast<float const*>(o.shift.data()), static_cast<bf16 const*>(o.w.data()),
-                                                        rectify ? static_cast<bf16 const*>(o.added.data()) : nullptr, images<bf16>(o.y, g.pixels, g.out_channels, g.out_stride));
+                            on_cuda::enqueue_product(ctx, limits, images<bf16 const>(o.x, g.pixels, g.in_channels, g.in_stride), static_cast<float const*>(o.scale.data()),
+                                                     static_cast<float const*>(o.shift.data()), static_cast<bf16 const*>(o.w.data()),
+                                                     rectify ? static_cast<bf16 const*>(o.added.data()) : nullptr, images<bf16>(o.y, g.pixels, g.out_channels, g.out_stride));
                         });
                     });
     }
-    auto const enough = whole.multiprocessors * 8 * on_cuda::product_pixels;
-    for (auto const& [name, pixels] : {std::pair{"by a pass and a product", enough - 1}, std::pair{"at once", enough + 5}})
+}
+
+/// The way that the backend takes by itself, where the kernel serves and where it does not; run, recorded and replayed.
+void normalised_products_as_dispatched(on_cuda::context& ctx, on_cuda::product_limits const& limits, bool of_libraries) {
+    auto const enough = limits.multiprocessors * 8 * on_cuda::product_pixels;
+    struct way {
+        char const* name;
+        on_cuda::pointwise_geometry g;
+        bool at_once;
+    };
+    std::size_t key = 0;
+    for (auto const& [name, g, at_once] : {way{"many pixels at once", {enough + 5, 64, 96, 128, 128, element::bf16}, true}, way{"too few pixels in two", {enough - 1, 64, 96, 128, 128, element::bf16}, false},
+                                           way{"a number of channels in two", {enough + 5, 48, 96, 128, 128, element::bf16}, false},
+                                           way{"a number of outputs in two", {enough + 5, 64, 96, 32, 32, element::bf16}, false},
+                                           way{"pixels that are not whole vectors in two", {enough + 5, 64, 65, 128, 128, element::bf16}, false}}) {
+        if (!at_once && !of_libraries) continue;
         for (bool const rectify : {false, true})
-            run(std::string("normalised and multiplied as the backend takes it, ") + name + (rectify ? ", shifted and rectified" : ""), [&, pixels = pixels]() -> std::string {
-                pointwise_geometry const g{pixels, 64, 96, 128, 128, element::bf16};
-                if (on_cuda::pixels_fill(whole, pixels) != (pixels > enough)) return "the other way";
-                return normalised(g, rectify, true, [&](operands const& o) {
+            run(std::string("normalised and multiplied as the backend takes it, ") + name + (rectify ? ", shifted and rectified" : ""), [&, g = g, at_once = at_once]() -> std::string {
+                // What cuBLASLt's rectifier makes of what is no number is told above.
+                return normalised(g, rectify, at_once || !rectify, [&](operands const& o) {
                     using vector = view<float const, 1>;
                     using weights = std::array<std::size_t, 4>;
                     auto const in = images<bf16 const>(o.x, g.pixels, g.in_channels, g.in_stride);
                     auto const out = images<bf16>(o.y, g.pixels, g.out_channels, g.out_stride);
+                    if ((on_cuda::pixels_fill(limits, g.pixels) && on_cuda::product_serves(limits, in, out, {o.w.data(), o.added.data()})) != at_once) throw std::runtime_error("the other way");
                     vector const scale(static_cast<float const*>(o.scale.data()), {g.in_channels}), shift(static_cast<float const*>(o.shift.data()), {g.in_channels});
                     weights const extents{g.out_channels, g.in_channels, 1, 1};
-                    if (rectify)
-                        ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<bf16 const, 4>(static_cast<bf16 const*>(o.w.data()), extents),
-                                                    view<bf16 const, 4>(static_cast<bf16 const*>(o.added.data()), {1, 1, 1, g.out_channels}), out);
-                    else
-                        ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<float const, 4>(static_cast<float const*>(o.masters.data()), extents), out);
-                    return true;
+                    ctx.replay(key, [&] {
+                        if (rectify)
+                            ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<bf16 const, 4>(static_cast<bf16 const*>(o.w.data()), extents),
+                                                        view<bf16 const, 4>(static_cast<bf16 const*>(o.added.data()), {1, 1, 1, g.out_channels}), out);
+                        else
+                            ops::dispatch<cuda_backend>(on_thrust::normalised_product_key{}, ctx, in, scale, shift, view<float const, 4>(static_cast<float const*>(o.masters.data()), extents),
+                                                        out);
+                    });
                 });
-            });
+            }),
+                ++key;
+    }
 }
 
 }  // namespace
@@ -500,7 +525,10 @@ int main(int count, char** arguments) {
             convolutions(handle);
             products(s);
         }
-        normalised_products();
+        on_cuda::context ctx;
+        on_cuda::product_limits const limits(ctx);
+        normalised_products(ctx, limits);
+        normalised_products_as_dispatched(ctx, limits, of_libraries);
     } catch (std::exception const& e) {
         report("everything", e.what());
     }

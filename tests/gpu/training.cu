@@ -62,12 +62,12 @@ void run(char const* name, std::function<std::string()> const& f) {
 
 constexpr models::densenet_options options{.blocks = {2, 2, 2, 2}, .growth = 16, .stem = 32, .classes = 3};
 
-/// 16 images of 64 pixels whose labels can be learnt, one of them unknown; others for each number.
+/// Images of 64 pixels, 16 unless told otherwise, whose labels can be learnt, one of them unknown; others for each number.
 struct data {
-    tensor<float, 4> images{{16, 64, 64, 3}};
-    tensor<float, 2> targets{{16, 3}};
+    tensor<float, 4> images;
+    tensor<float, 2> targets;
 
-    explicit data(std::uint64_t number = 0, bool with_unknown = true) {
+    explicit data(std::uint64_t number = 0, bool with_unknown = true, std::size_t count = 16) : images({count, 64, 64, 3}), targets({count, 3}) {
         cxr::random const numbers(9 + number);
         for (std::size_t i = 0; i < targets.size(); ++i) targets[i] = static_cast<float>(numbers.stream("y").below(i, 2));
         for (std::size_t i = 0; i < images.size(); ++i) {
@@ -96,12 +96,12 @@ std::vector<float> state_of(Network& network) {
     return all;
 }
 
-/// Losses of some steps, in turn on so many batches.
+/// Losses of some steps, in turn on so many batches of `count` images.
 template <class Network>
-std::vector<double> losses(Network& network, int steps, int batches = 3, bool with_unknown = true) {
+std::vector<double> losses(Network& network, int steps, int batches = 3, bool with_unknown = true, std::size_t count = 16) {
     std::vector<double> all;
     for (int s = 0; s < steps; ++s) {
-        data const d(static_cast<std::uint64_t>(s % batches), with_unknown);
+        data const d(static_cast<std::uint64_t>(s % batches), with_unknown, count);
         all.push_back(network.step(d.images.view(), d.targets.view()));
     }
     return all;
@@ -333,9 +333,9 @@ void networks() {
         }
         return std::string(state_of(network) == state_of(asked) ? "" : "parameters differ");
     });
-    auto const predicted = [](auto network) {
-        data const d;
-        tensor<float, 2> p({16, 3});
+    auto const predicted = [](auto network, std::size_t count = 16) {
+        data const d(0, true, count);
+        tensor<float, 2> p({count, 3});
         network.predict(d.images.view(), p.view());
         return std::vector<double>(p.begin(), p.end());
     };
@@ -353,6 +353,23 @@ void networks() {
         auto const found = losses(network, 30, 1);
         if (!(found.back() < found.front() / 2)) return "loss " + std::to_string(found.front()) + " became " + std::to_string(found.back());
         return within({found[0]}, {expected[0]}, std::pow(2.0, -9) * std::sqrt(30.0) * 4);
+    });
+    // As many images as it takes for block 1's first layer, 32 channels of 16 x 16 pixels, to begin with the product that normalises what it loads.
+    on_cuda::product_limits const limits(ctx);
+    auto const many = limits.multiprocessors * 8 * on_cuda::product_pixels / 256 + 3;
+    run("a batch that fills the GPU, in bfloat16: predictions are the reference's but for what is rounded", [&] {
+        if (!on_cuda::pixels_fill(limits, many * 256) || on_cuda::product_tiles(limits, options.stem, 4 * options.growth) == 0) return std::string("it does not fill it");
+        return within(predicted(make<cuda_backend>(ctx, models::densenet_in_bf16(options)), many), predicted(make<reference_backend>(host, models::densenet(options)), many),
+                      std::pow(2.0, -9) * std::sqrt(3 * 30.0));
+    });
+    run("a batch that fills the GPU, in bfloat16: it begins with the same loss, learns, and two runs have the same bits, recorded steps included", [&] {
+        context<cuda_backend> const other;
+        auto one = make<cuda_backend>(ctx, models::densenet_in_bf16(options)), two = make<cuda_backend>(other, models::densenet_in_bf16(options));
+        auto exact = make<reference_backend>(host, models::densenet(options));
+        auto const found = losses(one, 30, 1, true, many);
+        if (losses(two, 30, 1, true, many) != found || state_of(one) != state_of(two)) return std::string("they differ");
+        if (!(found.back() < found.front() / 2)) return "loss " + std::to_string(found.front()) + " became " + std::to_string(found.back());
+        return within({found[0]}, losses(exact, 1, 1, true, many), std::pow(2.0, -9) * std::sqrt(30.0) * 4);
     });
     run("a loss that is not finite changes nothing", [&] {
         auto network = make<cuda_backend>(ctx, models::densenet(options));

@@ -51,7 +51,7 @@ struct fiber {
     waits state;
     u32 barrier, lanes;  // what it waits at, or for
     u32 offered;         // to the others of its warp, or of its block
-    std::array<std::array<u32, 6>, 2> factors;  // of the last two products of its warp
+    std::array<std::array<u32, 7>, 2> factors;  // of the last two products of its warp, and the instruction's number
     u32 products;
     std::vector<std::pair<u64, u64>> copies;  // that have begun, to and from
 };
@@ -312,14 +312,14 @@ u32 gpu_shuffle(gpu_thread* t, int kind, u32 a, u32 b, u32 c, u32 lanes, u8* ins
     return got;
 }
 
-void gpu_multiply_add(gpu_thread* t, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
+void gpu_multiply_add(gpu_thread* t, u32 instruction, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1) {
     // A lane meets the others once a product, so it is one product ahead of them at most.
     auto const turn = of(t).products++ % 2, products = of(t).products;
-    of(t).factors[turn] = {a0, a1, a2, a3, b0, b1};
+    of(t).factors[turn] = {a0, a1, a2, a3, b0, b1, instruction};
     gpu_warp_barrier(t, 0xffffffffU);
     auto const factor = [&](u32 lane, u32 which, u32 half) {
         auto const* const other = block::current->lane_or_ended(t, lane);
-        if (other == nullptr || (other->products - products) > 1) gpu_stop("a product of a warp that is not whole");
+        if (other == nullptr || (other->products - products) > 1 || other->factors[turn][6] != instruction) gpu_stop("a product of a warp that is not whole");
         return f32_of_bits((other->factors[turn][which] >> 16 * half) << 16);
     };
     auto const g = gpu_lane(t) / 4, column = gpu_lane(t) % 4 * 2;

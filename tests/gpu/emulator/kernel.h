@@ -32,6 +32,7 @@ typedef struct gpu_kernel {
     void (*run)(gpu_thread*, char**);  ///< one thread, with the addresses of its parameters
     u32 shared_bytes;                  ///< of static shared memory
     u32 meets;                         ///< whether its threads wait for each other
+    u32 most_threads;                  ///< of a block, for which it was compiled
     u32 parameters;                    ///< how many
     u32 const* parameter_bytes;        ///< sizes
 } gpu_kernel;
@@ -45,8 +46,8 @@ void gpu_warp_barrier(gpu_thread*, u32 lanes);
 u32 gpu_ballot(gpu_thread*, u32 value, u32 lanes);
 /// `kind` 0 up, 1 down, 3 by number (PTX's shfl.sync with operands a, b and c); `*inside` tells whether the source lane is in range.
 u32 gpu_shuffle(gpu_thread*, int kind, u32 a, u32 b, u32 c, u32 lanes, u8* inside);
-/// PTX's mma.sync m16n8k16 of bfloat16, c in float32.
-void gpu_multiply_add(gpu_thread*, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1);
+/// PTX's mma.sync m16n8k16 of bfloat16, c in float32; `instruction` is the same for all lanes.
+void gpu_multiply_add(gpu_thread*, u32 instruction, f32* c, u32 a0, u32 a1, u32 a2, u32 a3, u32 b0, u32 b1);
 /// Copies 16 bytes, which are there when `gpu_finish_copies` returns and not before.
 void gpu_begin_copy(gpu_thread*, u64 to, u64 from);
 void gpu_finish_copies(gpu_thread*);

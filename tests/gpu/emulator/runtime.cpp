@@ -267,19 +267,20 @@ gpu_kernel const& kernel_of(void const* function) {
 
 constexpr std::size_t most_shared_bytes = 232448;  // of a block
 
-/// Bytes of dynamic shared memory that a kernel was allowed beyond what any may have; sets them first where `bytes` is not 0.
+/// Bytes of dynamic shared memory that a kernel was allowed on the current GPU beyond what any may have; sets them first where `bytes` is not 0.
 std::size_t shared_bytes_allowed(void const* function, std::size_t bytes = 0) {
     static std::mutex mutex;
-    static std::map<void const*, std::size_t> all;
+    static std::map<std::pair<void const*, int>, std::size_t> all;
     std::lock_guard const lock(mutex);
-    if (bytes != 0) all[function] = bytes;
-    return all[function];
+    auto& allowed = all[{function, current}];
+    if (bytes != 0) allowed = bytes;
+    return allowed;
 }
 
 cudaError_t start(void const* function, dim3 grid, dim3 threads, void** arguments, std::size_t shared, cudaStream_t s) {
     auto const& k = kernel_of(function);
     auto const count = std::size_t{threads.x} * threads.y * threads.z;
-    if (count == 0 || count > 1024 || grid.x == 0 || grid.x > 2147483647U || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) return failed(cudaErrorInvalidConfiguration);
+    if (count == 0 || count > k.most_threads || grid.x == 0 || grid.x > 2147483647U || grid.y == 0 || grid.y > 65535 || grid.z == 0 || grid.z > 65535) return failed(cudaErrorInvalidConfiguration);
     if (shared + k.shared_bytes > 49152 && shared > shared_bytes_allowed(function)) return failed(cudaErrorInvalidValue);
     // Arguments are copied now, each aligned as any may have to be.
     std::vector<std::vector<std::max_align_t>> values;

@@ -5,6 +5,7 @@
 nvcc leaves PTX in the program beside machine code, compressed by zstd. A kernel becomes a function that runs one thread; registers become variables, addresses stay addresses.
 What waits for other threads of the block is a call (kernel.h). An instruction that this does not know ends it, with status 1 and its name."""
 
+import math
 import re
 import subprocess
 import sys
@@ -65,7 +66,9 @@ class Function:
         self.parameters = [variable(p)[::2][:2] for text in (m[2], m[4]) for p in operands(text or "")]  # what it returns comes first
         self.scopes = [{name: ("memory", f"(u64){identifier(name)}") for name, _ in self.parameters}]
         self.lines, self.calls = [], set()
-        self.shared, self.blocks, self.meets = 0, 0, False
+        self.shared, self.blocks, self.meets, self.products = 0, 0, False, 0
+        most = re.search(r"\.maxntid\s+([\d,\s]+)", header)
+        self.most_threads = math.prod(int(n) for n in most[1].split(",")) if most else 1024
 
     def signature(self):
         return f"static void f_{identifier(self.name)}(gpu_thread* t" + "".join(f", char* {identifier(n)}" for n, _ in self.parameters) + ")"
@@ -274,7 +277,8 @@ class Function:
             self.meets = True
             c, a, b, before = (operands(x[1:-1]) for x in o)
             self.lines.append("{ f32 c[4] = {%s};" % ", ".join(self.read(x, "f32") for x in before))
-            self.lines.append("gpu_multiply_add(t, c, %s);" % ", ".join(self.read(x, "u32") for x in a + b))
+            self.products += 1
+            self.lines.append("gpu_multiply_add(t, %d, c, %s);" % (self.products, ", ".join(self.read(x, "u32") for x in a + b)))
             for i, x in enumerate(c):
                 self.write(x, f"c[{i}]", "f32")
             self.lines.append("}")
@@ -451,7 +455,7 @@ def main():
             file.write("\n".join(f.lines) + "\nreturn; }\n")
             if f.kernel:
                 file.write(f"static u32 const sizes_{identifier(f.name)}[] = {{{', '.join(str(s) for _, s in f.parameters) or '0'}}};\n")
-                file.write(f'gpu_kernel const {identifier(f.name)} = {{"{f.name}", f_{identifier(f.name)}, {f.shared}, {int(f.meets)}, {len(f.parameters)}, sizes_{identifier(f.name)}}};\n')
+                file.write(f'gpu_kernel const {identifier(f.name)} = {{"{f.name}", f_{identifier(f.name)}, {f.shared}, {int(f.meets)}, {f.most_threads}, {len(f.parameters)}, sizes_{identifier(f.name)}}};\n')
     print(f"{program}: {len(all_)} kernels and functions")
 
 

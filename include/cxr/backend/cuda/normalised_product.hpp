@@ -10,6 +10,8 @@
 #include <algorithm>
 #include <cstddef>
 #include <cstdint>
+#include <initializer_list>
+#include <type_traits>
 
 namespace cxr::on_cuda {
 
@@ -51,24 +53,30 @@ void launch_product(context& ctx, product_limits const& limits, normalised_produ
     check(cudaGetLastError(), "multiply_normalised");
 }
 
-/// Enqueues `multiply_normalised`, its product shifted and rectified where `added` is not null, and tells whether it can do that.
-inline bool try_product(context& ctx, product_limits const& limits, view<bf16 const, 4> in, float const* scale, float const* shift, bf16 const* weights, bf16 const* added,
-                        view<bf16, 4> out) {
-    auto const tiles = product_tiles(limits, in.extent(3), out.extent(3));
-    if (tiles == 0 || !all_whole_vectors(in, out) || alignment_of({weights, added}) != 16) return false;
+/// Whether `enqueue_product` does it: images of whole vectors in multiples of channels and outputs for whose weights there is room, all else on 16 bytes.
+[[nodiscard]] inline bool product_serves(product_limits const& limits, view<bf16 const, 4> in, view<bf16, 4> out, std::initializer_list<void const*> others = {}) {
+    return product_tiles(limits, in.extent(3), out.extent(3)) != 0 && all_whole_vectors(in, out) && alignment_of(others) == 16;
+}
+
+/// Enqueues `multiply_normalised` where it serves, its product shifted and rectified where `added` is not null.
+inline void enqueue_product(context& ctx, product_limits const& limits, view<bf16 const, 4> in, float const* scale, float const* shift, bf16 const* weights, bf16 const* added,
+                            view<bf16, 4> out) {
+    require(product_serves(limits, in, out, {weights, added}), "cxr::on_cuda::enqueue_product: channels, outputs or addresses that it does not take");
     normalised_product const p{on_thrust::matrix_of(in), scale, shift, weights, added, on_thrust::matrix_of(out), on_thrust::pixel_count(in), static_cast<std::uint32_t>(in.extent(3))};
-    auto const launch = [&]<bool Rectify>() { tiles == 16 ? launch_product<16, Rectify>(ctx, limits, p, out.extent(3)) : launch_product<8, Rectify>(ctx, limits, p, out.extent(3)); };
+    auto const launch = [&]<bool Rectify>() {
+        product_tiles(limits, in.extent(3), out.extent(3)) == 16 ? launch_product<16, Rectify>(ctx, limits, p, out.extent(3)) : launch_product<8, Rectify>(ctx, limits, p, out.extent(3));
+    };
     added != nullptr ? launch.template operator()<true>() : launch.template operator()<false>();
-    return true;
 }
 
 template <class T>
 void kernel(on_thrust::normalised_product_key, tag, context& ctx, view<T const, 4> in, view<float const, 1> scale, view<float const, 1> shift, view<float const, 4> weights,
             view<T, 4> out) {
     if constexpr (std::is_same_v<T, bf16>)
-        if (product_limits const limits(ctx); pixels_fill(limits, on_thrust::pixel_count(in))) {
+        if (product_limits const limits(ctx); pixels_fill(limits, on_thrust::pixel_count(in)) && product_serves(limits, in, out)) {
             auto scratch = ctx.scratch().open();
-            if (try_product(ctx, limits, in, scale.data(), shift.data(), packed<T>(ctx, scratch, weights, weights.extent(0), weights.extent(1)), nullptr, out)) return;
+            auto const* const by = packed<T>(ctx, scratch, weights, weights.extent(0), weights.extent(1));
+            return enqueue_product(ctx, limits, in, scale.data(), shift.data(), by, nullptr, out);
         }
     on_thrust::normalise_then_multiply<tag, T>(ctx, in, scale, shift, weights, out);
 }
@@ -77,8 +85,8 @@ template <class T>
 void kernel(on_thrust::normalised_product_key, tag, context& ctx, view<T const, 4> in, view<float const, 1> scale, view<float const, 1> shift, view<T const, 4> weights,
             view<T const, 4> added, view<T, 4> out) {
     if constexpr (std::is_same_v<T, bf16>)
-        if (product_limits const limits(ctx); pixels_fill(limits, on_thrust::pixel_count(in)))
-            if (try_product(ctx, limits, in, scale.data(), shift.data(), weights.data(), added.data(), out)) return;
+        if (product_limits const limits(ctx); pixels_fill(limits, on_thrust::pixel_count(in)) && product_serves(limits, in, out, {weights.data(), added.data()}))
+            return enqueue_product(ctx, limits, in, scale.data(), shift.data(), weights.data(), added.data(), out);
     on_thrust::normalise_then_multiply<tag, T>(ctx, in, scale, shift, weights, added, out);
 }
 

@@ -73,15 +73,21 @@ struct product_loader {
 };
 
 /// Scale and shift of a thread's channels of a step.
-struct alignas(16) product_affine {
-    float scale[8], shift[8];  ///< one a channel
+struct product_affine {
+    float4 quarters[4];  ///< two of scale, two of shift, one number a channel
+
+    /// In shared memory neighbours of a warp have neighbouring quarters, so that a warp reads one without a conflict of banks: quarter q of thread t of a step is number q · 4 + t of it.
+    __device__ product_affine(float4 const* step, std::uint32_t t) : quarters{step[t], step[4 + t], step[8 + t], step[12 + t]} {}
+    /// Where the scale of channel `c` is there, in floats from the first step on; its shift lies 32 behind it.
+    __device__ static std::uint32_t scale_at(std::uint32_t c) { return c / 32 * 64 + c % 8 / 4 * 16 + c % 32 / 8 * 4 + c % 4; }
 
     /// max(scale · x + shift, 0) of `x`, in place.
     __device__ void apply(four_pairs& x) const {
 #pragma unroll
         for (unsigned k = 0; k < 4; ++k) {
             auto const first = __uint_as_float(x.e[k] << 16U), second = __uint_as_float(x.e[k] & 0xffff0000U);
-            x.e[k] = bf16_pair<true>(scale[2 * k] * first + shift[2 * k], scale[2 * k + 1] * second + shift[2 * k + 1]);
+            auto const &scale = quarters[k / 2], &shift = quarters[2 + k / 2];
+            x.e[k] = k % 2 == 0 ? bf16_pair<true>(scale.x * first + shift.x, scale.y * second + shift.y) : bf16_pair<true>(scale.z * first + shift.z, scale.w * second + shift.w);
         }
     }
 };
@@ -95,13 +101,16 @@ __global__ void __launch_bounds__(product_threads<Tiles>, 1) multiply_normalised
     extern __shared__ four_pairs product_shared[];
     constexpr unsigned threads = product_threads<Tiles>, ahead = product_ahead<Tiles>;
     std::uint32_t const steps = p.channels / product_channels, lane = threadIdx.x % 32, g = lane / 4, t = lane % 4, first_output = blockIdx.y * Tiles * outputs_a_tile;
-    auto* const affine = reinterpret_cast<product_affine*>(product_shared + steps * Tiles * 32);
+    auto* const affine = reinterpret_cast<float4*>(product_shared + steps * Tiles * 32);
 
     for (std::uint32_t i = threadIdx.x; i < steps * Tiles * 32; i += threads) {
         auto const j = i / 32 % Tiles, output = first_output + j / 4 * 32 + output_of(j % 4, g);
         begin_copy(product_shared + i, p.weights + std::size_t{output} * p.channels + i / 32 / Tiles * product_channels + 8 * t);
     }
-    for (std::uint32_t c = threadIdx.x; c < p.channels; c += threads) affine[c / 8].scale[c % 8] = p.scale[c], affine[c / 8].shift[c % 8] = p.shift[c];
+    for (std::uint32_t c = threadIdx.x; c < p.channels; c += threads) {
+        auto* const to = reinterpret_cast<float*>(affine) + product_affine::scale_at(c);
+        to[0] = p.scale[c], to[32] = p.shift[c];
+    }
 
     auto const tiles = (p.pixels + product_pixels - 1) / product_pixels, tiles_at_once = std::uint64_t{gridDim.x} * (threads / 32);
     auto tile = blockIdx.x + std::uint64_t{gridDim.x} * (threadIdx.x / 32);
@@ -119,7 +128,7 @@ __global__ void __launch_bounds__(product_threads<Tiles>, 1) multiply_normalised
 #pragma unroll
         for (unsigned d = 0; d < ahead; ++d) {
             four_pairs a[4];
-            auto const map = affine[step * 4 + t];
+            product_affine const map(affine + step * 16, t);
 #pragma unroll
             for (unsigned r = 0; r < 4; ++r) map.apply(a[r] = x[d][r]);
             loader.next(x[d]);
